@@ -1,0 +1,52 @@
+"""AdaRank: which LoRA rank each module of a pretrained model deserves, before any training.
+
+Names are imported on first use, so that ``import adarank_core`` (and the app's first page) does
+not wait for torch.
+
+Examples
+--------
+>>> import adarank_core as ar
+>>> bundle = ar.load_model("embedded")
+>>> scores = ar.score(bundle, ar.sentence("What is a rank?"), trials=2, seed=0)
+>>> plan = ar.allocate(scores, average_rank=8)
+>>> sum(plan.ranks.values()) == 8 * len(plan.ranks)
+True
+"""
+
+from importlib import import_module
+
+_MODULE_OF = {
+    "AdaRankError": "errors",
+    "Texts": "texts",
+    "generic_texts": "texts",
+    "sentence": "texts",
+    "texts_from_file": "texts",
+    "Task": "tasks",
+    "load_task": "tasks",
+    "ModelBundle": "models",
+    "load_model": "models",
+    "adaptable_modules": "models",
+    "ModuleScore": "scores",
+    "Scores": "scores",
+    "score": "scoring",
+    "score_iter": "scoring",
+    "RankPlan": "allocation",
+    "allocate": "allocation",
+    "uniform_plan": "allocation",
+    "finetune": "finetuning",
+    "Verdict": "comparison",
+    "compare": "comparison",
+}
+
+__all__ = sorted(_MODULE_OF)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,434 @@
+"""The command line: ``python -m adarank_core``."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from typer._click.exceptions import ClickException  # typer has no public name for it
+
+from adarank_core.errors import AdaRankError
+
+app = typer.Typer(
+    help="Which LoRA rank each module of a pretrained model deserves, before any training.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+on_error_stream = Console(stderr=True)
+
+Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
+TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
+Json = Annotated[str | None, typer.Option("--json", help="Write the result here; '-' is stdout.")]
+Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
+Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
+Output = Annotated[Path | None, typer.Option(help="Folder for all that the run makes.")]
+MaxLength = Annotated[int, typer.Option(help="Longer texts are cut to this many tokens.")]
+BatchSize = Annotated[int, typer.Option(help="Texts an optimizer step.")]
+LearningRate = Annotated[float, typer.Option(help="Peak of the linear schedule.")]
+
+
+@app.command()
+def score(
+    model: Model = "embedded",
+    generic: Annotated[bool, typer.Option("--generic", help="Score on generic sentences.")] = False,
+    task: Annotated[str | None, typer.Option(help="Score on 16 texts of this task.")] = None,
+    sentence: Annotated[str | None, typer.Option(help="Score on this sentence.")] = None,
+    texts: Annotated[Path | None, typer.Option(help="Score on a file, one text a line.")] = None,
+    trials: Annotated[int, typer.Option(help="Pairs of noisy models a module.")] = 5,
+    tolerance: Annotated[float | None, typer.Option(help="Not built yet.")] = None,
+    estimator: Annotated[str, typer.Option(help="'paired'.")] = "paired",
+    mode: Annotated[str, typer.Option(help="'paper'.")] = "paper",
+    noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
+    modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
+    seed: Seed = 0,
+    max_length: MaxLength = 128,
+    json_path: Json = None,
+) -> None:
+    """Score every module: how far apart noise on it drives the logits."""
+    from adarank_core import texts as text_sources
+    from adarank_core.tasks import load_task
+
+    if tolerance is not None:
+        raise AdaRankError("--tolerance is not built yet; use --trials")
+    given = [generic or None, task, sentence, texts]
+    if sum(source is not None for source in given) > 1:
+        raise AdaRankError(
+            "more than one text source is given; give one of --generic, --task, "
+            "--sentence and --texts"
+        )
+    labels = 2
+    if task is not None:
+        loaded = load_task(task, _told)
+        labels, chosen = len(loaded.label_names), loaded.sample_texts(16, seed=seed)
+    elif sentence is not None:
+        chosen = text_sources.sentence(sentence)
+    elif texts is not None:
+        chosen = text_sources.texts_from_file(texts)
+    else:
+        chosen = text_sources.generic_texts()
+    from adarank_core.models import load_model
+    from adarank_core.scoring import score_iter
+
+    steps = score_iter(
+        load_model(model, labels=labels),
+        chosen,
+        trials=trials,
+        estimator=estimator,
+        mode=mode,
+        noise_scale=noise_scale,
+        modules=modules,
+        seed=seed,
+        max_length=max_length,
+    )
+    with _bar() as bar:
+        row = bar.add_task("scoring", total=None)
+        for progress in steps:
+            newest = progress.scores.modules[-1].name
+            bar.update(row, completed=progress.done, total=progress.total, description=newest)
+    result = progress.scores
+    _write(result.to_dict(), json_path)
+    if json_path != "-":
+        _table(
+            f"disagreement of {result.model} on {chosen.source} ({len(chosen)} texts)",
+            ("layer", "family", "score", "± error"),
+            [
+                (str(m.layer), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
+                for m in result.modules
+            ],
+        )
+
+
+@app.command()
+def allocate(
+    scores: Annotated[Path, typer.Option(help="A scores.json.")],
+    average_rank: Annotated[float | None, typer.Option(help="Budget as average rank.")] = None,
+    parameters: Annotated[int | None, typer.Option(help="Budget as LoRA parameters.")] = None,
+    adaptive: Annotated[bool, typer.Option("--adaptive", help="Not built yet.")] = False,
+    budget_by: Annotated[str | None, typer.Option(help="'rank' or 'parameters'.")] = None,
+    group_by: Annotated[str, typer.Option(help="'none' or 'family'.")] = "none",
+    min_rank: Annotated[int, typer.Option(help="Smallest rank.")] = 1,
+    max_rank: Annotated[int | None, typer.Option(help="Largest rank.")] = None,
+    rounding: Annotated[str, typer.Option(help="'largest-remainder' or 'floor'.")] = (
+        "largest-remainder"
+    ),
+    json_path: Json = None,
+) -> None:
+    """Turn scores into ranks within a budget."""
+    from adarank_core import allocation
+    from adarank_core.scores import Scores, read_json
+
+    if adaptive:
+        raise AdaRankError("--adaptive is not built yet; use --average-rank or --parameters")
+    plan = allocation.allocate(
+        Scores.from_dict(read_json(scores)),
+        average_rank,
+        parameters=parameters,
+        budget_by=budget_by,
+        group_by=group_by,
+        min_rank=min_rank,
+        max_rank=max_rank,
+        rounding=rounding,
+    )
+    _write(plan.to_dict(), json_path)
+    if json_path != "-":
+        _table(
+            f"ranks for {plan.model}: {plan.budget['lora_parameters']:,} LoRA parameters, "
+            f"residual {plan.budget['residual']:,}",
+            ("module", "rank"),
+            [(name, str(rank)) for name, rank in plan.ranks.items()],
+        )
+
+
+@app.command()
+def finetune(
+    task: TaskName,
+    model: Model = "embedded",
+    ranks: Annotated[Path | None, typer.Option(help="A ranks.json.")] = None,
+    uniform_rank: Annotated[int | None, typer.Option(help="The same rank everywhere.")] = None,
+    steps: Steps = 150,
+    seed: Seed = 0,
+    output: Output = None,
+    batch_size: BatchSize = 32,
+    learning_rate: LearningRate = 1e-3,
+    max_length: MaxLength = 128,
+    json_path: Json = None,
+) -> None:
+    """Fine-tune with given ranks and test once at the end."""
+    from adarank_core.allocation import RankPlan
+    from adarank_core.scores import read_json
+    from adarank_core.tasks import load_task
+
+    if (ranks is None) == (uniform_rank is None):
+        raise AdaRankError("give either --ranks or --uniform-rank")
+    plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
+    loaded = load_task(task, _told)
+    from adarank_core import finetuning, jobs
+    from adarank_core.comparison import same_rank
+    from adarank_core.export import write_json
+
+    settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
+    if plan is None:
+        plan = same_rank(model, uniform_rank)
+    folder = _empty(output) or jobs.new_run_folder("finetune")
+    config = {
+        "command": "finetune",
+        "model": model,
+        "task": task,
+        "plan": plan.to_dict(),
+        "settings": vars(settings),
+        "seed": seed,
+    }
+    with jobs.open_run(folder, config) as recorder, _Watch(steps) as watch:
+        write_json(folder / "ranks.json", plan.to_dict())
+
+        def on_event(event):
+            recorder.record(event)
+            watch.show(event)
+
+        result = finetuning.finetune(
+            model,
+            loaded,
+            plan,
+            settings,
+            seed=seed,
+            output=folder,
+            on_event=on_event,
+            should_stop=recorder.should_stop,
+        )
+        if result is not None:
+            write_json(folder / "result.json", result)
+            recorder.record({"event": "result", **result})
+    _told(f"all that the run made is in {folder}")
+    if result is None:
+        return
+    _write(result, json_path)
+    if json_path != "-":
+        _table("test", ("metric", "value"), [(k, f"{v}") for k, v in result.items()])
+
+
+@app.command()
+def compare(
+    task: TaskName,
+    model: Model = "embedded",
+    arms: Annotated[str, typer.Option(help="Names or ranks.json files, with commas.")] = (
+        "uniform,adarank"
+    ),
+    average_rank: Annotated[float, typer.Option(help="Sets every arm's LoRA parameters.")] = 8,
+    seeds: Annotated[str, typer.Option(help="Whole numbers, with commas.")] = "0",
+    steps: Steps = 150,
+    output: Output = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Run only what is missing.")] = False,
+    trials: Annotated[int, typer.Option(help="Pairs of noisy models a module.")] = 5,
+    batch_size: BatchSize = 32,
+    learning_rate: LearningRate = 1e-3,
+    max_length: MaxLength = 128,
+    json_path: Json = None,
+) -> None:
+    """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
+    from adarank_core import comparison, jobs
+    from adarank_core.scores import read_json
+    from adarank_core.tasks import load_task
+
+    names = [arm.strip() for arm in arms.split(",") if arm.strip()]
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise AdaRankError(f"seeds is {seeds!r}; give whole numbers such as 0,1,2") from None
+    comparison.check_arms(names, numbers)
+    if resume and output is None:
+        raise AdaRankError("--resume needs --output, the folder of the run to go on with")
+    from adarank_core.finetuning import Settings, finetune  # noqa: F401  (slow: after the checks)
+
+    settings = Settings(steps, batch_size, learning_rate, max_length)
+    config = {
+        "command": "compare",
+        "model": model,
+        "task": task,
+        "arms": names,
+        "seeds": numbers,
+        "average_rank": average_rank,
+        "trials": trials,
+        "settings": vars(settings),
+    }
+    if resume:
+        old = read_json(output / "config.json")
+        for key in config:
+            if key not in ("arms", "seeds") and old.get(key) != config[key]:
+                raise AdaRankError(
+                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had "
+                    f"{old.get(key)!r}; resume with the same values"
+                )
+    folder = output if resume else _empty(output) or jobs.new_run_folder("compare")
+    loaded = load_task(task, _told)
+    with jobs.open_run(folder, config) as recorder, _Watch(steps) as watch:
+
+        def on_event(event):
+            recorder.record(event)
+            watch.show(event)
+
+        verdict = comparison.compare(
+            model,
+            loaded,
+            names,
+            output=folder,
+            average_rank=average_rank,
+            seeds=numbers,
+            trials=trials,
+            settings=settings,
+            on_event=on_event,
+            should_stop=recorder.should_stop,
+        )
+    _told(f"all that the run made is in {folder}")
+    if verdict is None:
+        return
+    _write(verdict.to_dict(), json_path)
+    if json_path != "-":
+        _table(
+            f"{verdict.task}, {verdict.model}: means over {len(numbers)} seed(s)",
+            ("arm", "LoRA parameters", "test loss", "test accuracy"),
+            [
+                (
+                    name,
+                    f"{arm['lora_parameters']:,}",
+                    *(f"{_mean(arm, key):.4f}" for key in ("test_loss", "test_accuracy")),
+                )
+                for name, arm in verdict.arms.items()
+            ],
+        )
+        for compared in verdict.comparisons:
+            if compared["metric"] in ("test_loss", "test_accuracy"):
+                print(comparison.describe(compared, len(numbers)))
+
+
+@app.command()
+def export(
+    ranks: Annotated[Path, typer.Option(help="A ranks.json.")],
+    output: Annotated[Path, typer.Option(help="Folder for the files.")],
+    json_path: Json = None,
+) -> None:
+    """Write a plan as adapter_config.json and as a Python snippet."""
+    from adarank_core.allocation import RankPlan
+    from adarank_core.scores import read_json
+
+    plan = RankPlan.from_dict(read_json(ranks))
+    from adarank_core import export as exporting
+
+    files = exporting.export(plan, output)
+    _write({"files": [str(file) for file in files]}, json_path)
+    if json_path != "-":
+        for file in files:
+            print(file)
+
+
+class _Watch:
+    """A progress bar for events, on standard error."""
+
+    def __init__(self, steps: int):
+        self.bar, self.steps, self.rows = _bar(), steps, {}
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self.bar.stop()
+
+    def show(self, event: dict) -> None:
+        if event["event"] not in ("step", "score"):
+            return
+        scoring = event["event"] == "score"
+        name = f"{event.get('arm', 'run')} seed {event.get('seed', '')}".strip()
+        name = f"ranks of {name}" if scoring else name
+        done, total = (event["done"], event["total"]) if scoring else (event["step"], self.steps)
+        if name not in self.rows:
+            self.rows[name] = self.bar.add_task(name, total=total)
+        loss = "" if scoring else f" · train loss {event['train_loss']:.3f}"
+        self.bar.update(self.rows[name], completed=done, description=name + loss)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeRemainingColumn(),
+        console=on_error_stream,
+    )
+
+
+def _told(message: str, fraction: float | None = None) -> None:
+    on_error_stream.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def _empty(output: Path | None) -> Path | None:
+    if (
+        output is not None
+        and output.exists()
+        and (
+            not output.is_dir()
+            or any(p.name not in ("log.txt", "command.json") for p in output.iterdir())
+        )
+    ):
+        raise AdaRankError(
+            f"the output folder {str(output)!r} is not empty; give a new one, or use "
+            "'compare --resume' to go on with a comparison"
+        )
+    return output
+
+
+def _write(data: dict, path: str | None) -> None:
+    if path is None:
+        return
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AdaRankError(f"{path!r} cannot be written ({error.strerror})") from None
+
+
+def _table(title: str, columns, rows) -> None:
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _mean(arm: dict, key: str) -> float:
+    return sum(run[key] for run in arm["runs"]) / len(arm["runs"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return 0 when fine and 2 on bad input, said in one line.
+
+    Examples
+    --------
+    >>> main(["allocate", "--scores", "missing.json"])
+    2
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return app(arguments or ["--help"], standalone_mode=False) or 0
+    except AdaRankError as error:
+        message = str(error)
+    except ClickException as error:
+        message = error.format_message()
+    except (KeyboardInterrupt, typer.Abort):
+        on_error_stream.print("stopped", highlight=False)
+        return 130
+    message = " ".join(message.split())
+    on_error_stream.print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""Background runs: each is a process of its own that writes into a folder of its own.
+
+A run's folder holds ``config.json`` (what was asked), ``events.jsonl`` (what happened),
+``log.txt`` (what the process printed) and its results. Whether it is alive is told by a lock
+that its process holds: nothing can be stale, and two processes cannot share a folder.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from adarank_core.errors import AdaRankError
+from adarank_core.export import write_json
+from adarank_core.folders import runs_folder
+
+__all__ = ["Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
+
+PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")
+ENDINGS = ("finished", "cancelled", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as its folder shows it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    config : dict
+        What was asked for, and the versions it ran with.
+    events : tuple of dict
+        In order; each has ``event`` and ``time`` (seconds since 1970).
+    state : str
+        ``"starting"``, ``"running"``, ``"finished"``, ``"cancelled"``, ``"failed"`` or
+        ``"interrupted"`` (its process went away without a word).
+    """
+
+    folder: Path
+    config: dict
+    events: tuple[dict, ...]
+    state: str
+
+    @property
+    def message(self) -> str:
+        """Why the run failed, in one sentence; empty otherwise."""
+        return next((e["message"] for e in reversed(self.events) if e["event"] == "failed"), "")
+
+
+def new_run_folder(name: str, parent: Path | None = None) -> Path:
+    """Make an empty folder whose name starts with the time and ends with ``name``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> new_run_folder("compare", Path(tempfile.mkdtemp())).name.endswith("-compare")
+    True
+    """
+    parent = runs_folder() if parent is None else parent
+    for _ in range(100):
+        folder = parent / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{name}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(0.001)
+    raise AdaRankError(f"no new folder could be made in {str(parent)!r}")
+
+
+def start(arguments: Sequence[str], folder: Path) -> None:
+    """Start ``python -m adarank_core`` with these arguments; it outlives this process.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        A command and its flags; ``--output`` is added.
+    folder : pathlib.Path
+        An empty folder from `new_run_folder`.
+    """
+    command = [sys.executable, "-m", "adarank_core", *arguments, "--output", str(folder)]
+    with (folder / "log.txt").open("ab") as log:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).resolve().parent.parent,
+            start_new_session=True,
+        )
+    write_json(folder / "command.json", {"command": ["python", *command[1:]]})
+
+
+@contextmanager
+def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
+    """Hold a run's folder: lock it, write what was asked, record events and how it ended.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made if missing.
+    config : dict
+        Kept as ``config.json`` together with the versions of what it ran with.
+
+    Raises
+    ------
+    AdaRankError
+        If another process is at work in the folder, or it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with open_run(folder, {"command": "compare"}) as recorder:
+    ...     recorder.record({"event": "step", "step": 1})
+    >>> run_folder(folder).state
+    'finished'
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AdaRankError(
+            f"{str(folder)!r} belongs to a run that is at work; give another output folder"
+        ) from None
+    except OSError as error:
+        raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
+    recorder = _Recorder(folder)
+    try:
+        (folder / "cancel").unlink(missing_ok=True)
+        write_json(folder / "config.json", {**config, "versions": versions()})
+        recorder.record({"event": "started"})
+        yield recorder
+        recorder.record({"event": "cancelled" if recorder.should_stop() else "finished"})
+    except AdaRankError as error:
+        recorder.record({"event": "failed", "message": str(error)})
+        raise
+    except KeyboardInterrupt:
+        recorder.record({"event": "cancelled"})
+        raise
+    except BaseException as error:
+        why = f"{type(error).__name__}: {error}"
+        recorder.record({"event": "failed", "message": f"the run broke off ({why}); see log.txt"})
+        raise
+    finally:
+        lock.release()
+
+
+class _Recorder:
+    """Append events to ``events.jsonl``, and tell whether the run is to stop."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def record(self, event: dict) -> None:
+        line = json.dumps({**event, "time": round(time.time(), 3)})
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def should_stop(self) -> bool:
+        return (self.folder / "cancel").exists()
+
+
+def versions() -> dict:
+    """Return the versions of Python and of what a run's numbers depend on.
+
+    Examples
+    --------
+    >>> versions()["torch"].startswith("2.")
+    True
+    """
+    found = {name: version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "machine": platform.machine(), **found}
+
+
+def cancel(folder: Path) -> None:
+    """Ask a run to stop after its current step; what it has finished stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> cancel(folder)
+    >>> (folder / "cancel").exists()
+    True
+    """
+    (folder / "cancel").touch()
+
+
+def run_folder(folder: Path) -> Run:
+    """Read a run back from its folder, while it is going or after it ended.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+
+    Returns
+    -------
+    Run
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run_folder(Path(tempfile.mkdtemp())).state
+    'interrupted'
+    """
+    alive = _is_locked(folder)
+    events = tuple(_events(folder / "events.jsonl"))
+    ended = events[-1]["event"] if events and events[-1]["event"] in ENDINGS else None
+    if alive:
+        state = "running"
+    elif ended:
+        state = ended
+    elif not events and _age(folder / "command.json") < 60:
+        state = "starting"  # a process takes seconds to import torch before it takes the lock
+    else:
+        state = "interrupted"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    return Run(folder, config, events, state)
+
+
+def runs(parent: Path | None = None) -> list[Run]:
+    """Return all runs, the newest first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> runs(Path(tempfile.mkdtemp()))
+    []
+    """
+    parent = runs_folder() if parent is None else parent
+    folders = sorted((path for path in parent.iterdir() if path.is_dir()), reverse=True)
+    return [run_folder(folder) for folder in folders]
+
+
+def _events(path: Path) -> Iterator[dict]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return
+    for line in lines[:-1]:  # what follows the last line's end is still being written
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _is_locked(folder: Path) -> bool:
+    if not (folder / "lock").exists():
+        return False
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")

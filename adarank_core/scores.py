@@ -1,0 +1,199 @@
+"""What scoring gives: one number a module, with its standard error, to JSON and back.
+
+Kept apart from ``scoring.py`` so that stored scores can be read and drawn without torch.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from adarank_core.errors import AdaRankError
+
+__all__ = ["ModuleScore", "Scores", "read_json"]
+
+FORMAT = "adarank-scores/1"
+
+
+@dataclass(frozen=True)
+class ModuleScore:
+    """The score of one adaptable module.
+
+    Parameters
+    ----------
+    name : str
+        Full path of the module in the model, as ``model.named_modules()`` gives it.
+    layer : int
+        Position of its block, counted from the input, from 0.
+    family : str
+        What the module does in its block, such as ``"query"``; equal over layers.
+    in_features, out_features : int
+        Sizes of the module's input and output.
+    score : float
+        Disagreement ``d_m``: mean over texts of the L1 distance of two noisy models' logits.
+    standard_error : float
+        Standard error of ``score``, in the same unit.
+    """
+
+    name: str
+    layer: int
+    family: str
+    in_features: int
+    out_features: int
+    score: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of all modules of a model, and all that is needed to compute them again.
+
+    Parameters
+    ----------
+    model : str
+        The model's name, as given to `load_model`.
+    mode, estimator : str
+        ``"paper"`` and ``"paired"`` or ``"fast"`` for disagreement; see `score`.
+    noise_scale : float
+        Standard deviation of the noise over the standard deviation of the module's weight.
+    seed : int
+        Seed of the noise and of the classification head.
+    texts : dict
+        ``source`` (str), ``count`` (int) and ``sha256`` (str) of the texts.
+    modules : tuple of ModuleScore
+        In the order of the model.
+
+    Examples
+    --------
+    >>> module = ModuleScore("block.0.query", 0, "query", 8, 8, 0.5, 0.1)
+    >>> texts = {"source": "list", "count": 1, "sha256": "00"}
+    >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, texts, (module,))
+    >>> Scores.from_dict(scores.to_dict()) == scores
+    True
+    """
+
+    model: str
+    mode: str
+    estimator: str
+    noise_scale: float
+    seed: int
+    texts: dict
+    modules: tuple[ModuleScore, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the canonical JSON of these scores."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Module families in the order in which data flows through a block."""
+        return tuple(dict.fromkeys(module.family for module in self.modules))
+
+    def to_dict(self) -> dict:
+        """Return the ``adarank-scores/1`` dictionary."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "mode": self.mode,
+            "estimator": self.estimator,
+            "noise_scale": self.noise_scale,
+            "seed": self.seed,
+            "texts": dict(self.texts),
+            "modules": [asdict(module) for module in self.modules],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Scores":
+        """Build `Scores` from an ``adarank-scores/1`` dictionary, checking every value.
+
+        Raises
+        ------
+        AdaRankError
+            If the format tag, a key, a type or a number is not right.
+        """
+        check_format(data, FORMAT, "scores")
+        keys = ("model", "mode", "estimator", "noise_scale", "seed", "texts", "modules")
+        check_keys(data, keys, "the scores")
+        if not isinstance(data["modules"], list) or not data["modules"]:
+            raise AdaRankError("the scores list no modules; there must be at least one")
+        modules = tuple(_module_from(entry, at) for at, entry in enumerate(data["modules"]))
+        names = [module.name for module in modules]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise AdaRankError(f"the scores name the module {twice!r} twice; each may stand once")
+        if not isinstance(data["texts"], dict):
+            raise AdaRankError(f"'texts' of the scores is {data['texts']!r}; it must be an object")
+        return cls(**{key: data[key] for key in keys if key != "modules"}, modules=modules)
+
+
+_KINDS = {"name": str, "layer": int, "family": str, "in_features": int, "out_features": int}
+
+
+def _module_from(entry, position: int) -> ModuleScore:
+    what = f"module {position + 1} of the scores"
+    if not isinstance(entry, dict):
+        raise AdaRankError(f"{what} is {entry!r}; it must be an object")
+    names = [field.name for field in fields(ModuleScore)]
+    check_keys(entry, names, what)
+    for key, kind in _KINDS.items():
+        if type(entry[key]) is not kind:
+            raise AdaRankError(f"{key!r} of {what} is {entry[key]!r}; it must be {kind.__name__}")
+    for key in ("in_features", "out_features"):
+        if entry[key] < 1:
+            raise AdaRankError(f"{key!r} of {what} is {entry[key]}; it must be at least 1")
+    for key in ("score", "standard_error"):
+        value = entry[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
+            raise AdaRankError(
+                f"{key!r} of {what} is {value!r}; it must be a finite number of 0 or more"
+            )
+    return ModuleScore(**{name: entry[name] for name in names})
+
+
+def check_format(data, tag: str, what: str) -> None:
+    """Raise `AdaRankError` unless ``data`` is a dictionary whose ``format`` is ``tag``."""
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != tag:
+        raise AdaRankError(f"this is not a {what} file: its format is {found!r}, not {tag!r}")
+
+
+def check_keys(data: dict, keys, what: str) -> None:
+    """Raise `AdaRankError` naming the first of ``keys`` that ``data`` lacks."""
+    for key in keys:
+        if key not in data:
+            raise AdaRankError(f"{what} lack {key!r}; write it as AdaRank does")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON file, turning every way in which that can fail into one sentence.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    AdaRankError
+        If the file is missing, unreadable, or not JSON.
+
+    Examples
+    --------
+    >>> read_json("missing.json")
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: 'missing.json' cannot be read (No such file or directory)
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise AdaRankError(f"{str(path)!r} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise AdaRankError(f"{str(path)!r} is not valid JSON ({error})") from None

@@ -1,0 +1,178 @@
+"""The unlabelled texts that modules are scored on: generic, one sentence, or a file."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adarank_core.errors import AdaRankError
+
+__all__ = ["Texts", "as_texts", "generic_texts", "sentence", "texts_from_file"]
+
+# Written for this project: plain sentences of mixed subject, length and mood. Nothing in them
+# belongs to one task, which is all that "generic" has to mean (paper, section 4.3).
+GENERIC = (
+    "The train left the station two minutes early, so half of the passengers missed it.",
+    "Could you tell me where the nearest library is?",
+    "Bread rises because yeast turns sugar into carbon dioxide.",
+    "She closed the window, sat down and opened the letter that had waited all week.",
+    "The committee will publish its report on water prices next month.",
+    "I have never enjoyed a film less than this one.",
+    "A triangle with two equal sides also has two equal angles.",
+    "Please water the plants on Tuesday and leave the key under the blue pot.",
+    "The river froze so hard that winter that carts could cross it.",
+    "Shares in the airline fell by four percent after the strike was announced.",
+    "How many moons does the planet Mars have?",
+    "The goalkeeper saved the last penalty and the whole town celebrated until morning.",
+    "What a wonderful evening that was!",
+    "The museum keeps the oldest known map of the city in a dark, dry room.",
+    "If the sensor reports an error twice, restart the pump and write down the time.",
+    "Old songs travel further than the people who first sang them.",
+)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts to score on, and where they came from.
+
+    Parameters
+    ----------
+    source : str
+        For people and for ``scores.json``: ``"generic"``, ``"sentence"``, a task's name or a
+        file's name.
+    items : tuple of str
+        At least one text; none is empty or white space only.
+
+    Raises
+    ------
+    AdaRankError
+        If there is no text, or if one of them is blank.
+
+    Examples
+    --------
+    >>> len(Texts("mine", ("One text.", "Another.")))
+    2
+    """
+
+    source: str
+    items: tuple[str, ...]
+
+    def __post_init__(self):
+        if not self.items:
+            raise AdaRankError(f"the text source {self.source!r} is empty; give at least one text")
+        for position, item in enumerate(self.items):
+            if not isinstance(item, str):
+                raise AdaRankError(f"text {position + 1} is {item!r}; every text must be a string")
+            if not item.strip():
+                raise AdaRankError(
+                    f"text {position + 1} is {item!r}, which has no words; write at least one word"
+                )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of all texts in order, each ended by a zero byte."""
+        digest = hashlib.sha256()
+        for item in self.items:
+            digest.update(item.encode("utf-8", "surrogatepass") + b"\0")
+        return digest.hexdigest()
+
+
+def generic_texts() -> Texts:
+    """Return sixteen sentences that belong to no task.
+
+    Returns
+    -------
+    Texts
+
+    Examples
+    --------
+    >>> generic_texts().source, len(generic_texts())
+    ('generic', 16)
+    """
+    return Texts("generic", GENERIC)
+
+
+def sentence(text: str) -> Texts:
+    """Return one sentence as a text source.
+
+    Parameters
+    ----------
+    text : str
+        Any text with at least one character that is not white space.
+
+    Returns
+    -------
+    Texts
+
+    Raises
+    ------
+    AdaRankError
+        If the text is blank.
+
+    Examples
+    --------
+    >>> sentence("What is a rank?").items
+    ('What is a rank?',)
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise AdaRankError(f"the sentence is {text!r}, which has no words; write at least one word")
+    return Texts("sentence", (text.strip(),))
+
+
+def texts_from_file(path: str | Path) -> Texts:
+    """Read one text a line from a plain UTF-8 file; blank lines are passed over.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+
+    Returns
+    -------
+    Texts
+
+    Raises
+    ------
+    AdaRankError
+        If the file is missing, is not UTF-8, or holds no text.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "texts.txt"
+    >>> _ = file.write_text("One text.\\n\\nAnother.\\n", encoding="utf-8")
+    >>> texts_from_file(file).items
+    ('One text.', 'Another.')
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise AdaRankError(
+            f"the text file {str(path)!r} cannot be read ({error.strerror}); give a readable file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise AdaRankError(
+            f"the text file {str(path)!r} is not UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from None
+    items = tuple(line.strip() for line in lines if line.strip())
+    if not items:
+        raise AdaRankError(f"the text file {str(path)!r} holds no text; write one text a line")
+    return Texts(path.name, items)
+
+
+def as_texts(texts: "Texts | Sequence[str]") -> Texts:
+    """Return ``texts`` as `Texts`; a plain list of strings becomes the source ``"list"``.
+
+    Examples
+    --------
+    >>> as_texts(["One text."]).source
+    'list'
+    """
+    if isinstance(texts, Texts):
+        return texts
+    if isinstance(texts, str):
+        return sentence(texts)
+    return Texts("list", tuple(texts))
