@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 on_error_stream = Console(stderr=True)
 
+TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."
 Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
 Json = Annotated[str | None, typer.Option("--json", help="Write the result here; '-' is stdout.")]
@@ -38,9 +39,9 @@ def score(
     task: Annotated[str | None, typer.Option(help="Score on 16 texts of this task.")] = None,
     sentence: Annotated[str | None, typer.Option(help="Score on this sentence.")] = None,
     texts: Annotated[Path | None, typer.Option(help="Score on a file, one text a line.")] = None,
-    trials: Annotated[int, typer.Option(help="Pairs of noisy models a module.")] = 5,
+    trials: Annotated[int | None, typer.Option(help=TRIALS_HELP)] = None,
     tolerance: Annotated[float | None, typer.Option(help="Not built yet.")] = None,
-    estimator: Annotated[str, typer.Option(help="'paired'.")] = "paired",
+    estimator: Annotated[str, typer.Option(help="'fast' or 'paired'.")] = "fast",
     mode: Annotated[str, typer.Option(help="'paper'.")] = "paper",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
@@ -153,7 +154,7 @@ def finetune(
     seed: Seed = 0,
     output: Output = None,
     batch_size: BatchSize = 32,
-    learning_rate: LearningRate = 1e-3,
+    learning_rate: LearningRate = 5e-3,
     max_length: MaxLength = 128,
     json_path: Json = None,
 ) -> None:
@@ -222,9 +223,9 @@ def compare(
     steps: Steps = 150,
     output: Output = None,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what is missing.")] = False,
-    trials: Annotated[int, typer.Option(help="Pairs of noisy models a module.")] = 5,
+    trials: Annotated[int | None, typer.Option(help=TRIALS_HELP)] = None,
     batch_size: BatchSize = 32,
-    learning_rate: LearningRate = 1e-3,
+    learning_rate: LearningRate = 5e-3,
     max_length: MaxLength = 128,
     json_path: Json = None,
 ) -> None:
@@ -263,13 +264,13 @@ def compare(
                     f"{old.get(key)!r}; resume with the same values"
                 )
     folder = output if resume else _empty(output) or jobs.new_run_folder("compare")
-    loaded = load_task(task, _told)
     with jobs.open_run(folder, config) as recorder, _Watch(steps) as watch:
 
         def on_event(event):
             recorder.record(event)
             watch.show(event)
 
+        loaded = load_task(task, _told)
         verdict = comparison.compare(
             model,
             loaded,

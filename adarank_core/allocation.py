@@ -13,6 +13,7 @@ FORMAT = "adarank-ranks/1"
 # LoRA adds alpha / r times B A. One alpha for all would scale modules of high rank down, so alpha
 # is proportional to the rank and every module has the same scaling.
 ALPHA_OVER_RANK = 2
+HIGHEST_RANK = 1_000_000  # no module is so large, and no number below overflows
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class RankPlan:
         check_format(data, FORMAT, "ranks")
         keys = ("model", "ranks", "alpha", "budget", "scores_sha256")
         check_keys(data, keys, "the ranks")
+        for key in ("model", "scores_sha256"):
+            if not isinstance(data[key], str):
+                raise AdaRankError(f"{key!r} of the ranks is {data[key]!r}; it must be a string")
         for key in ("ranks", "alpha", "budget"):
             if not isinstance(data[key], dict):
                 raise AdaRankError(f"{key!r} of the ranks is {data[key]!r}; it must be an object")
@@ -114,7 +118,8 @@ def allocate(
     Parameters
     ----------
     scores : Scores
-        Their order does not matter: equal remainders are settled by the module's name.
+        Their order does not matter: of equal remainders the higher score's goes first, then the
+        earlier name's.
     average_rank : float, optional
         8 where neither this nor ``parameters`` is given. The budget is what uniform ranks of this
         average would cost.
@@ -156,7 +161,7 @@ def allocate(
     if average_rank is None and parameters is None:
         average_rank = 8
     groups = {}
-    for module in sorted(scores.modules, key=lambda module: module.name):
+    for module in sorted(scores.modules, key=lambda module: (-module.score, module.name)):
         groups.setdefault(module.family if group_by == "family" else "all", []).append(module)
     everything = sum(module.in_features + module.out_features for module in scores.modules)
     ranks, requested = {}, 0
@@ -259,8 +264,10 @@ def _check_options(average_rank, parameters, budget_by, group_by, min_rank, max_
         raise AdaRankError("average_rank and parameters are both given; give one budget")
     if parameters is not None and budget_by == "rank":
         raise AdaRankError("parameters is given with budget_by 'rank'; use budget_by 'parameters'")
-    if average_rank is not None and not 0 < average_rank < math.inf:
-        raise AdaRankError(f"average_rank is {average_rank}; it must be above 0")
+    if average_rank is not None and not 0 < average_rank <= HIGHEST_RANK:
+        raise AdaRankError(
+            f"average_rank is {average_rank}; it must be above 0 and at most {HIGHEST_RANK:,}"
+        )
     if parameters is not None and parameters < 1:
         raise AdaRankError(f"parameters is {parameters}; the budget must be at least 1")
     if min_rank < 0:
@@ -376,15 +383,17 @@ def rounded(
     by_cost = {}
     for at, (share, cost) in enumerate(zip(near, costs, strict=True)):
         if ranks[at] < caps[at]:
-            by_cost.setdefault(cost, []).append((-(share - ranks[at]), at))
+            # Cut to nine digits, so that equal remainders stay equal in every unit of the scores.
+            by_cost.setdefault(cost, []).append((-round(share - ranks[at], 9), at))
     by_cost = {cost: sorted(entries) for cost, entries in sorted(by_cost.items())}
     for cost, count in _counts(by_cost, left).items():
         for _, at in by_cost[cost][:count]:
             ranks[at] += 1
             left -= cost
-    # Only where few modules differ much in size can a whole step be left: the cheapest take it.
+    # Only where few modules differ much in size can a whole step be left: the cheapest take it,
+    # the largest share first, so that of two modules of one size none overtakes the other.
     for cost, entries in by_cost.items():
-        for _, at in entries:
+        for _, at in sorted(entries, key=lambda entry: (-near[entry[1]], entry[1])):
             if cost <= left and ranks[at] < caps[at]:
                 ranks[at] += 1
                 left -= cost

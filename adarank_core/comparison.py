@@ -1,5 +1,6 @@
 """Arms × seeds → verdict: is one way of choosing ranks better than another, or can nobody tell?"""
 
+import hashlib
 import math
 import random
 import time
@@ -39,6 +40,8 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "auc": "AUC",
 }
+COMPARED = ("arm", "against", "metric", "difference", "ci_low", "ci_high", "p_value")
+COMPARED += ("p_adjusted", "verdict", "smallest_detectable")
 NO_DIFFERENCE = "no detectable difference"
 ONE_SEED = "one seed decides nothing"
 
@@ -90,6 +93,14 @@ class Verdict:
         check_keys(data, ("task", "model", "arms", "comparisons"), "the verdict")
         if not isinstance(data["arms"], dict) or not isinstance(data["comparisons"], list):
             raise AdaRankError("the verdict's arms must be an object and its comparisons a list")
+        for name, arm in data["arms"].items():
+            runs = arm.get("runs") if isinstance(arm, dict) else None
+            if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+                raise AdaRankError(f"the arm {name!r} of the verdict has no list of runs")
+        for compared in data["comparisons"]:
+            if not isinstance(compared, dict):
+                raise AdaRankError(f"a comparison of the verdict is {compared!r}, not an object")
+            check_keys(compared, COMPARED, "a comparison of the verdict")
         return cls(data["task"], data["model"], data["arms"], tuple(data["comparisons"]))
 
 
@@ -101,7 +112,7 @@ def compare(
     output: str | Path,
     average_rank: float = 8,
     seeds: Sequence[int] = (0,),
-    trials: int = 5,
+    trials: int | None = None,
     settings=None,
     on_event: Callable[[dict], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -123,8 +134,8 @@ def compare(
         Every arm gets the LoRA parameters that this rank everywhere would have.
     seeds : sequence of int
         A seed draws the head (for scores and training), noise, order of data and dropout.
-    trials : int
-        Pairs of noisy models a module, for the arms that score.
+    trials : int, optional
+        Noisy instances a module, for the arms that score; see `score_iter`.
     settings : Settings, optional
     on_event : callable
         Called with the events of `finetune`, each with ``arm`` and ``seed``, and with
@@ -147,12 +158,15 @@ def compare(
     >>> task = load_task("docstrings")                                            # doctest: +SKIP
     >>> compare("embedded", task, seeds=(0, 1, 2), output="run").comparisons      # doctest: +SKIP
     """
-    from adarank_core.finetuning import Settings, finetune
+    from adarank_core.finetuning import Settings, check_plan, finetune
 
     settings = settings or Settings()
     check_arms(arms, seeds)
     output = Path(output)
-    planner = _Planner(model, task, average_rank, trials, output, on_event, should_stop)
+    planner = _Planner(model, task, average_rank, trials, settings, output, on_event, should_stop)
+    for arm in arms:
+        if arm.endswith(".json"):
+            check_plan(planner.bundle, RankPlan.from_dict(read_json(arm)))
     results: dict[str, dict] = {arm: {"runs": []} for arm in arms}
     for seed in seeds:
         for arm in arms:
@@ -238,6 +252,9 @@ def check_arms(arms: Sequence[str], seeds: Sequence[int]) -> None:
         twice = next((item for item in items if list(items).count(item) > 1), None)
         if twice is not None:
             raise AdaRankError(f"the {kind} {twice!r} is given twice; give each once")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise AdaRankError(f"the seed is {seed}; it must be from 0 to {2**32 - 1}")
     for arm in arms:
         if arm in LATER:
             raise AdaRankError(f"the arm {arm!r} is not built yet; choose from {', '.join(ARMS)}")
@@ -251,14 +268,22 @@ def check_arms(arms: Sequence[str], seeds: Sequence[int]) -> None:
 
 
 def file_name(arm: str) -> str:
-    """Return an arm's name as part of a file name; a path keeps its folder's and file's name.
+    """Return an arm's name as part of a file name; that of a file tells its content too.
 
     Examples
     --------
-    >>> file_name("plans/ranks.json")
-    'plans-ranks'
+    >>> file_name("adarank")
+    'adarank'
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "adarank.json"
+    >>> _ = path.write_text("{}")
+    >>> file_name(str(path))
+    'adarank-44136fa3'
     """
-    return "-".join(Path(arm).with_suffix("").parts[-2:]).strip("/.") or "arm"
+    if arm in ARMS:
+        return arm
+    # Two files may have one name, and a file may have changed since an earlier run.
+    return f"{Path(arm).stem}-{hashlib.sha256(Path(arm).read_bytes()).hexdigest()[:8]}"
 
 
 class _Planner:
@@ -267,10 +292,11 @@ class _Planner:
     Scores are computed once a seed and source, and kept in the output folder.
     """
 
-    def __init__(self, model, task, average_rank, trials, output, on_event, should_stop):
+    def __init__(self, model, task, average_rank, trials, settings, output, on_event, should_stop):
         from adarank_core.models import load_model
 
         self.task, self.trials, self.output = task, trials, output
+        self.max_length = settings.max_length
         self.on_event, self.should_stop = on_event, should_stop
         labels = len(task.label_names)
         self.bundle = load_model(model, labels=labels, head="classification")
@@ -318,7 +344,8 @@ class _Planner:
             texts = sentence(self.task.sample_texts(1, seed=seed).items[0])
         else:
             texts = self.task.sample_texts(16, seed=seed)
-        for progress in score_iter(self.bundle, texts, trials=self.trials, seed=seed):
+        options = {"trials": self.trials, "seed": seed, "max_length": self.max_length}
+        for progress in score_iter(self.bundle, texts, **options):
             if self.should_stop():
                 return None
             self.on_event(
@@ -346,7 +373,7 @@ def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
     >>> plan = RankPlan("tiny", {"0.query": 1, "1.query": 2, "2.query": 3}, {
     ...     "0.query": 2, "1.query": 4, "2.query": 6})
     >>> permuted(plan, scores, seed=0).ranks
-    {'0.query': 1, '1.query': 3, '2.query': 2}
+    {'0.query': 3, '1.query': 2, '2.query': 1}
     """
     groups = {}
     for module in scores.modules:
@@ -408,7 +435,7 @@ def verdict_of(task: str, model: str, arms: dict) -> Verdict:
     --------
     >>> runs = lambda *losses: {"runs": [
     ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
-    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.6), "adarank": runs(0.4, 0.49)})
+    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.6), "adarank": runs(0.4, 0.55)})
     >>> verdict.comparisons[0]["verdict"]
     'no detectable difference'
     """
@@ -449,6 +476,8 @@ def paired_comparison(values: Sequence[float], against: Sequence[float]) -> dict
         interval; ``p_value``; and ``smallest_detectable``, the difference that this many seeds
         would find in four of five comparisons, given how much the differences vary. All but the
         first are None with one seed. The test assumes that the differences are about normal.
+        Where all seeds give the same difference, as accuracies on few texts do, that assumption
+        would make it certain; there the p-value is that of the sign test, and the others None.
 
     Examples
     --------
@@ -465,16 +494,13 @@ def paired_comparison(values: Sequence[float], against: Sequence[float]) -> dict
         nothing = dict.fromkeys(("ci_low", "ci_high", "p_value", "smallest_detectable"))
         return {"difference": mean, **nothing}
     spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (count - 1))
-    error = spread / math.sqrt(count)
-    if error == 0:
-        # Every seed gave the same difference.
-        p_value = 1.0 if mean == 0 else 0.0
+    if spread <= 1e-12 * max(map(abs, (*values, *against))):
         return {
             "difference": mean,
-            "ci_low": mean,
-            "ci_high": mean,
-            "p_value": p_value,
-            "smallest_detectable": 0.0,
+            "ci_low": None,
+            "ci_high": None,
+            "p_value": 0.5 ** (count - 1) if any(differences) else 1.0,
+            "smallest_detectable": None,
         }
     test = stats.ttest_rel(values, against)
     interval = test.confidence_interval(1 - SIGNIFICANCE)
@@ -483,7 +509,7 @@ def paired_comparison(values: Sequence[float], against: Sequence[float]) -> dict
         "ci_low": float(interval.low),
         "ci_high": float(interval.high),
         "p_value": float(test.pvalue),
-        "smallest_detectable": error * _detectable(count),
+        "smallest_detectable": spread / math.sqrt(count) * _detectable(count),
     }
 
 
@@ -534,26 +560,42 @@ def describe(compared: dict, seeds: int) -> str:
 
     Examples
     --------
-    >>> describe({"arm": "adarank", "against": "uniform", "metric": "test_loss",
-    ...           "difference": -0.034, "ci_low": -0.056, "ci_high": -0.012,
-    ...           "verdict": "better", "smallest_detectable": 0.03}, 5)
+    >>> compared = {"arm": "adarank", "against": "uniform", "metric": "test_loss",
+    ...     "difference": -0.034, "ci_low": -0.056, "ci_high": -0.012, "p_value": 0.01,
+    ...     "p_adjusted": 0.01, "verdict": "better", "smallest_detectable": 0.03}
+    >>> describe(compared, 5)
     "adarank's test loss is lower than uniform's by 0.034 (95% interval 0.012 to 0.056 lower, \
 5 seeds): better"
     """
-    metric = METRIC_NAMES[compared["metric"]]
-    difference = compared["difference"]
-    way = "lower" if difference < 0 else "higher"
-    start = (
-        f"{compared['arm']}'s {metric} is {way} than {compared['against']}'s by "
-        f"{abs(difference):.3f}"
-    )
-    if compared["verdict"] == ONE_SEED:
+    metric, difference = METRIC_NAMES[compared["metric"]], compared["difference"]
+    arm, against, verdict = (compared[key] for key in ("arm", "against", "verdict"))
+    start = f"{arm}'s {metric} is {_way(difference)} than {against}'s by {_size(difference)}"
+    if difference == 0:
+        start = f"{arm}'s {metric} is the same as {against}'s"
+    if verdict == ONE_SEED:
         return f"{start} with this seed, and one seed decides nothing"
-    low, high = sorted(
-        math.copysign(1, difference) * compared[key] for key in ("ci_low", "ci_high")
-    )
-    found = f"{start} (95% interval {low:.3f} to {high:.3f} {way}, {seeds} seeds)"
-    if compared["verdict"] == NO_DIFFERENCE:
-        smallest = compared["smallest_detectable"]
-        return f"{found}: {NO_DIFFERENCE}; this many seeds could have shown one of {smallest:.3f}"
-    return f"{found}: {compared['verdict']}"
+    low, high = compared["ci_low"], compared["ci_high"]
+    if low is None:
+        found = f"{start} with each of {seeds} seeds"
+    else:
+        if low * high > 0:
+            near, far = sorted((low, high), key=abs)
+            interval = f"{_size(near)} to {_size(far)} {_way(difference)}"
+        else:
+            interval = f"{_size(low)} {_way(low)} to {_size(high)} {_way(high)}"
+        found = f"{start} (95% interval {interval}, {seeds} seeds)"
+    if verdict != NO_DIFFERENCE:
+        return f"{found}: {verdict}"
+    if compared["p_value"] < SIGNIFICANCE:
+        return f"{found}: {NO_DIFFERENCE} once corrected for the number of arms"
+    smallest = compared["smallest_detectable"]
+    could = "" if smallest is None else f"; {seeds} seeds could have shown one of {_size(smallest)}"
+    return f"{found}: {NO_DIFFERENCE}{could}"
+
+
+def _way(difference: float) -> str:
+    return "lower" if difference < 0 else "higher"
+
+
+def _size(difference: float) -> str:
+    return f"{abs(difference):.3f}" if abs(difference) >= 0.0005 else "less than 0.001"

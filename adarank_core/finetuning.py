@@ -19,10 +19,18 @@ from transformers import (
 
 from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
-from adarank_core.models import ModelBundle, fresh_head, head_names, load_model, longest_text
+from adarank_core.machine import bf16_is_native
+from adarank_core.models import (
+    ModelBundle,
+    adaptable_modules,
+    fresh_head,
+    head_names,
+    load_model,
+    longest_text,
+)
 from adarank_core.tasks import Task
 
-__all__ = ["Settings", "bf16_is_native", "finetune", "length_grouped_order"]
+__all__ = ["Settings", "finetune", "length_grouped_order"]
 
 # Batches of this many are drawn at random, sorted by length, cut, and shuffled again.
 GROUPED_BATCHES = 20
@@ -54,7 +62,7 @@ class Settings:
 
     steps: int = 150
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-3
     max_length: int = 128
     evaluations: int = 8
 
@@ -118,19 +126,18 @@ def finetune(
     >>> finetune("embedded", task, plan)["test_accuracy"] > 0.5       # doctest: +SKIP
     True
     """
+    if not 0 <= seed < 2**32:
+        raise AdaRankError(f"the seed is {seed}; it must be from 0 to {2**32 - 1}")
     settings = settings or Settings()
     bundle = load_model(model, labels=len(task.label_names), head="classification")
     adapted = _adapted(bundle, plan, seed)
-    if settings.max_length > longest_text(bundle):
-        raise AdaRankError(
-            f"max_length is {settings.max_length}; this model reads at most {longest_text(bundle)}"
-        )
-    train = _tokenised(bundle, task.train, settings.max_length)
+    longest = min(settings.max_length, longest_text(bundle))
+    train = _tokenised(bundle, task.train, longest)
     order = length_grouped_order(
         [len(row) for row in train["input_ids"]], settings.batch_size, settings.steps, seed
     )
-    validation = _tokenised(bundle, task.validation[:LIVE_VALIDATION_ROWS], settings.max_length)
-    test = _tokenised(bundle, task.test, settings.max_length)
+    validation = _tokenised(bundle, task.validation[:LIVE_VALIDATION_ROWS], longest)
+    test = _tokenised(bundle, task.test, longest)
     live = _Live(settings, on_event, should_stop)
     trainer = Trainer(
         model=adapted,
@@ -152,6 +159,7 @@ def finetune(
         adapted.save_pretrained(output / "adapter")
     live.testing = True
     predicted = trainer.predict(_by_length(test))
+    live.check_finite("prediction for a test text", predicted.predictions)
     return {
         "seed": seed,
         **_test_metrics(predicted.predictions, predicted.label_ids, len(task.label_names)),
@@ -163,20 +171,25 @@ def finetune(
     }
 
 
+def check_plan(bundle: ModelBundle, plan: RankPlan) -> None:
+    """Raise `AdaRankError` unless the plan's modules are the model's and its ranks fit them."""
+    known = {module.name: module for module in adaptable_modules(bundle.model)}
+    for name, rank in plan.ranks.items():
+        if name not in known:
+            raise AdaRankError(
+                f"the ranks name the module {name!r}, which is none that LoRA adapts in "
+                f"{bundle.name!r}; use ranks made for this model (these are for {plan.model!r})"
+            )
+        most = min(known[name].in_features, known[name].out_features)
+        if rank > most:
+            raise AdaRankError(f"the rank of {name!r} is {rank}; it may be {most} at most")
+
+
 def _adapted(bundle: ModelBundle, plan: RankPlan, seed: int) -> nn.Module:
     """Give the model the head of the seed, and LoRA with the plan's ranks."""
     from peft import get_peft_model
 
-    known = dict(bundle.model.named_modules())
-    for name, rank in plan.ranks.items():
-        if name not in known:
-            raise AdaRankError(
-                f"the ranks name the module {name!r}, which {bundle.name!r} does not have; use "
-                f"ranks made for this model (these are for {plan.model!r})"
-            )
-        most = min(getattr(known[name], "weight", torch.empty(0, 0)).shape)
-        if rank > most:
-            raise AdaRankError(f"the rank of {name!r} is {rank}; it may be {most} at most")
+    check_plan(bundle, plan)
     for name, head in fresh_head(bundle.model, seed).items():
         setattr(bundle.model, name, head)
     config = plan.lora_config(task_type="SEQ_CLS")
@@ -226,20 +239,6 @@ def length_grouped_order(lengths: list[int], batch_size: int, steps: int, seed: 
     return [int(at) for batch in batches[:steps] for at in batch]
 
 
-def bf16_is_native() -> bool:
-    """Tell whether this machine computes in bfloat16 itself, and so faster than in float32.
-
-    Examples
-    --------
-    >>> bf16_is_native() in (True, False)
-    True
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
 def _arguments(settings: Settings, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir="unused",  # nothing is saved by Trainer itself
@@ -260,7 +259,7 @@ def _arguments(settings: Settings, seed: int) -> TrainingArguments:
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        seed=seed % 2**32,
+        seed=seed,
     )
 
 
@@ -318,13 +317,10 @@ class _Live(TrainerCallback):
         common = {"step": state.global_step, "steps": self.settings.steps}
         common["seconds"] = round(time.perf_counter() - self.started, 3)
         if "loss" in logs:
-            if not math.isfinite(logs["loss"]):
-                raise AdaRankError(
-                    f"the training loss is {logs['loss']} at step {state.global_step}; lower the "
-                    f"learning rate of {self.settings.learning_rate:g}"
-                )
+            self.check_finite(f"training loss at step {state.global_step}", logs["loss"])
             self.on_event({"event": "step", **common, "train_loss": logs["loss"]})
         elif "eval_loss" in logs:
+            self.check_finite(f"validation loss at step {state.global_step}", logs["eval_loss"])
             self.on_event(
                 {
                     "event": "evaluation",
@@ -332,6 +328,13 @@ class _Live(TrainerCallback):
                     "validation_loss": logs["eval_loss"],
                     "validation_accuracy": logs["eval_accuracy"],
                 }
+            )
+
+    def check_finite(self, what, values):
+        if not np.isfinite(values).all():
+            raise AdaRankError(
+                f"the {what} is not finite; lower the learning rate of "
+                f"{self.settings.learning_rate:g}"
             )
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -87,7 +87,10 @@ def start(arguments: Sequence[str], folder: Path) -> None:
         An empty folder from `new_run_folder`.
     """
     command = [sys.executable, "-m", "adarank_core", *arguments, "--output", str(folder)]
+    (folder / "cancel").unlink(missing_ok=True)  # of the run that this one goes on with
     with (folder / "log.txt").open("ab") as log:
+        log.write(f"started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+        log.flush()
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -127,7 +130,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)  # who looks whether a run is alive holds its lock for a moment
     except Timeout:
         raise AdaRankError(
             f"{str(folder)!r} belongs to a run that is at work; give another output folder"
@@ -136,7 +139,9 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
     recorder = _Recorder(folder)
     try:
-        (folder / "cancel").unlink(missing_ok=True)
+        if _age(folder / "cancel") > _age(folder / "events.jsonl"):
+            # Answered already; a newer one is meant for this process.
+            (folder / "cancel").unlink(missing_ok=True)
         write_json(folder / "config.json", {**config, "versions": versions()})
         recorder.record({"event": "started"})
         yield recorder
@@ -215,13 +220,20 @@ def run_folder(folder: Path) -> Run:
     """
     alive = _is_locked(folder)
     events = tuple(_events(folder / "events.jsonl"))
-    ended = events[-1]["event"] if events and events[-1]["event"] in ENDINGS else None
+    asked = _age(folder / "command.json")
+    unheard = asked <= _age(folder / "events.jsonl")  # of the newest process nothing is recorded
+    refused = _refusal(folder / "log.txt") if unheard else ""
     if alive:
         state = "running"
-    elif ended:
-        state = ended
-    elif not events and _age(folder / "command.json") < 60:
+    elif refused:
+        state = "failed"
+        events = (*events, {"event": "failed", "message": refused, "time": time.time() - asked})
+    elif unheard and asked < 60:
         state = "starting"  # a process takes seconds to import torch before it takes the lock
+    elif events and events[-1]["event"] in ENDINGS:
+        state = events[-1]["event"]
+    elif _is_locked(folder):
+        state = "running"  # since a moment ago
     else:
         state = "interrupted"
     try:
@@ -255,6 +267,15 @@ def _events(path: Path) -> Iterator[dict]:
             yield json.loads(line)
         except ValueError:
             continue
+
+
+def _refusal(path: Path) -> str:
+    """Return the error that a process ended with before it held its folder, or nothing."""
+    try:
+        last = path.read_bytes()[-2000:].decode(errors="replace").rstrip().split("\n")[-1]
+    except OSError:
+        return ""
+    return last.removeprefix("error: ") if last.startswith("error: ") else ""
 
 
 def _is_locked(folder: Path) -> bool:

@@ -1,23 +1,24 @@
-"""The noise that is added to one module, and the hook that adds it.
+"""The noise on one module: drawn for its weight, or for what the weight does to given inputs.
 
-The pretrained weights are never written: a hook adds ``x Eᵀ`` to the output of the module, which
-is what a module with weight ``W + E`` would give. A module's noise depends on the seed, the
-module's name and the number of the instance alone, so that neither the order in which modules
-are scanned nor how they are split over processes changes any score.
+The pretrained weights are never written. A module's noise depends on the seed, the module's name
+and the number of the instance (or text) alone, so that neither the order in which modules are
+scanned nor how they are split over processes changes any score.
 """
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["add_to_output", "generator_for", "replace_output", "weight_noise"]
+__all__ = ["activation_noise", "add_to_output", "generator_for", "input_factor", "weight_noise"]
+
+# Added to the diagonal of the Gram matrix over its largest entry: equal tokens make it singular.
+JITTER = 1e-10
 
 
-def generator_for(seed: int, name: str, instance: int = 0) -> torch.Generator:
+def generator_for(seed: int, name: str, instance: int = 0, text: int = 0) -> torch.Generator:
     """Return the random generator of one noisy instance of one module.
 
     Parameters
@@ -27,12 +28,14 @@ def generator_for(seed: int, name: str, instance: int = 0) -> torch.Generator:
     name : str
         Full path of the module.
     instance : int
-        Counts the noisy instances of this module, from 0.
+        Counts the noisy instances of this module (or rounds of them), from 0.
+    text : int
+        Counts the texts, from 0, where each text has noise of its own.
 
     Returns
     -------
     torch.Generator
-        On the CPU, seeded by a hash of the three.
+        On the CPU, seeded by a hash of the four.
 
     Examples
     --------
@@ -40,11 +43,13 @@ def generator_for(seed: int, name: str, instance: int = 0) -> torch.Generator:
     >>> bool(first == torch.rand(1, generator=generator_for(0, "query")))
     True
     """
-    digest = hashlib.sha256(f"{seed}/{name}/{instance}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{name}/{instance}/{text}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def weight_noise(weight: torch.Tensor, noise_scale: float, generator: torch.Generator):
+def weight_noise(
+    weight: torch.Tensor, noise_scale: float, generator: torch.Generator
+) -> torch.Tensor:
     """Draw Gaussian noise for one weight (paper, Algorithm 2).
 
     Parameters
@@ -76,7 +81,7 @@ def weight_noise(weight: torch.Tensor, noise_scale: float, generator: torch.Gene
 
 @contextmanager
 def add_to_output(module: nn.Module, noise: torch.Tensor) -> Iterator[None]:
-    """Let ``module`` act as if ``noise`` had been added to its weight, in this thread only.
+    """Let ``module`` act as if ``noise`` had been added to its weight.
 
     Parameters
     ----------
@@ -84,11 +89,6 @@ def add_to_output(module: nn.Module, noise: torch.Tensor) -> Iterator[None]:
         Conv1D holds its weight as in × out, Linear as out × in.
     noise : torch.Tensor
         Of the weight's shape, dtype and device.
-
-    Notes
-    -----
-    A model may be shared among sessions (threads); the hook leaves the others' forward passes
-    alone. It is removed on leaving, whatever happened.
 
     Examples
     --------
@@ -98,47 +98,83 @@ def add_to_output(module: nn.Module, noise: torch.Tensor) -> Iterator[None]:
     >>> torch.allclose(noisy - layer(torch.ones(2)), torch.full((2,), 2.0))
     True
     """
-    owner = threading.get_ident()
     right = noise.T if isinstance(module, nn.Linear) else noise
-
-    def add(_module, args, output):
-        return output + args[0] @ right if threading.get_ident() == owner else None
-
-    handle = module.register_forward_hook(add)
+    handle = module.register_forward_hook(lambda _module, args, output: output + args[0] @ right)
     try:
         yield
     finally:
         handle.remove()
 
 
-@contextmanager
-def replace_output(model: nn.Module, substitutes: dict[str, nn.Module]) -> Iterator[None]:
-    """Let children of ``model`` give the output of substitutes, in this thread only.
+def input_factor(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Factor each text's Gram matrix of inputs, ``X X^T = L L^T``, by Cholesky.
 
     Parameters
     ----------
-    model : torch.nn.Module
-    substitutes : dict of str to torch.nn.Module
-        By the child's name; called with what the child is called with.
+    inputs : torch.Tensor
+        texts × tokens × in_features.
+    mask : torch.Tensor
+        texts × tokens, 0 at padding, whose rows of ``L`` are 0.
+
+    Returns
+    -------
+    torch.Tensor
+        ``L``, texts × tokens × tokens, lower triangular, float64.
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Linear(2, 2))
-    >>> with replace_output(model, {"0": nn.Identity()}):
-    ...     model(torch.ones(2))
-    tensor([1., 1.])
+    >>> inputs = torch.randn(1, 3, 8)
+    >>> lower = input_factor(inputs, torch.ones(1, 3)).float()
+    >>> torch.allclose(lower @ lower.mT, inputs @ inputs.mT, atol=1e-4)
+    True
     """
-    owner = threading.get_ident()
+    real = inputs.double() * mask[:, :, None]
+    gram = real @ real.mT
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    diagonal += JITTER * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-300)
+    return torch.linalg.cholesky(gram) * mask[:, :, None]
 
-    def hook(substitute):
-        def replace(_module, args, kwargs, _output):
-            return substitute(*args, **kwargs) if threading.get_ident() == owner else None
 
-        return replace
+def activation_noise(
+    factor: torch.Tensor,
+    lengths: Sequence[int],
+    out_features: int,
+    copies: int,
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Draw what weights of independent standard normal noise would add to a module's output.
 
-    with ExitStack() as stack:
-        for name, substitute in substitutes.items():
-            child = model.get_submodule(name)
-            handle = child.register_forward_hook(hook(substitute), with_kwargs=True)
-            stack.callback(handle.remove)
-        yield
+    For inputs ``X`` (tokens × in) with ``X X^T = L L^T`` and Gaussian ``E`` (out × in), each
+    column of ``X E^T`` is normal with covariance ``X X^T``: the law of ``L Z`` with ``Z`` standard
+    normal, tokens × out. Nothing of the weight's size is drawn or multiplied, and every text gets
+    its own noise.
+
+    Parameters
+    ----------
+    factor : torch.Tensor
+        ``L`` of `input_factor`.
+    lengths : sequence of int
+        Real tokens of each text; nothing is drawn for padding, so padding changes no number.
+    out_features, copies : int
+    generators : sequence of torch.Generator
+        One a text.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    torch.Tensor
+        texts × copies × tokens × out_features, on ``factor``'s device.
+
+    Examples
+    --------
+    >>> lower = input_factor(torch.randn(1, 3, 8), torch.ones(1, 3))
+    >>> activation_noise(lower, [3], 5, 2, [generator_for(0, "query")]).shape
+    torch.Size([1, 2, 3, 5])
+    """
+    texts, tokens, _ = factor.shape
+    normal = torch.zeros(texts, copies, tokens, out_features, dtype=dtype)
+    for text, (length, generator) in enumerate(zip(lengths, generators, strict=True)):
+        shape = (copies, length, out_features)
+        normal[text, :, :length] = torch.randn(shape, generator=generator, dtype=dtype)
+    return factor[:, None].to(dtype) @ normal.to(factor.device)

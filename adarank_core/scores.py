@@ -5,7 +5,7 @@ Kept apart from ``scoring.py`` so that stored scores can be read and drawn witho
 
 import hashlib
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -63,6 +63,8 @@ class Scores:
         ``source`` (str), ``count`` (int) and ``sha256`` (str) of the texts.
     modules : tuple of ModuleScore
         In the order of the model.
+    trials : int, optional
+        Pairs or instances of noisy models a module; None where it is not known or has no meaning.
 
     Examples
     --------
@@ -80,6 +82,7 @@ class Scores:
     seed: int
     texts: dict
     modules: tuple[ModuleScore, ...]
+    trials: int | None = None
 
     @property
     def sha256(self) -> str:
@@ -102,6 +105,7 @@ class Scores:
             "noise_scale": self.noise_scale,
             "seed": self.seed,
             "texts": dict(self.texts),
+            **({} if self.trials is None else {"trials": self.trials}),
             "modules": [asdict(module) for module in self.modules],
         }
 
@@ -126,7 +130,8 @@ class Scores:
             raise AdaRankError(f"the scores name the module {twice!r} twice; each may stand once")
         if not isinstance(data["texts"], dict):
             raise AdaRankError(f"'texts' of the scores is {data['texts']!r}; it must be an object")
-        return cls(**{key: data[key] for key in keys if key != "modules"}, modules=modules)
+        values = {key: data[key] for key in keys if key != "modules"}
+        return cls(**values, modules=modules, trials=data.get("trials"))
 
 
 _KINDS = {"name": str, "layer": int, "family": str, "in_features": int, "out_features": int}
@@ -147,7 +152,7 @@ def _module_from(entry, position: int) -> ModuleScore:
     for key in ("score", "standard_error"):
         value = entry[key]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
+        if not number or not 0 <= value <= sys.float_info.max:
             raise AdaRankError(
                 f"{key!r} of {what} is {value!r}; it must be a finite number of 0 or more"
             )
@@ -165,7 +170,7 @@ def check_keys(data: dict, keys, what: str) -> None:
     """Raise `AdaRankError` naming the first of ``keys`` that ``data`` lacks."""
     for key in keys:
         if key not in data:
-            raise AdaRankError(f"{what} lack {key!r}; write it as AdaRank does")
+            raise AdaRankError(f"{key!r} is missing from {what}; write it as AdaRank does")
 
 
 def read_json(path: str | Path) -> dict:

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from adarank_core.errors import AdaRankError
+from adarank_core.machine import bf16_is_native
 from adarank_core.models import (
     AdaptableModule,
     ModelBundle,
@@ -17,13 +18,23 @@ from adarank_core.models import (
     fresh_head,
     longest_text,
 )
-from adarank_core.noise import add_to_output, generator_for, replace_output, weight_noise
+from adarank_core.noise import (
+    activation_noise,
+    add_to_output,
+    generator_for,
+    input_factor,
+    weight_noise,
+)
+from adarank_core.replay import Recording, private_copy
 from adarank_core.scores import ModuleScore, Scores
 from adarank_core.texts import Texts, as_texts
 
-__all__ = ["Progress", "encode", "logits_of", "mean_and_error", "score", "score_iter", "scoring"]
+__all__ = ["Progress", "encode", "logits_of", "mean_and_error", "prepared", "score", "score_iter"]
 
 BATCH_SIZE = 16
+# A pass of the fast estimator holds at most this many tokens: more is no faster, only larger.
+PASS_TOKENS = 8192
+TRIALS = {"paired": 5, "fast": 8}
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Progress:
     Parameters
     ----------
     done, total : int
-        Modules scored so far, and in all.
+        Steps taken so far, and in all; a step is one module on one batch of texts.
     scores : Scores
         Of the modules scored so far; the last one yielded is the result.
     """
@@ -65,15 +76,16 @@ def score_iter(
     bundle: ModelBundle,
     texts: Texts | Sequence[str],
     *,
-    trials: int = 5,
-    estimator: str = "paired",
+    trials: int | None = None,
+    estimator: str = "fast",
     mode: str = "paper",
     noise_scale: float = 1.0,
     modules: str | None = None,
     seed: int = 0,
     max_length: int = 128,
+    precision: str = "auto",
 ) -> Iterator[Progress]:
-    """Score a model's modules one after another, yielding after each.
+    """Score a model's modules one after another, yielding after each step.
 
     Algorithm 2 of the paper: ``d_m = E over E1, E2 of mean over x of
     ||f(x; W + E1) - f(x; W + E2)||_1``, with ``f`` the logits, all other weights frozen and
@@ -82,12 +94,17 @@ def score_iter(
     Parameters
     ----------
     bundle : ModelBundle
-        The weights are never written. The generator can be closed at any point.
+        Never written; the generator can be closed at any point.
     texts : Texts or sequence of str
-    trials : int
-        Independent pairs of noisy models, at least 2; the same noise for all texts.
-    estimator : {"paired"}
-        ``"paired"`` is the paper to the letter: two full forward passes a trial.
+    trials : int, optional
+        At least 2. For ``"paired"`` independent pairs of noisy models (default 5), for ``"fast"``
+        noisy instances, of which all pairs count (default 8).
+    estimator : {"fast", "paired"}
+        Two estimators of the same ``d_m``. ``"paired"`` is the paper to the letter: pairs of
+        models with the same noise for all texts, two full forward passes a pair. ``"fast"`` runs
+        only what follows the noisy module, draws the noise where the module meets its inputs
+        (`adarank_core.noise.activation_noise`), anew for every text, runs all instances as one
+        batch and compares all of them with each other.
     mode : {"paper"}
     noise_scale : float
         Above 0.
@@ -97,6 +114,9 @@ def score_iter(
         Draws the noise and, for a sequence classifier, the head.
     max_length : int
         Longer texts are cut to this many tokens.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the fast estimator's matrix products; ``"auto"`` takes bfloat16 where the machine
+        computes in it natively. Noise, its factors and differences are never below float32.
 
     Returns
     -------
@@ -116,42 +136,46 @@ def score_iter(
     >>> steps.close()
     """
     texts = as_texts(texts)
-    if estimator != "paired":
-        raise AdaRankError(f"estimator is {estimator!r}; only 'paired' is built yet")
+    if estimator not in TRIALS:
+        raise AdaRankError(f"estimator is {estimator!r}; it must be 'paired' or 'fast'")
     if mode != "paper":
         raise AdaRankError(f"mode is {mode!r}; only 'paper' is built yet")
+    trials = TRIALS[estimator] if trials is None else trials
     if trials < 2:
         raise AdaRankError(f"trials is {trials}; an error bar needs at least 2")
     if not 0 < noise_scale < float("inf"):
         raise AdaRankError(f"noise_scale is {noise_scale}; it must be a number above 0")
     if not -(2**63) <= seed < 2**63:
         raise AdaRankError(f"seed is {seed}; it must fit into 64 bits")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise AdaRankError(f"precision is {precision!r}; it must be auto, float32 or bfloat16")
     chosen = _matching(adaptable_modules(bundle.model), modules)
-    batches = encode(bundle, texts, max_length)
+    lengths = _lengths(bundle, texts, max_length)
     origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
-    so_far = Scores(bundle.name, mode, estimator, float(noise_scale), seed, origin, ())
-    return _paired(bundle.model, chosen, batches, trials, so_far)
+    so_far = Scores(bundle.name, mode, estimator, float(noise_scale), seed, origin, (), trials)
+    if estimator == "paired":
+        return _paired(bundle, chosen, encode(bundle, texts, max_length), so_far)
+    order = sorted(range(len(texts)), key=lambda at: lengths[at])
+    sorted_texts = Texts(texts.source, tuple(texts.items[at] for at in order))
+    batches = encode(bundle, sorted_texts, max_length)
+    if precision == "auto":
+        precision = "bfloat16" if bf16_is_native() else "float32"
+    return _fast(bundle, chosen, batches, order, precision, so_far)
 
 
 def _paired(
-    model: nn.Module,
-    chosen: Sequence[AdaptableModule],
-    batches: list[dict],
-    trials: int,
-    so_far: Scores,
+    bundle: ModelBundle, chosen: Sequence[AdaptableModule], batches: list[dict], so_far: Scores
 ) -> Iterator[Progress]:
-    results = []
-    head = fresh_head(model, so_far.seed)
+    model, results = prepared(bundle, so_far.seed), []
     for module in chosen:
-        with scoring(model, head):
-            distances = _paired_distances(model, module.name, batches, trials, so_far)
-        results.append(_module_score(module, distances))
-        scores = Scores(**{**vars(so_far), "modules": tuple(results)})
-        yield Progress(len(results), len(chosen), scores)
+        with torch.inference_mode():
+            distances = _paired_distances(model, module.name, batches, so_far)
+        results.append(_module_score(module, *mean_and_error(distances)))
+        yield Progress(len(results), len(chosen), replace(so_far, modules=tuple(results)))
 
 
 def _paired_distances(
-    model: nn.Module, name: str, batches: list[dict], trials: int, options: Scores
+    model: nn.Module, name: str, batches: list[dict], options: Scores
 ) -> np.ndarray:
     """Return trials × texts L1 distances of one module."""
     layer = model.get_submodule(name)
@@ -164,29 +188,162 @@ def _paired_distances(
 
     distances = [
         (noisy_logits(2 * trial) - noisy_logits(2 * trial + 1)).abs().sum(dim=1)
-        for trial in range(trials)
+        for trial in range(options.trials)
     ]
     return torch.stack(distances).double().cpu().numpy()
 
 
-@contextmanager
-def scoring(model: nn.Module, head: dict[str, nn.Module]) -> Iterator[None]:
-    """Run the body without gradients or dropout and with the given head.
+def _fast(
+    bundle: ModelBundle,
+    chosen: Sequence[AdaptableModule],
+    batches: list[dict],
+    order: list[int],
+    precision: str,
+    so_far: Scores,
+) -> Iterator[Progress]:
+    model = prepared(bundle, so_far.seed)
+    names = [module.name for module in chosen]
+    # By module: the mean distance of each text so far, and its variance over instances.
+    means = {name: np.empty(0) for name in names}
+    variances = {name: np.empty(0) for name in names}
+    done = 0
+    for number, batch in enumerate(batches):
+        positions = order[number * BATCH_SIZE : (number + 1) * BATCH_SIZE]
+        with _computing(model, precision):
+            recording = Recording(model, batch, names, logits_of)
+            factors = _Factors(recording, batch["attention_mask"])
+        for name in names:
+            with _computing(model, precision):
+                if recording.is_replayable(name):
+                    logits = _noisy_logits(recording, factors, name, positions, so_far)
+                    mean, variance = all_pairs(logits)
+                else:
+                    # A module that several layers share has no single place to go on from.
+                    distances = _paired_distances(model, name, [batch], so_far)
+                    mean = distances.mean(axis=0)
+                    variance = distances.var(axis=0, ddof=1) / len(distances)
+            means[name] = np.append(means[name], mean)
+            variances[name] = np.append(variances[name], variance)
+            done += 1
+            results = tuple(
+                _module_score(module, *_over_texts(means[module.name], variances[module.name]))
+                for module in chosen
+                if len(means[module.name])
+            )
+            yield Progress(done, len(names) * len(batches), replace(so_far, modules=results))
 
-    Notes
-    -----
-    Nothing of the model is written: in this thread the head's output is replaced by that of
-    ``head``. A model in training mode is put back into it afterwards.
+
+class _Factors:
+    """The input factor of the newest input: query, key and value share one."""
+
+    def __init__(self, recording: Recording, mask: torch.Tensor):
+        self.recording, self.mask = recording, mask
+        self.inputs = self.factor = None
+
+    def of(self, name: str) -> torch.Tensor:
+        inputs = self.recording.input_of(name)
+        same = self.inputs is not None and self.inputs.data_ptr() == inputs.data_ptr()
+        if not same or self.inputs.shape != inputs.shape:
+            fitting = self.mask.shape[1] == inputs.shape[1]
+            mask = self.mask if fitting else torch.ones(inputs.shape[:2], device=inputs.device)
+            self.inputs, self.factor = inputs, input_factor(inputs, mask)
+        return self.factor
+
+
+def _noisy_logits(
+    recording: Recording, factors: _Factors, name: str, positions: list[int], options: Scores
+) -> torch.Tensor:
+    """Return texts × instances × logits of one module, each text with noise of its own."""
+    weight = recording.model.get_submodule(name).weight
+    is_linear = isinstance(recording.model.get_submodule(name), nn.Linear)
+    factor = factors.of(name)
+    tokens = factor.shape[1]
+    lengths = (factor.diagonal(dim1=1, dim2=2) > 0).sum(dim=1).tolist()
+    deviation = options.noise_scale * weight.double().std()
+    noise = activation_noise(
+        factor * deviation,
+        lengths,
+        weight.shape[0] if is_linear else weight.shape[1],
+        options.trials,
+        [generator_for(options.seed, name, 0, text) for text in positions],
+        torch.promote_types(weight.dtype, torch.float32),
+    )
+    step = max(1, PASS_TOKENS // (len(lengths) * tokens))
+    parts = [recording.logits_with(name, part) for part in noise.split(step, dim=1)]
+    return torch.cat(parts, dim=1)
+
+
+def all_pairs(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return each text's mean distance over all pairs of instances, and its variance.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        texts × instances × logits; at least 2 instances.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Means and variances, one a text, float64. The variance is the jackknife's over instances;
+        with 2 instances, which leave nothing to jackknife, it is that of the distance of two
+        normal numbers, ``(pi / 2 - 1) * mean²``.
+
+    Examples
+    --------
+    >>> all_pairs(torch.tensor([[[0.0], [1.0], [3.0]]]))
+    (array([2.]), array([0.66666667]))
     """
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        with torch.inference_mode(), replace_output(model, head):
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    distances = torch.cdist(logits.double(), logits.double(), p=1)
+    count = logits.shape[1]
+    by_instance = distances.sum(dim=2)
+    total = by_instance.sum(dim=1)
+    mean = total / (count * (count - 1))
+    if count == 2:
+        variance = (np.pi / 2 - 1) * mean**2
+    else:
+        without = (total[:, None] - 2 * by_instance) / ((count - 1) * (count - 2))
+        variance = (count - 1) / count * ((without - mean[:, None]) ** 2).sum(dim=1)
+    return mean.cpu().numpy(), variance.cpu().numpy()
+
+
+def _over_texts(means: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
+    """Return the mean over texts and its standard error, from texts and instances.
+
+    The texts' noise is independent, so the variance of their means holds both sources; with few
+    texts it may fall below that of the instances alone, which then counts.
+    """
+    count = len(means)
+    from_instances = variances.sum() / count**2
+    from_both = means.var(ddof=1) / count if count > 1 else 0.0
+    return float(means.mean()), float(max(from_instances, from_both) ** 0.5)
+
+
+def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
+    """Return a private copy of a model, in evaluation mode and with the head of the seed.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> bundle = load_model("embedded")
+    >>> prepared(bundle, seed=0).base_model.pooler.dense.weight is (
+    ...     bundle.model.base_model.pooler.dense.weight)
+    True
+    """
+    model = private_copy(bundle.model)
+    for name, head in fresh_head(bundle.model, seed).items():
+        setattr(model, name, head)
+    return model
+
+
+@contextmanager
+def _computing(model: nn.Module, precision: str) -> Iterator[None]:
+    """Compute without gradients; in float32 models, with matrix products as asked."""
+    lower = precision == "bfloat16" and next(model.parameters()).dtype == torch.float32
+    with (
+        torch.inference_mode(),
+        torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=lower),
+    ):
+        yield
 
 
 def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dict]:
@@ -197,7 +354,7 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     bundle : ModelBundle
     texts : Texts
     max_length : int
-        Longer texts are cut to this many tokens.
+        Longer texts are cut to this many tokens, or to what the model reads.
 
     Returns
     -------
@@ -208,8 +365,8 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     Raises
     ------
     AdaRankError
-        If ``max_length`` is below 1 or above what the model reads, if a single sentence is longer
-        than what the model reads, or if a text has no tokens.
+        If ``max_length`` is below 1, if a single sentence is longer than what the model reads, or
+        if a text has no tokens.
 
     Examples
     --------
@@ -217,15 +374,8 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     >>> encode(load_model("embedded"), sentence("What is a rank?"))[0]["input_ids"].shape
     torch.Size([1, 7])
     """
-    limit = longest_text(bundle)
-    if not 1 <= max_length <= limit:
-        raise AdaRankError(f"max_length is {max_length}; this model reads 1 to {limit} tokens")
-    if texts.source == "sentence":
-        count = len(bundle.tokenizer(texts.items[0], verbose=False)["input_ids"])
-        if count > limit:
-            raise AdaRankError(
-                f"the sentence has {count:,} tokens and the model reads at most {limit}; shorten it"
-            )
+    _lengths(bundle, texts, max_length)  # refuses what the model cannot read
+    longest = min(max_length, longest_text(bundle))
     device = bundle.model.device
     batches = []
     for start in range(0, len(texts), BATCH_SIZE):
@@ -235,15 +385,28 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
             padding=True,
             padding_side="right",
             truncation=True,
-            max_length=max_length,
+            max_length=longest,
             return_tensors="pt",
         )
-        lengths = tokens["attention_mask"].sum(dim=1)
-        if (lengths == 0).any():
-            empty = items[int(lengths.argmin())]
-            raise AdaRankError(f"the text {empty!r} has no tokens for this model; write words")
         batches.append({key: tokens[key].to(device) for key in ("input_ids", "attention_mask")})
     return batches
+
+
+def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
+    """Return each text's number of tokens, refusing what the model cannot read."""
+    limit = longest_text(bundle)
+    if max_length < 1:
+        raise AdaRankError(f"max_length is {max_length}; it must be at least 1")
+    lengths = [len(ids) for ids in bundle.tokenizer(list(texts.items), verbose=False)["input_ids"]]
+    if texts.source == "sentence" and lengths[0] > limit:
+        raise AdaRankError(
+            f"the sentence has {lengths[0]:,} tokens and the model reads at most {limit}; "
+            "shorten it"
+        )
+    if 0 in lengths:
+        empty = texts.items[lengths.index(0)]
+        raise AdaRankError(f"the text {empty!r} has no tokens for this model; write words")
+    return lengths
 
 
 def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
@@ -301,16 +464,13 @@ def mean_and_error(distances: np.ndarray) -> tuple[float, float]:
     return float(mean), float(variance**0.5)
 
 
-def _module_score(module: AdaptableModule, distances: np.ndarray) -> ModuleScore:
-    if not np.isfinite(distances).all():
+def _module_score(module: AdaptableModule, score: float, error: float) -> ModuleScore:
+    if not np.isfinite(score):
         raise AdaRankError(
             f"the logits are not finite when {module.name!r} is noisy; the weights may be broken, "
             "or noise_scale too large"
         )
-    return ModuleScore(
-        **vars(module),
-        **dict(zip(("score", "standard_error"), mean_and_error(distances), strict=True)),
-    )
+    return ModuleScore(**vars(module), score=score, standard_error=error)
 
 
 def _matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:
