@@ -20,10 +20,21 @@ app = typer.Typer(
 )
 on_error_stream = Console(stderr=True)
 
+
+def _place(path: str | None) -> str | None:
+    """Refuse a place for the result before anything is computed for it."""
+    if path not in (None, "-") and not Path(path).parent.is_dir():
+        raise AdaRankError(f"{path!r} cannot be written (there is no such folder)")
+    return path
+
+
 TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."
 Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
-Json = Annotated[str | None, typer.Option("--json", help="Write the result here; '-' is stdout.")]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", help="Write the result here; '-' is stdout.", callback=_place),
+]
 Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
 Output = Annotated[Path | None, typer.Option(help="Folder for all that the run makes.")]
@@ -231,6 +242,7 @@ def compare(
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
     from adarank_core import comparison, jobs
+    from adarank_core.allocation import check_average_rank
     from adarank_core.scores import read_json
     from adarank_core.tasks import load_task
 
@@ -240,6 +252,7 @@ def compare(
     except ValueError:
         raise AdaRankError(f"seeds is {seeds!r}; give whole numbers such as 0,1,2") from None
     comparison.check_arms(names, numbers)
+    check_average_rank(average_rank)
     if resume and output is None:
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")
     from adarank_core.finetuning import Settings, finetune  # noqa: F401  (slow: after the checks)
@@ -258,10 +271,11 @@ def compare(
     if resume:
         old = read_json(output / "config.json")
         for key in config:
-            if key not in ("arms", "seeds") and old.get(key) != config[key]:
+            had = old.get(key) if isinstance(old, dict) else None
+            if key not in ("arms", "seeds") and had != config[key]:
                 raise AdaRankError(
-                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had "
-                    f"{old.get(key)!r}; resume with the same values"
+                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
+                    "resume with the same values"
                 )
     folder = output if resume else _empty(output) or jobs.new_run_folder("compare")
     with jobs.open_run(folder, config) as recorder, _Watch(steps) as watch:
@@ -332,11 +346,11 @@ class _Watch:
         self.bar, self.steps, self.rows = _bar(), steps, {}
 
     def __enter__(self):
-        self.bar.start()
         return self
 
     def __exit__(self, *_):
-        self.bar.stop()
+        if self.rows:
+            self.bar.stop()
 
     def show(self, event: dict) -> None:
         if event["event"] not in ("step", "score"):
@@ -346,6 +360,7 @@ class _Watch:
         name = f"ranks of {name}" if scoring else name
         done, total = (event["done"], event["total"]) if scoring else (event["step"], self.steps)
         if name not in self.rows:
+            self.bar.start()  # not before there is something to show
             self.rows[name] = self.bar.add_task(name, total=total)
         loss = "" if scoring else f" · train loss {event['train_loss']:.3f}"
         self.bar.update(self.rows[name], completed=done, description=name + loss)
@@ -362,6 +377,8 @@ def _bar() -> Progress:
 
 
 def _told(message: str, fraction: float | None = None) -> None:
+    if fraction is not None and not on_error_stream.is_terminal:
+        return  # progress is for who watches, not for a file
     on_error_stream.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -371,7 +388,7 @@ def _empty(output: Path | None) -> Path | None:
         and output.exists()
         and (
             not output.is_dir()
-            or any(p.name not in ("log.txt", "command.json") for p in output.iterdir())
+            or any(p.name not in ("log.txt", "command.json", "cancel") for p in output.iterdir())
         )
     ):
         raise AdaRankError(

@@ -251,6 +251,14 @@ def _plan(scores, ranks, budget_by, requested, rounding, sha256) -> RankPlan:
     return RankPlan(scores.model, ranks, alpha, budget, sha256)
 
 
+def check_average_rank(average_rank: float) -> None:
+    """Raise `AdaRankError` unless some module could have such a rank."""
+    if not 0 < average_rank <= HIGHEST_RANK:
+        raise AdaRankError(
+            f"average_rank is {average_rank}; it must be above 0 and at most {HIGHEST_RANK:,}"
+        )
+
+
 def _check_options(average_rank, parameters, budget_by, group_by, min_rank, max_rank, rounding):
     choices = {
         "budget_by": (budget_by, ("rank", "parameters")),
@@ -264,10 +272,8 @@ def _check_options(average_rank, parameters, budget_by, group_by, min_rank, max_
         raise AdaRankError("average_rank and parameters are both given; give one budget")
     if parameters is not None and budget_by == "rank":
         raise AdaRankError("parameters is given with budget_by 'rank'; use budget_by 'parameters'")
-    if average_rank is not None and not 0 < average_rank <= HIGHEST_RANK:
-        raise AdaRankError(
-            f"average_rank is {average_rank}; it must be above 0 and at most {HIGHEST_RANK:,}"
-        )
+    if average_rank is not None:
+        check_average_rank(average_rank)
     if parameters is not None and parameters < 1:
         raise AdaRankError(f"parameters is {parameters}; the budget must be at least 1")
     if min_rank < 0:

@@ -101,6 +101,10 @@ class Verdict:
             if not isinstance(compared, dict):
                 raise AdaRankError(f"a comparison of the verdict is {compared!r}, not an object")
             check_keys(compared, COMPARED, "a comparison of the verdict")
+            if compared["metric"] not in METRICS:
+                raise AdaRankError(
+                    f"the verdict compares {compared['metric']!r}, which is no metric"
+                )
         return cls(data["task"], data["model"], data["arms"], tuple(data["comparisons"]))
 
 
@@ -162,6 +166,8 @@ def compare(
 
     settings = settings or Settings()
     check_arms(arms, seeds)
+    if trials is not None and trials < 2:
+        raise AdaRankError(f"trials is {trials}; an error bar needs at least 2")
     output = Path(output)
     planner = _Planner(model, task, average_rank, trials, settings, output, on_event, should_stop)
     for arm in arms:

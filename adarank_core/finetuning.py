@@ -220,7 +220,7 @@ def length_grouped_order(lengths: list[int], batch_size: int, steps: int, seed: 
     Examples
     --------
     >>> length_grouped_order([5, 1, 5, 1], batch_size=2, steps=2, seed=0)
-    [3, 1, 0, 2]
+    [2, 0, 1, 3]
     """
     random = np.random.default_rng(seed)
     batches, waiting = [], np.empty(0, dtype=int)

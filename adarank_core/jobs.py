@@ -86,7 +86,7 @@ def start(arguments: Sequence[str], folder: Path) -> None:
     folder : pathlib.Path
         An empty folder from `new_run_folder`.
     """
-    command = [sys.executable, "-m", "adarank_core", *arguments, "--output", str(folder)]
+    command = [sys.executable, "-m", "adarank_core", *arguments, "--output", str(folder.resolve())]
     (folder / "cancel").unlink(missing_ok=True)  # of the run that this one goes on with
     with (folder / "log.txt").open("ab") as log:
         log.write(f"started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
@@ -259,14 +259,16 @@ def runs(parent: Path | None = None) -> list[Run]:
 
 def _events(path: Path) -> Iterator[dict]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return
     for line in lines[:-1]:  # what follows the last line's end is still being written
         try:
-            yield json.loads(line)
+            event = json.loads(line)
         except ValueError:
             continue
+        if isinstance(event, dict) and "event" in event:
+            yield event
 
 
 def _refusal(path: Path) -> str:

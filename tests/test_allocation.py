@@ -1,0 +1,402 @@
+"""Ranks from scores: budgets, bounds, rounding, and the published figures."""
+
+import itertools
+import json
+import math
+import random
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from adarank_core import AdaRankError, ModuleScore, RankPlan, Scores, allocate, uniform_plan
+from adarank_core.allocation import _proportional, lora_parameters, rounded
+
+TEXTS = {"source": "list", "count": 1, "sha256": "00"}
+SIZES = [(8, 8), (8, 32), (32, 8), (16, 16), (12, 8)]
+
+
+def scores_of(modules):
+    """Make scores of (score, in_features, out_features)."""
+    listed = tuple(
+        ModuleScore(f"layer.{at:03}", at, f"family {at % 2}", inputs, outputs, score, 0.0)
+        for at, (score, inputs, outputs) in enumerate(modules)
+    )
+    return Scores("tiny", "paper", "paired", 1.0, 0, TEXTS, listed)
+
+
+def refusal(scores, *arguments, **options):
+    with pytest.raises(AdaRankError) as caught:
+        allocate(scores, *arguments, **options)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    return str(caught.value)
+
+
+some_scores = st.one_of(
+    st.floats(1e-6, 1e6), st.just(0.0), st.floats(0.5, 2), st.integers(1, 3).map(float)
+)
+modules = st.lists(
+    st.tuples(some_scores, st.sampled_from(SIZES)).map(lambda m: (m[0], *m[1])),
+    min_size=1,
+    max_size=12,
+)
+
+
+# Budgets
+
+
+@given(modules, st.floats(1, 8))
+def test_a_budget_of_ranks_is_spent_to_the_last_one(modules, average_rank):
+    scores = scores_of(modules)
+    plan = allocate(scores, average_rank)
+    assert sum(plan.ranks.values()) == round(average_rank * len(modules))
+    assert plan.budget["residual"] == 0
+    assert all(1 <= rank <= min(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True))
+
+
+@settings(max_examples=300)
+@given(modules, st.floats(1, 8), st.integers(0, 1))
+def test_a_budget_of_parameters_is_kept_within_the_smallest_step(modules, average_rank, lowest):
+    scores = scores_of(modules)
+    plan = allocate(scores, average_rank, budget_by="parameters", min_rank=lowest)
+    spent = lora_parameters(scores, plan.ranks)
+    asked = round(average_rank * sum(sum(m[1:]) for m in modules))
+    assert plan.budget["spent"] == spent <= asked == plan.budget["requested"]
+    # What is left buys no rank of any module that could take one.
+    free = [sum(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True) if rank < min(m[1:])]
+    assert asked - spent < min(free, default=1)
+    assert all(lowest <= rank <= min(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True))
+
+
+@pytest.mark.parametrize("average_rank", [*range(1, 65), 127, 200])
+def test_minilm_s_shapes_get_exactly_the_parameters_of_uniform_ranks(made_up, average_rank):
+    scores = made_up(average_rank)
+    uniform = uniform_plan(scores, average_rank).budget["lora_parameters"]
+    plan = allocate(scores, average_rank, budget_by="parameters")
+    assert plan.budget["lora_parameters"] == uniform and plan.budget["residual"] == 0
+    if average_rank > 1:
+        assert len(set(plan.ranks.values())) > 3
+
+
+def test_a_number_of_parameters_is_a_budget(made_up):
+    plan = allocate(made_up(), parameters=331_776)
+    assert plan.ranks == allocate(made_up(), 8, budget_by="parameters").ranks
+    assert plan.budget["by"] == "parameters" and plan.budget["average_rank"] > 1
+
+
+def test_eight_is_the_average_rank_where_none_is_given(made_up):
+    assert allocate(made_up()) == allocate(made_up(), average_rank=8)
+
+
+def test_families_get_their_own_share(made_up):
+    scores = made_up()
+    plan = allocate(scores, 8, group_by="family")
+    for family in scores.families:
+        ranks = [plan.ranks[m.name] for m in scores.modules if m.family == family]
+        assert sum(ranks) == 8 * 6 and len(set(ranks)) > 1
+    assert plan != allocate(scores, 8)
+
+
+def test_largest_rank_is_a_bound(made_up):
+    plan = allocate(made_up(spread=2), 8, max_rank=12)
+    assert max(plan.ranks.values()) == 12 and sum(plan.ranks.values()) == 8 * 36
+
+
+def test_smallest_rank_of_zero_lets_modules_go_without(made_up):
+    plan = allocate(made_up(spread=3), 8, min_rank=0)
+    assert min(plan.ranks.values()) == 0 and sum(plan.ranks.values()) == 8 * 36
+    lowest = min(made_up(spread=3).modules, key=lambda module: module.score)
+    assert plan.ranks[lowest.name] == 0
+
+
+def test_alpha_is_twice_the_rank(made_up):
+    plan = allocate(made_up())
+    assert plan.alpha == {name: 2 * rank for name, rank in plan.ranks.items()}
+
+
+def test_the_plan_names_the_scores_that_it_comes_from(made_up):
+    assert allocate(made_up()).scores_sha256 == made_up().sha256
+    assert uniform_plan(made_up(), 8).scores_sha256 == ""
+
+
+# Proportion
+
+
+@settings(max_examples=500)
+@given(modules, st.floats(1, 8), st.sampled_from(["rank", "parameters"]))
+def test_of_two_modules_of_one_size_the_higher_score_has_no_lower_rank(
+    modules, average_rank, budget_by
+):
+    plan = allocate(scores_of(modules), average_rank, budget_by=budget_by)
+    named = list(zip(modules, plan.ranks.values(), strict=True))
+    for (one, rank), (other, other_rank) in itertools.permutations(named, 2):
+        if one[1:] == other[1:] and one[0] > other[0]:
+            assert rank >= other_rank
+
+
+@given(modules, st.floats(1, 8), st.sampled_from(["rank", "parameters"]), st.randoms())
+def test_the_order_of_the_modules_does_not_matter(modules, average_rank, budget_by, shuffled):
+    scores = scores_of(modules)
+    mixed = list(scores.modules)
+    shuffled.shuffle(mixed)
+    others = Scores(**{**vars(scores), "modules": tuple(mixed)})
+    plan = allocate(scores, average_rank, budget_by=budget_by)
+    assert allocate(others, average_rank, budget_by=budget_by).ranks == plan.ranks
+    assert list(allocate(others, average_rank).ranks) == [module.name for module in mixed]
+
+
+@given(modules, st.floats(1, 8), st.sampled_from(["rank", "parameters"]), st.integers(-30, 30))
+def test_the_unit_of_the_scores_does_not_matter(modules, average_rank, budget_by, power):
+    scaled = [(score * 2.0**power, *size) for score, *size in modules]
+    plan = allocate(scores_of(modules), average_rank, budget_by=budget_by)
+    assert allocate(scores_of(scaled), average_rank, budget_by=budget_by).ranks == plan.ranks
+
+
+def test_ties_are_settled_by_score_and_name_in_any_unit():
+    for unit in (1.0, 0.1, 1 / 3, 7e-5, 123.456):
+        modules = [(score * unit, 64, 64) for score in (1, 3, 1, 3, 5, 5)]
+        assert list(allocate(scores_of(modules), 4.5).ranks.values()) == [1, 5, 1, 4, 8, 8]
+
+
+def test_equal_scores_give_equal_ranks(made_up):
+    even = [(0.7, 64, 64)] * 7
+    assert set(allocate(scores_of(even), 5).ranks.values()) == {5}
+    nothing = [(0.0, 64, 64)] * 7
+    assert set(allocate(scores_of(nothing), 5).ranks.values()) == {5}
+
+
+def test_ranks_are_proportional_where_no_bound_is_in_the_way():
+    plan = allocate(scores_of([(1.0, 64, 64), (2.0, 64, 64), (5.0, 64, 64)]), 8)
+    assert list(plan.ranks.values()) == [3, 6, 15]
+
+
+def test_what_a_full_module_cannot_take_goes_to_the_others_in_proportion():
+    modules = [(100.0, 8, 8), (1.0, 64, 64), (3.0, 64, 64), (0.0, 64, 64)]
+    assert list(allocate(scores_of(modules), 5, min_rank=0).ranks.values()) == [8, 3, 9, 0]
+    assert list(allocate(scores_of(modules), 42, min_rank=0).ranks.values()) == [8, 64, 64, 32]
+    assert list(allocate(scores_of(modules), 50, min_rank=0).ranks.values()) == [8, 64, 64, 64]
+
+
+weights = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 1.0, 2.5, 9.0]), st.integers(1, 5), st.integers(2, 9)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(weights, st.integers(0, 2), st.floats(0, 1))
+def test_shares_meet_the_budget_and_are_clipped_proportions(modules, lowest, fullness):
+    wanted, costs, caps = (list(column) for column in zip(*modules, strict=True))
+    least = sum(cost * lowest for cost in costs)
+    most = sum(cost * cap for cost, cap in zip(costs, caps, strict=True))
+    budget = round(least + fullness * (most - least))
+    shares = _proportional(wanted, costs, budget, lowest, caps)
+    assert sum(c * s for c, s in zip(costs, shares, strict=True)) == pytest.approx(budget)
+    assert all(lowest <= share <= cap for share, cap in zip(shares, caps, strict=True))
+    inside = [
+        share / score
+        for share, score, cap in zip(shares, wanted, caps, strict=True)
+        if score and lowest + 1e-9 < share < cap - 1e-9
+    ]
+    assert not inside or max(inside) == pytest.approx(min(inside))
+    for share, score, cap in zip(shares, wanted, caps, strict=True):
+        if lowest == cap:
+            continue
+        if inside and score and share >= cap - 1e-9:
+            assert cap / score <= inside[0] * (1 + 1e-6)
+        if inside and score and share <= lowest + 1e-9:
+            assert lowest / score >= inside[0] * (1 - 1e-6)
+
+
+# Rounding
+
+
+def best_rounding(shares, costs, budget, caps):
+    """Try all ways to round up or down: the least left over, then the largest remainders."""
+    floors = [math.floor(share + 1e-9) for share in shares]
+    ways = []
+    for ups in itertools.product((0, 1), repeat=len(shares)):
+        ranks = [floor + up for floor, up in zip(floors, ups, strict=True)]
+        left = budget - sum(cost * rank for cost, rank in zip(costs, ranks, strict=True))
+        if left >= 0 and all(rank <= cap for rank, cap in zip(ranks, caps, strict=True)):
+            gained = sum(up * (s - f) for up, s, f in zip(ups, shares, floors, strict=True))
+            ways.append((left, -gained))
+    return min(ways)
+
+
+@settings(max_examples=300)
+@given(weights, st.floats(0, 1))
+def test_rounding_is_the_best_of_all_ways(modules, fullness):
+    wanted, costs, caps = (list(column) for column in zip(*modules, strict=True))
+    most = sum(cost * cap for cost, cap in zip(costs, caps, strict=True))
+    budget = round(fullness * most)
+    shares = _proportional(wanted, costs, budget, 0, caps)
+    ranks = rounded(shares, costs, budget, caps)
+    left = budget - sum(cost * rank for cost, rank in zip(costs, ranks, strict=True))
+    best_left, best_gain = best_rounding(shares, costs, budget, caps)
+    near = all(abs(rank - share) < 1 + 1e-9 for rank, share in zip(ranks, shares, strict=True))
+    if near:  # no further step was left over
+        assert left == best_left
+        gained = sum(
+            share - math.floor(share + 1e-9)
+            for rank, share in zip(ranks, shares, strict=True)
+            if rank > share + 1e-9
+        )
+        assert gained == pytest.approx(-best_gain, abs=1e-6)
+    else:
+        assert 0 <= left < best_left
+    assert all(0 <= rank <= cap for rank, cap in zip(ranks, caps, strict=True))
+
+
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=8), st.data())
+def test_equal_costs_are_the_largest_remainder_method(shares, data):
+    budget = round(sum(shares))
+    assume(budget > 0 and sum(shares) > 0)
+    shares = [share * budget / sum(shares) for share in shares]
+    remainders = sorted(share - math.floor(share) for share in shares)
+    assume(all(b - a > 1e-6 for a, b in itertools.pairwise(remainders)))
+    assume(remainders[0] > 1e-6 and remainders[-1] < 1 - 1e-6)
+    left = budget - sum(math.floor(share) for share in shares)
+    first = sorted(range(len(shares)), key=lambda at: math.floor(shares[at]) - shares[at])[:left]
+    expected = [math.floor(share) + (at in first) for at, share in enumerate(shares)]
+    assert rounded(shares, [1] * len(shares), budget, [99] * len(shares)) == expected
+
+
+# The published figures (AdaRank.ipynb in google-research: value modules of bert-base-cased)
+
+PUBLISHED = [
+    0.1067335,
+    0.2673352,
+    0.5113052,
+    0.64961135,
+    0.66023976,
+    0.6209688,
+    0.59066254,
+    0.61314476,
+    0.6017301,
+    0.72589016,
+    0.72327375,
+    0.570347,
+]
+
+
+def test_the_published_ranks_come_out_of_the_published_scores():
+    scores = scores_of([(score, 768, 768) for score in PUBLISHED])
+    plan = allocate(scores, average_rank=8, rounding="floor")
+    assert list(plan.ranks.values()) == [1, 3, 7, 9, 9, 8, 8, 8, 8, 10, 10, 8]
+    assert plan.budget["spent"] == 89 and plan.budget["residual"] == 7
+    whole = allocate(scores, average_rank=8)
+    assert sum(whole.ranks.values()) == 96
+    added = [whole.ranks[name] - rank for name, rank in plan.ranks.items()]
+    assert sorted(added) == [0] * 5 + [1] * 7
+
+
+def test_floor_keeps_to_the_bounds_too():
+    modules = [(100.0, 8, 8), (1.0, 64, 64), (0.0, 64, 64)]
+    plan = allocate(scores_of(modules), 20, rounding="floor")
+    assert list(plan.ranks.values()) == [8, 1, 1]
+    assert plan.budget["residual"] == 60 - 10
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize("average_rank", [0, -1, math.nan, math.inf, -math.inf])
+def test_an_average_rank_must_be_above_zero(made_up, average_rank):
+    assert "average_rank is" in refusal(made_up(), average_rank)
+
+
+@pytest.mark.parametrize("average_rank", [384.5, 385, 1e6, 1e30, 1e308])
+def test_an_average_rank_above_the_modules_sizes_is_refused(made_up, average_rank):
+    assert "average" in refusal(made_up(), average_rank)
+
+
+def test_every_bound_is_checked(made_up):
+    scores = made_up()
+    assert "below 36" in refusal(scores, 0.5)
+    assert "below 1" in refusal(scores, 0.001, min_rank=0)
+    assert "below 144" in refusal(scores, 3, min_rank=4)
+    assert "above" in refusal(scores, 5, max_rank=4)
+    assert "family" in refusal(scores, 5, max_rank=4, group_by="family")
+    assert "min_rank is 385" in refusal(scores, 384, min_rank=385)
+    assert "min_rank is -1" in refusal(scores, 8, min_rank=-1)
+    assert "max_rank is 0" in refusal(scores, 8, max_rank=0)
+    assert "max_rank is 2" in refusal(scores, 8, max_rank=2, min_rank=3)
+    assert "parameters is 0" in refusal(scores, parameters=0)
+    assert "parameters is -5" in refusal(scores, parameters=-5)
+    assert "above" in refusal(scores, parameters=10**15)
+    assert "below" in refusal(scores, parameters=1000)
+    assert "both given" in refusal(scores, 8, parameters=331_776)
+    assert "budget_by 'rank'" in refusal(scores, parameters=331_776, budget_by="rank")
+    for option in ("budget_by", "group_by", "rounding"):
+        assert f"{option} is 'x'" in refusal(scores, 8, **{option: "x"})
+
+
+@pytest.mark.parametrize("rank", [0, -1, 385, 2.5, True, "8", None])
+def test_a_uniform_rank_is_a_whole_number_that_fits(made_up, rank):
+    with pytest.raises(AdaRankError, match="uniform rank is"):
+        uniform_plan(made_up(), rank)
+
+
+# JSON
+
+
+def test_a_plan_survives_json(made_up):
+    plan = allocate(made_up())
+    assert RankPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "adarank-scores/1"},
+        {"ranks": []},
+        {"ranks": {}},
+        {"ranks": {"a": 0}},
+        {"ranks": {"a": -1}},
+        {"ranks": {"a": 1.5}},
+        {"ranks": {"a": True}},
+        {"ranks": {"a": "8"}},
+        {"ranks": {"a": None}},
+        {"ranks": {"a": 4, "b": 4}},
+        {"alpha": {}},
+        {"alpha": {"a": math.nan}},
+        {"alpha": {"a": math.inf}},
+        {"alpha": {"a": -1}},
+        {"alpha": {"a": True}},
+        {"alpha": {"a": "8"}},
+        {"alpha": None},
+        {"budget": 3},
+        {"model": 3},
+        {"scores_sha256": 3},
+    ],
+    ids=str,
+)
+def test_corrupt_plans_are_refused(change):
+    good = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
+    assert RankPlan.from_dict(good).ranks == {"a": 4}
+    with pytest.raises(AdaRankError) as caught:
+        RankPlan.from_dict({**good, **change})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["format", "model", "ranks", "alpha", "budget", "scores_sha256"])
+def test_every_key_of_a_plan_is_needed(key):
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
+    del data[key]
+    with pytest.raises(AdaRankError):
+        RankPlan.from_dict(data)
+
+
+@pytest.mark.parametrize("data", [None, [], 3, "x"])
+def test_what_is_no_plan_is_refused(data):
+    with pytest.raises(AdaRankError, match="not a ranks file"):
+        RankPlan.from_dict(data)
+
+
+def test_many_modules_are_allocated_quickly():
+    draw = random.Random(0)
+    sizes = [(4096, 4096), (4096, 1024), (4096, 11008), (11008, 4096)]
+    modules = [(draw.lognormvariate(0, 1), *sizes[at % 4]) for at in range(2000)]
+    plan = allocate(scores_of(modules), 16, budget_by="parameters")
+    assert plan.budget["residual"] == 0

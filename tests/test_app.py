@@ -1,0 +1,56 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("explore", "ranks", "compare", "learn")
+
+
+@pytest.fixture(scope="module")
+def app():
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_with_a_title_and_a_picture(app, name):
+    page = app.switch_page(f"pages/{name}.py").run()
+    assert not page.exception
+    assert not page.error
+    assert len(page.title) == 1
+    assert page.get("plotly_chart")
+
+
+def test_the_first_picture_waits_for_nothing_slow():
+    """No page imports torch before it is asked to compute: that alone would take five seconds."""
+    source = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"at = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=60).run()\n"
+        "assert not at.exception and at.get('plotly_chart')\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'datasets', 'scipy', 'sklearn')"
+        " if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, env=os.environ
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_no_page_writes_html():
+    for file in [ROOT / "app.py", *(ROOT / "pages").rglob("*.py")]:
+        source = file.read_text(encoding="utf-8")
+        assert "unsafe_allow_html" not in source, file
+        assert "st.html" not in source, file
+
+
+def test_the_server_asks_nobody_for_an_address():
+    import tomllib
+
+    config = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))
+    assert config["server"]["showEmailPrompt"] is False
+    assert config["browser"]["gatherUsageStats"] is False
+    assert {"light", "dark"} <= set(config["theme"])

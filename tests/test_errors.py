@@ -1,0 +1,51 @@
+"""The error that users read, and how the core imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adarank_core
+from adarank_core.errors import AdaRankError
+
+CORE = Path(adarank_core.__file__).parent
+
+
+def test_the_error_is_a_value_error_with_its_message():
+    with pytest.raises(ValueError, match="rank is 0"):
+        raise AdaRankError("rank is 0")
+
+
+def test_importing_the_core_waits_for_nothing_heavy():
+    code = "import sys, adarank_core; dir(adarank_core); adarank_core.generic_texts; "
+    code += "adarank_core.Scores, adarank_core.allocate, adarank_core.Verdict; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "transformers", "peft", "datasets", "pandas", "scipy", "streamlit"}
+    assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", adarank_core.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(adarank_core, name).__name__ == name
+    assert name in dir(adarank_core)
+
+
+def test_an_unknown_name_is_no_attribute():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        adarank_core.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("file", sorted(CORE.glob("*.py")), ids=lambda file: file.name)
+def test_the_core_stays_without_streamlit_pickle_and_remote_code(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "shell"):
+            assert isinstance(node.value, ast.Constant) and node.value.value is False
+    assert not imported & {"streamlit", "pickle", "dill", "multiprocessing"}

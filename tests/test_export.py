@@ -1,0 +1,130 @@
+"""Plans on real PEFT: what is given is what LoRA then has."""
+
+import copy
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from adarank_core import AdaRankError, RankPlan, allocate, load_model
+from adarank_core.export import export, lora_config, snippet, write_json
+from adarank_core.scores import read_json
+
+
+@pytest.fixture(scope="module")
+def plan(made_up):
+    """Very unlike ranks, among them ranks of 0."""
+    plan = allocate(made_up(spread=1.5), 8, budget_by="parameters", min_rank=0)
+    assert min(plan.ranks.values()) == 0 and len(set(plan.ranks.values())) > 10
+    return plan
+
+
+@pytest.fixture(scope="module")
+def adapted(plan):
+    model = get_peft_model(load_model("embedded").model, lora_config(plan))
+    draw = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # zero at first, which would hide a wrong module
+            weight.data.normal_(0, 0.1, generator=draw)
+    return model.eval()
+
+
+@pytest.fixture
+def batch(embedded):
+    return embedded.tokenizer(["What is a rank?", "No."], padding=True, return_tensors="pt")
+
+
+def test_every_module_has_its_rank_and_the_same_scaling(plan, adapted):
+    found = {
+        name.removeprefix("base_model.model."): module
+        for name, module in adapted.named_modules()
+        if hasattr(module, "lora_A")
+    }
+    assert set(found) == {name for name, rank in plan.ranks.items() if rank}
+    for name, module in found.items():
+        rank = plan.ranks[name]
+        assert module.r["default"] == rank and module.scaling["default"] == 2.0
+        assert module.lora_A["default"].weight.shape[0] == rank
+        assert module.lora_B["default"].weight.shape[1] == rank
+
+
+def test_lora_has_the_parameters_that_the_plan_says(plan, adapted):
+    counted = sum(w.numel() for name, w in adapted.named_parameters() if ".lora_" in name)
+    assert counted == plan.budget["lora_parameters"] == 331_776
+
+
+def test_saving_and_loading_gives_equal_logits(adapted, batch, tmp_path):
+    adapted.save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    plain = load_model("embedded").model
+    plain.classifier = copy.deepcopy(adapted.base_model.model.classifier.modules_to_save.default)
+    loaded = PeftModel.from_pretrained(plain, tmp_path).eval()
+    with torch.inference_mode():
+        expected, found = adapted(**batch).logits, loaded(**batch).logits
+        with adapted.disable_adapter():
+            clean = adapted(**batch).logits
+    assert torch.equal(found, expected) and not torch.allclose(clean, expected, atol=1e-3)
+
+
+def test_the_snippet_builds_the_same_config(plan):
+    names = {}
+    exec(snippet(plan, "CAUSAL_LM"), names)
+    assert names["config"].to_dict() == lora_config(plan, "CAUSAL_LM").to_dict()
+
+
+def test_names_cannot_break_out_of_the_snippet():
+    name = "a'\"\n\\); raise SystemExit #"
+    plan = RankPlan(name, {name: 3, "a.b": 4}, {name: 6, "a.b": 2.5})
+    names = {}
+    exec(snippet(plan), names)
+    assert names["config"].to_dict() == lora_config(plan).to_dict()
+    assert names["config"].target_modules == {name, "a.b"}
+
+
+def test_a_pattern_fits_its_own_module_only():
+    """PEFT takes patterns as regular expressions that may start anywhere after a dot."""
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.xq = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+    model = torch.nn.Module()
+    model.layer = torch.nn.ModuleList([Block() for _ in range(12)])
+    ranks = {f"layer.{at}.{name}": at % 5 + 1 for at in range(12) for name in ("q", "xq")}
+    ranks |= {f"layer.{at}.xq": 7 for at in range(12)}
+    plan = RankPlan("tiny", ranks, {name: 2 * rank for name, rank in ranks.items()})
+    arguments = lora_config(plan).to_dict()
+    config = LoraConfig(**{**arguments, "task_type": None})
+    adapted = get_peft_model(model, config)
+    for name, rank in ranks.items():
+        module = adapted.base_model.model.get_submodule(name)
+        assert module.r["default"] == rank and module.scaling["default"] == 2
+
+
+def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
+    files = export(plan, tmp_path / "new" / "folder")
+    assert [file.name for file in files] == ["ranks.json", "adapter_config.json", "lora_config.py"]
+    assert RankPlan.from_dict(read_json(files[0])) == plan
+    stored = LoraConfig.from_pretrained(files[1].parent)
+    assert stored.rank_pattern == lora_config(plan).rank_pattern
+    assert stored.base_model_name_or_path == "embedded"
+    assert files[2].read_text() == snippet(plan)
+    assert export(plan, tmp_path / "new" / "folder") == files
+
+
+def test_what_cannot_be_exported_is_told(plan, tmp_path):
+    with pytest.raises(AdaRankError, match="task_type is 'X'"):
+        lora_config(plan, "X")
+    (tmp_path / "file").touch()
+    with pytest.raises(AdaRankError, match="cannot be written"):
+        export(plan, tmp_path / "file")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "data.json", {"rank": 8})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "data.json", {"rank": float("nan")})
+    assert json.loads((tmp_path / "data.json").read_text()) == {"rank": 8}
+    assert [path.name for path in tmp_path.iterdir()] == ["data.json"]

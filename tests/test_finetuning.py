@@ -1,0 +1,306 @@
+"""One arm of LoRA: the same numbers again, the same conditions for every arm, honest ends."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import Trainer
+
+from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
+from adarank_core import finetuning as finetuning_file
+from adarank_core.allocation import lora_parameters
+from adarank_core.comparison import _plain_scores, depth_ramp, same_rank
+from adarank_core.finetuning import Settings, _adapted, length_grouped_order
+
+QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
+TIMES = ("train_seconds", "seconds")
+
+
+@pytest.fixture(scope="module")
+def plans(tiny_bert):
+    """Uniform ranks, and very unlike ones with as many parameters."""
+    plain = _plain_scores(load_model(tiny_bert))
+    ramp = allocate(depth_ramp(plain, up=True), 4, budget_by="parameters")
+    return {"uniform": same_rank(tiny_bert, 4), "ramp": ramp}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_bert, tiny_task, plans, tmp_path_factory):
+    """One finished run: its result, its events and its folder."""
+    folder, events = tmp_path_factory.mktemp("run"), []
+    result = finetune(
+        tiny_bert,
+        tiny_task,
+        plans["uniform"],
+        QUICK,
+        seed=3,
+        output=folder,
+        on_event=events.append,
+    )
+    return result, events, folder
+
+
+def without_times(data):
+    return {key: value for key, value in data.items() if key not in TIMES}
+
+
+# One run
+
+
+def test_a_run_gives_the_promised_numbers(run, plans):
+    result, _, _ = run
+    assert list(result) == [
+        "seed",
+        "test_loss",
+        "test_accuracy",
+        "macro_f1",
+        "auc",
+        "train_seconds",
+        "steps",
+        "lora_parameters",
+    ]
+    assert result["seed"] == 3 and result["steps"] == 6
+    assert result["lora_parameters"] == plans["uniform"].budget["lora_parameters"]
+    assert all(0 <= result[key] <= 1 for key in ("test_accuracy", "macro_f1", "auc"))
+
+
+def test_events_have_the_promised_keys(run):
+    steps = [event for event in run[1] if event["event"] == "step"]
+    evaluations = [event for event in run[1] if event["event"] == "evaluation"]
+    assert len(steps) + len(evaluations) == len(run[1])
+    assert [event["step"] for event in steps] == [1, 2, 3, 4, 5, 6]
+    assert [event["step"] for event in evaluations] == [3, 6]
+    for event in steps:
+        assert set(event) >= {"step", "steps", "seconds", "train_loss"}
+    for event in evaluations:
+        assert set(event) >= {"step", "seconds", "validation_loss", "validation_accuracy"}
+    seconds = [event["seconds"] for event in run[1]]
+    assert seconds == sorted(seconds)
+
+
+def test_the_test_numbers_are_those_of_the_saved_adapter(run, tiny_bert, tiny_task):
+    from peft import PeftModel
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    result, _, folder = run
+    bundle = load_model(tiny_bert, head="classification")
+    model = PeftModel.from_pretrained(bundle.model, folder / "adapter").eval()
+    labels = torch.tensor(tiny_task.test["label"].tolist())
+    with torch.inference_mode():
+        tokens = bundle.tokenizer(list(tiny_task.test["text"]), padding=True, return_tensors="pt")
+        logits = model(tokens["input_ids"], tokens["attention_mask"]).logits
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert result["test_loss"] == pytest.approx(loss, rel=0.02)
+    chosen = logits.argmax(dim=1)
+    accuracy = (chosen == labels).float().mean().item()
+    assert result["test_accuracy"] == pytest.approx(accuracy, abs=0.05)
+    assert result["macro_f1"] == pytest.approx(f1_score(labels, chosen, average="macro"), abs=0.05)
+    assert result["auc"] == pytest.approx(
+        roc_auc_score(labels, logits[:, 1] - logits[:, 0]), abs=0.03
+    )
+
+
+def test_one_seed_gives_the_same_numbers_again(run, tiny_bert, tiny_task, plans):
+    events = []
+    again = finetune(tiny_bert, tiny_task, plans["uniform"], QUICK, seed=3, on_event=events.append)
+    assert without_times(again) == without_times(run[0])
+    assert list(map(without_times, events)) == list(map(without_times, run[1]))
+    other = finetune(tiny_bert, tiny_task, plans["uniform"], QUICK, seed=4)
+    assert other["test_loss"] != again["test_loss"]
+
+
+def test_training_learns(tiny_bert, tiny_task, plans):
+    settings = Settings(steps=60, batch_size=16, learning_rate=1e-2, evaluations=1)
+    events = []
+    result = finetune(tiny_bert, tiny_task, plans["uniform"], settings, on_event=events.append)
+    losses = [event["train_loss"] for event in events if event["event"] == "step"]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    assert result["test_accuracy"] > 0.65
+
+
+def test_the_test_data_are_touched_once_and_last(tiny_bert, tiny_task, plans, monkeypatch):
+    seen, real_predict, real_evaluate = [], Trainer.predict, Trainer.evaluate
+
+    def predict(trainer, data, *arguments, **options):
+        seen.append(("predict", len(data)))
+        return real_predict(trainer, data, *arguments, **options)
+
+    def evaluate(trainer, data=None, *arguments, **options):
+        seen.append(("evaluate", len(trainer.eval_dataset if data is None else data)))
+        return real_evaluate(trainer, data, *arguments, **options)
+
+    monkeypatch.setattr(Trainer, "predict", predict)
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    finetune(tiny_bert, tiny_task, plans["uniform"], QUICK)
+    assert seen == [("evaluate", 32), ("evaluate", 32), ("predict", 48)]
+
+
+# What arms share
+
+
+def test_arms_start_from_one_head_and_one_function(tiny_bert, plans):
+    models = {
+        name: _adapted(load_model(tiny_bert, labels=3, head="classification"), plan, seed=5).eval()
+        for name, plan in plans.items()
+    }
+    heads, logits = [], []
+    for model in models.values():
+        trained = {n: w for n, w in model.named_parameters() if w.requires_grad}
+        head = {n: w for n, w in trained.items() if "lora_" not in n}
+        assert [n.split(".")[-1] for n in head] == ["weight", "bias"]
+        heads.append(list(head.values()))
+        with torch.inference_mode():
+            logits.append(model(torch.tensor([[2, 5, 6, 3]])).logits)
+    assert all(torch.equal(one, other) for one, other in zip(*heads, strict=True))
+    assert torch.equal(*logits)
+
+
+def test_arms_have_the_same_number_of_lora_parameters(tiny_bert, plans):
+    plain = _plain_scores(load_model(tiny_bert))
+    counts = {name: lora_parameters(plain, plan.ranks) for name, plan in plans.items()}
+    assert counts["uniform"] == counts["ramp"]
+    assert plans["uniform"].ranks != plans["ramp"].ranks
+
+
+def test_arms_see_the_same_batches(tiny_bert, tiny_task, plans, monkeypatch):
+    seen, real = {}, Trainer.compute_loss
+    monkeypatch.setattr(
+        Trainer,
+        "compute_loss",
+        lambda trainer, model, inputs, **options: (
+            (
+                trainer.model.training
+                and seen[name].append((inputs["input_ids"].tolist(), inputs["labels"].tolist()))
+            )
+            or real(trainer, model, inputs, **options)
+        ),
+    )
+    for name, plan in plans.items():
+        seen[name] = []
+        finetune(tiny_bert, tiny_task, plan, QUICK, seed=2)
+    assert len(seen["uniform"]) == 6 and seen["uniform"] == seen["ramp"]
+
+
+# The order of the data
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=300),
+    st.integers(1, 12),
+    st.integers(1, 60),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_order_has_every_example_once_a_pass(lengths, batch_size, steps, seed):
+    order = length_grouped_order(lengths, batch_size, steps, seed)
+    assert len(order) == steps * batch_size
+    assert all(type(at) is int and 0 <= at < len(lengths) for at in order)
+    assert order == length_grouped_order(lengths, batch_size, steps, seed)
+    # More steps only add to the order, so that a longer run begins as a shorter one.
+    assert length_grouped_order(lengths, batch_size, steps + 7, seed)[: len(order)] == order
+    # What does not fill a batch waits, so that no example is ever two passes ahead of another.
+    counts = Counter(order)
+    passes = len(order) / len(lengths)
+    assert max(counts.values()) <= passes + 2 + batch_size / len(lengths)
+    whole = length_grouped_order(lengths, len(lengths), 3, seed)
+    for start in range(0, 3 * len(lengths), len(lengths)):
+        assert sorted(whole[start : start + len(lengths)]) == list(range(len(lengths)))
+
+
+def test_an_example_is_seen_once_before_any_is_seen_twice_when_batches_fill_a_pass():
+    order = length_grouped_order([5, 9, 2, 7] * 8, batch_size=4, steps=16, seed=0)
+    assert sorted(order[:32]) == sorted(order[32:]) == list(range(32))
+
+
+def test_batches_hold_texts_of_like_length_in_no_order_of_length():
+    import numpy as np
+
+    lengths = np.random.default_rng(0).integers(3, 90, size=2000)
+    order = np.array(length_grouped_order(lengths.tolist(), 20, 100, seed=0))
+    batches = lengths[order].reshape(100, 20)
+    plain = lengths[np.random.default_rng(1).permutation(2000)].reshape(100, 20)
+    spread = (batches.max(axis=1) - batches.min(axis=1)).mean()
+    assert spread < 0.15 * (plain.max(axis=1) - plain.min(axis=1)).mean()
+    assert abs(np.corrcoef(np.arange(100), batches.mean(axis=1))[0, 1]) < 0.3
+
+
+# Ends before the end
+
+
+def test_a_run_that_is_told_to_stop_gives_nothing(tiny_bert, tiny_task, plans, tmp_path):
+    events = []
+    result = finetune(
+        tiny_bert,
+        tiny_task,
+        plans["uniform"],
+        QUICK,
+        output=tmp_path,
+        on_event=events.append,
+        should_stop=lambda: len(events) >= 2,
+    )
+    assert result is None and not list(tmp_path.iterdir())
+    assert [event["step"] for event in events] == [1, 2, 3]  # asked after every step
+
+
+@pytest.mark.parametrize("steps", [1, 12])
+def test_a_loss_that_is_no_number_is_told(tiny_bert, tiny_task, plans, steps):
+    settings = Settings(steps=steps, batch_size=8, learning_rate=1e30)
+    with pytest.raises(AdaRankError, match="lower the learning rate of 1e\\+30"):
+        finetune(tiny_bert, tiny_task, plans["uniform"], settings)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 0},
+        {"steps": -1},
+        {"batch_size": 0},
+        {"max_length": 0},
+        {"evaluations": 0},
+        {"learning_rate": 0},
+        {"learning_rate": -1e-3},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range_are_refused(values):
+    with pytest.raises(AdaRankError, match=f"{next(iter(values))} is"):
+        Settings(**values)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+def test_seeds_out_of_range_are_refused(tiny_bert, tiny_task, plans, seed):
+    with pytest.raises(AdaRankError, match="the seed is"):
+        finetune(tiny_bert, tiny_task, plans["uniform"], QUICK, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "bert",
+        "classifier",
+        "no.such.module",
+        "bert.encoder.layer.0.attention.output.LayerNorm",
+        "bert.embeddings.word_embeddings",
+    ],
+)
+def test_a_plan_for_other_modules_is_refused(tiny_bert, tiny_task, name):
+    plan = RankPlan("other", {name: 2}, {name: 4})
+    with pytest.raises(AdaRankError, match="use ranks made for this model"):
+        finetune(tiny_bert, tiny_task, plan, QUICK)
+
+
+def test_a_rank_above_the_module_is_refused(tiny_bert, tiny_task):
+    names = [module.name for module in adaptable_modules(load_model(tiny_bert).model)]
+    plan = RankPlan("tiny", {names[0]: 33}, {names[0]: 66})
+    with pytest.raises(AdaRankError, match="is 33; it may be 32 at most"):
+        finetune(tiny_bert, tiny_task, plan, QUICK)
+
+
+def test_a_model_without_one_bf16_unit_trains_in_full_precision(monkeypatch):
+    for native in (True, False):
+        monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda native=native: native)
+        assert finetuning_file._arguments(QUICK, 0).bf16 is native

@@ -1,0 +1,26 @@
+"""Where caches and runs lie."""
+
+import platformdirs
+import pytest
+
+from adarank_core.folders import cache_folder, runs_folder
+
+
+def test_a_home_of_one_s_own_holds_both(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_HOME", str(tmp_path / "deep" / "home"))
+    assert cache_folder() == tmp_path / "deep" / "home" / "cache"
+    assert runs_folder() == tmp_path / "deep" / "home" / "runs"
+    assert cache_folder().is_dir() and runs_folder().is_dir()
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_without_one_the_user_s_folders_are_used(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    if value is None:
+        monkeypatch.delenv("ADARANK_HOME")
+    else:
+        monkeypatch.setenv("ADARANK_HOME", value)
+    assert cache_folder() == platformdirs.user_cache_path("adarank") and cache_folder().is_dir()
+    assert runs_folder() == platformdirs.user_data_path("adarank") / "runs"
+    assert runs_folder().is_dir()

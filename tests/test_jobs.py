@@ -1,0 +1,228 @@
+"""Background runs: real processes, from their start to every kind of end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adarank_core import AdaRankError, jobs
+from adarank_core.jobs import cancel, new_run_folder, open_run, run_folder, runs, start
+from adarank_core.scores import read_json
+
+WAIT = 120
+
+
+def wait_for(folder, *states):
+    end = time.monotonic() + WAIT
+    seen = []
+    while time.monotonic() < end:
+        run = run_folder(folder)
+        if run.state not in seen[-1:]:
+            seen.append(run.state)
+        if run.state in states:
+            return run, seen
+        time.sleep(0.1)
+    raise AssertionError((seen, (folder / "log.txt").read_text()))
+
+
+# In this process
+
+
+def test_a_new_folder_is_new_and_says_what_it_is(tmp_path):
+    folders = [new_run_folder("compare", tmp_path / "runs") for _ in range(20)]
+    assert len(set(folders)) == 20 and all(folder.is_dir() for folder in folders)
+    assert [folder.name for folder in folders] == sorted(folder.name for folder in folders)
+    assert all(folder.name.endswith("-compare") for folder in folders)
+
+
+def test_runs_are_listed_newest_first(home):
+    assert runs() == []
+    made = [new_run_folder("compare") for _ in range(3)]
+    (made[0].parent / "a file").touch()
+    assert [run.folder for run in runs()] == made[::-1]
+
+
+def test_a_run_records_what_was_asked_and_what_happened(tmp_path):
+    with open_run(tmp_path / "run", {"command": "compare", "steps": 3}) as recorder:
+        recorder.record({"event": "step", "step": 1})
+        assert run_folder(tmp_path / "run").state == "running"
+        assert not recorder.should_stop()
+    run = run_folder(tmp_path / "run")
+    assert run.state == "finished" and run.message == ""
+    assert run.config["steps"] == 3 and set(jobs.PACKAGES) < set(run.config["versions"])
+    assert [event["event"] for event in run.events] == ["started", "step", "finished"]
+    times = [event["time"] for event in run.events]
+    assert times == sorted(times) and abs(times[0] - time.time()) < 60
+
+
+def test_a_run_that_fails_says_why(tmp_path):
+    with pytest.raises(AdaRankError), open_run(tmp_path, {}):
+        raise AdaRankError("the rank is 0")
+    run = run_folder(tmp_path)
+    assert (run.state, run.message) == ("failed", "the rank is 0")
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path, {}):
+        raise ZeroDivisionError("by 0")
+    run = run_folder(tmp_path)
+    assert run.state == "failed" and "ZeroDivisionError: by 0" in run.message
+    with pytest.raises(KeyboardInterrupt), open_run(tmp_path, {}):
+        raise KeyboardInterrupt
+    assert run_folder(tmp_path).state == "cancelled"
+
+
+def test_an_answered_cancel_does_not_stop_the_next_run(tmp_path):
+    with open_run(tmp_path, {}) as recorder:
+        cancel(tmp_path)
+        assert recorder.should_stop()
+        time.sleep(0.02)
+    assert run_folder(tmp_path).state == "cancelled"
+    with open_run(tmp_path, {}) as recorder:
+        assert not recorder.should_stop()
+    assert run_folder(tmp_path).state == "finished"
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path):
+    with (
+        open_run(tmp_path, {}),
+        pytest.raises(AdaRankError, match="is at work"),
+        open_run(tmp_path, {}),
+    ):
+        pass
+    assert run_folder(tmp_path).state == "finished"
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AdaRankError, match="cannot be written"), open_run(tmp_path / "file", {}):
+        pass
+
+
+def test_broken_lines_are_passed_over(tmp_path):
+    lines = [
+        b'{"event": "started"}',
+        b"{nope",
+        b"3",
+        b"{}",
+        b"\xff",
+        b'{"event": "step", "step": 1}',
+    ]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines) + b'\n{"event": "finished"')
+    run = run_folder(tmp_path)
+    assert [event["event"] for event in run.events] == ["started", "step"]
+    assert run.state == "interrupted"
+    (tmp_path / "config.json").write_text("{")
+    assert run_folder(tmp_path).config == {}
+
+
+def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path):
+    (tmp_path / "lock").touch()
+    looking = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pathlib; from adarank_core.jobs import run_folder\n"
+            "print('ready', flush=True)\n"
+            "while True: run_folder(pathlib.Path(sys.argv[1]))",
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        cwd=Path(jobs.__file__).parent.parent,
+    )
+    try:
+        looking.stdout.readline()
+        for _ in range(30):
+            with open_run(tmp_path, {}):
+                pass
+    finally:
+        looking.kill()
+        looking.wait()
+        looking.stdout.close()
+
+
+# Processes of their own, all at once: each takes seconds to import torch
+
+
+@pytest.fixture(scope="module")
+def started(tiny_bert, tiny_file, tmp_path_factory):
+    parent, processes = tmp_path_factory.mktemp("runs"), {}
+    arguments = ["--model", tiny_bert, "--task", tiny_file, "--batch-size", "4"]
+    wanted = {
+        "quick": ["finetune", *arguments, "--uniform-rank", "2", "--steps", "3"],
+        "long": ["compare", *arguments, "--average-rank", "2", "--steps", "100000"],
+        "killed": ["finetune", *arguments, "--uniform-rank", "2", "--steps", "100000"],
+        "early": ["finetune", *arguments, "--uniform-rank", "2", "--steps", "100000"],
+        "wrong": ["finetune", "--task", "no/such/task", "--uniform-rank", "2"],
+    }
+    real = subprocess.Popen
+    with pytest.MonkeyPatch.context() as patch:
+        for name, command in wanted.items():
+            folder = new_run_folder(name, parent)
+
+            def popen(*given, name=name, folder=folder, **options):
+                processes[name] = (real(*given, **options), folder)
+                return processes[name][0]
+
+            patch.setattr(jobs.subprocess, "Popen", popen)
+            start(command, folder)
+    cancel(processes["early"][1])
+    yield {name: (process, folder) for name, (process, folder) in processes.items()}
+    for process, _ in processes.values():
+        process.kill()
+        process.wait()
+
+
+def test_a_run_starts_runs_and_finishes(started):
+    process, folder = started["quick"]
+    assert run_folder(folder).state in ("starting", "running", "finished")
+    run, seen = wait_for(folder, "finished", "failed", "interrupted")
+    assert seen == [state for state in ("starting", "running", "finished") if state in seen]
+    assert [e["step"] for e in run.events if e["event"] == "step"] == [1, 2, 3]
+    assert run.events[-2]["event"] == "result" and 0 <= run.events[-2]["test_accuracy"] <= 1
+    assert run.config["command"] == "finetune" and run.config["plan"]["ranks"]
+    assert read_json(folder / "result.json")["steps"] == 3
+    assert (folder / "adapter" / "adapter_config.json").exists()
+    assert process.wait(WAIT) == 0
+    assert json.loads((folder / "command.json").read_text())["command"][0] == "python"
+
+
+def test_a_running_comparison_can_be_cancelled_but_not_joined(started):
+    process, folder = started["long"]
+    wait_for(folder, "running")
+    with pytest.raises(AdaRankError, match="is at work"), open_run(folder, {}):
+        pass
+    end = time.monotonic() + WAIT
+    while not any(event["event"] == "step" for event in run_folder(folder).events):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    cancel(folder)
+    run, _ = wait_for(folder, "cancelled", "finished", "failed", "interrupted")
+    assert run.state == "cancelled" and process.wait(WAIT) == 0
+    assert not (folder / "verdict.json").exists()
+
+
+def test_a_killed_run_is_interrupted(started):
+    process, folder = started["killed"]
+    wait_for(folder, "running")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(WAIT)
+    # The lock is gone with the process; what it had written is still there.
+    run = run_folder(folder)
+    assert run.state == "interrupted" and run.events[0]["event"] == "started"
+
+
+def test_a_cancel_before_the_process_is_ready_counts(started):
+    process, folder = started["early"]
+    run, seen = wait_for(folder, "cancelled", "finished", "failed", "interrupted")
+    assert run.state == "cancelled", (seen, run.message)
+    assert process.wait(WAIT) == 0
+
+
+def test_a_run_that_is_refused_says_why(started):
+    process, folder = started["wrong"]
+    assert process.wait(WAIT) == 2
+    run = run_folder(folder)
+    assert run.state == "failed" and "'no/such/task'" in run.message

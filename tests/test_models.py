@@ -1,0 +1,179 @@
+"""Loading models, and the modules that LoRA can adapt."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from adarank_core import AdaRankError, adaptable_modules, load_model
+from adarank_core import models as models_file
+from adarank_core.models import embedded_folder, fresh_head, longest_text
+
+
+def refusal(name, **options):
+    with pytest.raises(AdaRankError) as caught:
+        load_model(name, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def copied(tiny_bert, tmp_path):
+    return Path(shutil.copytree(tiny_bert, tmp_path / "copied"))
+
+
+def edit(folder, **values):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+# Loading
+
+
+def test_the_embedded_model_is_ready_to_score(embedded):
+    assert embedded.name == "embedded" and longest_text(embedded) == 512
+    assert not embedded.model.training
+    assert {weight.dtype for weight in embedded.model.parameters()} == {torch.float32}
+
+
+def test_a_local_folder_loads_with_its_own_weights(tiny_bert):
+    from safetensors.torch import load_file
+
+    bundle = load_model(tiny_bert, labels=3)
+    assert bundle.name == tiny_bert and bundle.model.num_labels == 3
+    weights = bundle.model.state_dict()
+    stored = load_file(Path(tiny_bert) / "model.safetensors")
+    body = [name for name in stored if name.startswith("bert.")]
+    assert len(body) > 30 and all(torch.equal(weights[name], stored[name]) for name in body)
+
+
+def test_a_language_model_keeps_its_head_unless_asked(tiny_gpt2):
+    causal = load_model(tiny_gpt2)
+    assert type(causal.model).__name__ == "GPT2LMHeadModel"
+    assert fresh_head(causal.model, 0) == {}
+    classifier = load_model(tiny_gpt2, labels=4, head="classification")
+    assert type(classifier.model).__name__ == "GPT2ForSequenceClassification"
+    assert classifier.model.num_labels == 4
+
+
+def test_pickled_weights_are_never_loaded(copied):
+    state = load_model(copied).model.state_dict()
+    (copied / "model.safetensors").unlink()
+    torch.save(state, copied / "pytorch_model.bin")
+    assert "no safetensors weights" in refusal(copied)
+
+
+def test_code_that_comes_with_a_model_is_never_run(copied, tmp_path, monkeypatch):
+    trap = tmp_path / "was_run"
+    (copied / "trap.py").write_text(f"import pathlib\npathlib.Path({str(trap)!r}).touch()\n")
+    edit(copied, auto_map={"AutoConfig": "trap.Config"}, model_type="trap")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    assert "cannot be loaded" in refusal(copied)
+    assert not asked and not trap.exists()
+
+
+def test_other_embedded_weights_are_refused(monkeypatch):
+    monkeypatch.setattr(models_file, "EMBEDDED_SHA256", "0" * 64)
+    assert "53aa51172d14" in refusal("embedded") and "reinstall" in refusal("embedded")
+
+
+def test_a_missing_wheel_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(AdaRankError, match="pip install"):
+        embedded_folder()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "no/such", "a b", "../x", "a\0b", "x" * 500])
+def test_unknown_models_are_refused_without_network(name):
+    assert repr(name) in refusal(name) or not name.strip()
+
+
+def test_bad_options_are_refused():
+    assert "labels is 1" in refusal("embedded", labels=1)
+    assert "head is 'tail'" in refusal("embedded", head="tail")
+
+
+def test_broken_configurations_are_refused(copied):
+    whole = (copied / "config.json").read_text()
+    for content in ("{nope", "[]", "", '{"model_type": "zork"}'):
+        (copied / "config.json").write_text(content)
+        assert "cannot be loaded" in refusal(copied)
+    for values in ({"num_attention_heads": 0}, {"hidden_size": "x"}, {"architectures": [3]}):
+        (copied / "config.json").write_text(whole)
+        edit(copied, **values)
+        assert "cannot be loaded" in refusal(copied)
+
+
+def test_broken_weights_are_refused(copied):
+    whole = (copied / "model.safetensors").read_bytes()
+    for content in (b"", b"garbage" * 99, whole[:-100]):
+        (copied / "model.safetensors").write_bytes(content)
+        assert "cannot be loaded" in refusal(copied)
+
+
+def test_weights_of_another_shape_are_not_replaced_by_random_ones(copied):
+    edit(copied, hidden_size=48)
+    assert "cannot be loaded" in refusal(copied)
+
+
+def test_weights_that_are_missing_are_not_replaced_by_random_ones(copied):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copied / "model.safetensors")
+    weights = {name: w for name, w in weights.items() if "layer.1.attention" not in name}
+    save_file(weights, copied / "model.safetensors", {"format": "pt"})
+    assert "cannot be loaded" in refusal(copied)
+
+
+# Modules
+
+
+def test_the_six_families_of_a_bert_in_the_order_of_the_data(embedded):
+    modules = adaptable_modules(embedded.model)
+    families = ("query", "key", "value", "attention.output", "intermediate", "output")
+    assert [module.family for module in modules] == list(families) * 6
+    assert [module.layer for module in modules] == [layer for layer in range(6) for _ in families]
+    for module in modules:
+        weight = embedded.model.get_submodule(module.name).weight
+        assert (module.out_features, module.in_features) == tuple(weight.shape)
+    assert {module.in_features for module in modules if module.family == "output"} == {1536}
+
+
+def test_conv1d_counts_its_inputs_first(tiny_gpt2):
+    modules = {m.name: m for m in adaptable_modules(load_model(tiny_gpt2).model)}
+    fused = modules["transformer.h.0.attn.c_attn"]
+    assert (fused.in_features, fused.out_features) == (32, 96)
+    assert {m.family for m in modules.values()} == {
+        "c_attn",
+        "attn.c_proj",
+        "c_fc",
+        "mlp.c_proj",
+    }
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(AdaRankError, match="Sequential has no linear modules"):
+        adaptable_modules(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+# Heads
+
+
+def test_a_fresh_head_depends_on_the_seed_alone(embedded):
+    before = embedded.model.classifier.weight.clone()
+    one, same, other = (fresh_head(embedded.model, seed)["classifier"] for seed in (0, 0, 1))
+    assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
+    assert one.weight.std().item() == pytest.approx(0.02, rel=0.1) and not one.bias.any()
+    assert torch.equal(embedded.model.classifier.weight, before)
+
+
+def test_the_longest_text_is_the_smaller_of_both_limits(tiny_bert):
+    bundle = load_model(tiny_bert)
+    assert longest_text(bundle) == 160
+    bundle.tokenizer.model_max_length = 12
+    assert longest_text(bundle) == 12
+    bundle.tokenizer.model_max_length = int(1e30)
+    assert longest_text(bundle) == 160

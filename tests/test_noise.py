@@ -1,0 +1,90 @@
+"""Noise on one module: drawn from the seed, for its weight or for its inputs."""
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from adarank_core.noise import (
+    activation_noise,
+    add_to_output,
+    generator_for,
+    input_factor,
+    weight_noise,
+)
+
+
+def test_noise_has_the_weight_s_deviation_times_the_scale():
+    weight = 3 + 0.5 * torch.randn(400, 300, generator=torch.Generator().manual_seed(0))
+    noise = weight_noise(weight, 2.0, generator_for(0, "query"))
+    assert noise.shape == weight.shape and noise.dtype == weight.dtype
+    assert noise.std().item() == pytest.approx(2 * weight.std().item(), rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+
+
+def test_noise_differs_by_seed_name_instance_and_text():
+    ways = [(0, "a", 0), (1, "a", 0), (0, "b", 0), (0, "a", 1), (0, "a/0", 1), (-1, "a", 0)]
+    ways += [(0, "a", 0, 1), (0, "a", 1, 1)]
+    drawn = [torch.rand(3, generator=generator_for(*way)) for way in ways]
+    assert len({tuple(numbers.tolist()) for numbers in drawn}) == len(ways)
+    assert torch.equal(torch.rand(3, generator=generator_for(*ways[1])), drawn[1])
+
+
+def test_a_lower_precision_gets_the_same_draw():
+    weight = torch.randn(8, 8)
+    full = weight_noise(weight, 1.0, generator_for(0, "query"))
+    half = weight_noise(weight.bfloat16(), 1.0, generator_for(0, "query"))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(5, 3), Conv1D(3, 5)], ids=["linear", "conv1d"])
+def test_the_hook_acts_as_if_the_weight_had_changed(layer):
+    inputs, noise = torch.randn(4, 7, 5), torch.randn(layer.weight.shape)
+    with add_to_output(layer, noise):
+        noisy = layer(inputs)
+    clean = layer(inputs)
+    with torch.no_grad():
+        layer.weight += noise
+    torch.testing.assert_close(noisy, layer(inputs))
+    assert not torch.allclose(noisy, clean)
+
+
+def test_the_hook_is_removed_after_an_exception():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(KeyError), add_to_output(layer, torch.ones(2, 2)):
+        raise KeyError
+    assert not layer._forward_hooks
+
+
+def test_noise_in_activation_space_has_the_covariance_of_the_inputs():
+    inputs = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+    inputs[1, 2] = inputs[1, 1]  # the same token twice, which makes the Gram matrix singular
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    factor = input_factor(inputs, mask)
+    generators = [generator_for(0, "query", 0, text) for text in range(2)]
+    drawn = activation_noise(factor, [4, 3], 3, 20_000, generators)
+    assert drawn.shape == (2, 20_000, 4, 3)
+    for text, length in enumerate((4, 3)):
+        real = inputs[text, :length]
+        for out in range(3):
+            found = torch.cov(drawn[text, :, :length, out].T)
+            torch.testing.assert_close(found, real @ real.T, rtol=0.05, atol=0.2)
+        across = (drawn[text, :, :length, 0] * drawn[text, :, :length, 1]).mean(dim=0)
+        torch.testing.assert_close(across, torch.zeros(length), rtol=0, atol=0.2)
+    assert not drawn[1, :, 3].any()
+
+
+def test_padding_and_company_change_no_draw():
+    inputs = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    both = activation_noise(
+        input_factor(inputs, torch.tensor([[1, 1, 1, 0, 0], [1] * 5])),
+        [3, 5],
+        4,
+        2,
+        [generator_for(0, "query", 0, text) for text in range(2)],
+    )
+    alone = activation_noise(
+        input_factor(inputs[:1, :3], torch.ones(1, 3)), [3], 4, 2, [generator_for(0, "query")]
+    )
+    torch.testing.assert_close(both[:1, :, :3], alone)

@@ -1,0 +1,386 @@
+"""Algorithm 2: against plain loops and formulas, and what it leaves behind."""
+
+import copy
+import math
+import random
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+from tokenizers.normalizers import Replace
+from torch import nn
+
+from adarank_core import AdaRankError, load_model, score, score_iter, sentence
+from adarank_core import scoring as scoring_file
+from adarank_core.models import fresh_head
+from adarank_core.noise import generator_for, weight_noise
+from adarank_core.scoring import BATCH_SIZE, all_pairs, encode, mean_and_error
+
+ESTIMATORS = ("paired", "fast")
+MINILM = (
+    "bert.encoder.layer.0.attention.self.value",
+    "bert.encoder.layer.2.intermediate.dense",
+    "bert.encoder.layer.5.output.dense",
+)
+
+
+@pytest.fixture(params=["tiny_bert", "tiny_gpt2"])
+def tiny(request):
+    return load_model(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def bert(tiny_bert):
+    return load_model(tiny_bert)
+
+
+def refusal(*arguments, **options):
+    with pytest.raises(AdaRankError) as caught:
+        score_iter(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def plain_distances(bundle, texts, name, trials, seed, noise_scale=1.0):
+    """Algorithm 2 as it is written: noise into the weight, every text alone, no padding."""
+    model = copy.deepcopy(bundle.model)
+    for child, head in fresh_head(bundle.model, seed).items():
+        setattr(model, child, head)
+    weight = model.get_submodule(name).weight
+    kept, logits = weight.detach().clone(), []
+    with torch.no_grad():
+        for instance in range(2 * trials):
+            noise = weight_noise(kept, noise_scale, generator_for(seed, name, instance))
+            weight.copy_(kept + noise)
+            tokens = [bundle.tokenizer(text, return_tensors="pt") for text in texts]
+            found = [model(ids["input_ids"]).logits for ids in tokens]
+            logits.append(torch.cat([one if one.dim() == 2 else one[:, -1] for one in found]))
+    pairs = zip(logits[::2], logits[1::2], strict=True)
+    return torch.stack([(one - other).abs().sum(dim=1) for one, other in pairs]).numpy()
+
+
+def named(scores):
+    return {module.name: module.score for module in scores.modules}
+
+
+# The number itself
+
+
+def test_a_tiny_model_s_scores_are_those_of_a_plain_loop(tiny, texts):
+    assert len(texts) > BATCH_SIZE
+    scores = score(tiny, texts, trials=3, seed=5, noise_scale=0.7, estimator="paired")
+    assert len(scores.modules) == (12 if "bert" in tiny.name else 8)
+    for module in scores.modules:
+        distances = plain_distances(tiny, texts, module.name, 3, 5, 0.7)
+        assert module.score == pytest.approx(distances.mean(), rel=1e-5)
+        assert module.standard_error == pytest.approx(mean_and_error(distances)[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", MINILM)
+def test_minilm_s_scores_are_those_of_a_plain_loop(embedded, name):
+    texts = ["What is a rank?", "A much longer sentence about rivers, boats and old bridges."] * 9
+    scores = score(embedded, texts, trials=2, seed=1, modules=re.escape(name), estimator="paired")
+    distances = plain_distances(embedded, texts[:2], name, 2, 1)
+    assert named(scores) == {name: pytest.approx(distances.mean(), abs=1e-5)}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_small_noise_gives_the_gradients_norm(tiny, estimator):
+    """For noise towards 0, d = 2 / sqrt(pi) * scale * std(W) * mean of sum of |dlogit / dW|."""
+    texts = ["the cat sat on the old red dog", "rain", "good dog good dog"]
+    scale, trials = 1e-3, {"paired": 100, "fast": 60}[estimator]
+    options = {"trials": trials, "noise_scale": scale, "estimator": estimator, "seed": 3}
+    tiny = type(tiny)(tiny.model.double(), tiny.tokenizer, tiny.name)
+    scores = score(tiny, texts, modules=r"\.1\.", **options)
+    model = copy.deepcopy(tiny.model)
+    for child, head in fresh_head(tiny.model, 3).items():
+        setattr(model, child, head.double())
+    within = []
+    for module in scores.modules:
+        weight, total = model.get_submodule(module.name).weight, 0.0
+        for text in texts:
+            logits = model(**encode(tiny, sentence(text))[0]).logits
+            for logit in logits[0] if logits.dim() == 2 else logits[0, -1]:
+                total += torch.autograd.grad(logit, weight, retain_graph=True)[0].norm().item()
+        expected = 2 / math.sqrt(math.pi) * scale * weight.std().item() * total / len(texts)
+        assert module.score == pytest.approx(expected, rel=0.15)
+        within.append(module.score / expected - 1)
+    assert abs(np.mean(within)) < 0.05
+
+
+def test_both_estimators_estimate_the_same(bert, texts):
+    options = {"modules": r"value|layer\.1\.output", "seed": 0}  # with the head of the same seed
+    paired = score(bert, texts, trials=60, estimator="paired", **options)
+    fast = score(bert, texts, trials=12, estimator="fast", **options)
+    for one, other in zip(paired.modules, fast.modules, strict=True):
+        assert one.score == pytest.approx(other.score, rel=0.15)
+        # The texts are the same, so their share of both errors makes this bound generous.
+        error = math.hypot(one.standard_error, other.standard_error)
+        assert abs(one.score - other.score) < 3 * error
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_repeated_texts_change_no_expectation_and_no_batch_is_lost(bert, estimator):
+    options = {"trials": 30, "estimator": estimator, "modules": r"layer\.1\.output"}
+    one = score(bert, ["the cat sat"], **options).modules[0]
+    many = score(bert, ["the cat sat"] * 33, **options).modules[0]
+    assert many.score == pytest.approx(one.score, abs=4 * one.standard_error)
+
+
+# What does not matter
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_seed_gives_the_same_scores_again(bert, texts, estimator):
+    first, again, other = (
+        score(bert, texts, trials=2, seed=seed, estimator=estimator) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert all(named(first)[name] != value for name, value in named(other).items())
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_score_does_not_depend_on_what_else_is_scored(bert, texts, estimator):
+    everything = score(bert, texts, trials=2, estimator=estimator)
+    for pattern in (r"layer\.1\.", r"value", r"0\.output\.dense$"):
+        some = score(bert, texts, trials=2, estimator=estimator, modules=pattern)
+        assert 0 < len(some.modules) < 12
+        assert some.modules == tuple(m for m in everything.modules if m in some.modules)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_dropout_is_off_and_training_mode_is_kept(bert, texts, estimator):
+    expected = score(bert, texts, trials=2, estimator=estimator)
+    bert.model.train()
+    bert.model.bert.encoder.layer[1].eval()
+    flags = {name: module.training for name, module in bert.model.named_modules()}
+    assert score(bert, texts, trials=2, estimator=estimator) == expected
+    assert {name: module.training for name, module in bert.model.named_modules()} == flags
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_sessions_that_share_a_model_do_not_disturb_each_other(bert, texts, estimator):
+    def scored(seed):
+        return score(bert, texts, trials=3, seed=seed, estimator=estimator)
+
+    alone, together, start = {s: scored(s) for s in range(2)}, {}, threading.Barrier(2)
+
+    def work(seed):
+        start.wait()
+        together[seed] = scored(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in alone]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_sessions_that_share_a_tokenizer_do_not_disturb_each_other(bert):
+    """A fast tokenizer keeps how it pads and cuts; another thread may change that meanwhile."""
+    texts = scoring_file.as_texts(["cat", "the cat sat on the red dog", "the dog"])
+    failures = []
+
+    def work(longest):
+        for _ in range(100):
+            try:
+                (batch,) = encode(bert, texts, longest)
+                if batch["input_ids"].shape[1] != min(longest, 9):
+                    failures.append(batch["input_ids"].shape)
+            except ValueError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(longest,)) for longest in (4, 6, 20, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+# What is left behind
+
+
+def state_of(model):
+    hooks = sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
+    own = [name for name, module in model.named_modules() if "forward" in vars(module)]
+    weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+    return hooks, own, weights, [weight.requires_grad for weight in model.parameters()]
+
+
+def assert_untouched(model, before):
+    hooks, own, weights, gradients = state_of(model)
+    assert (hooks, own, gradients) == (0, [], before[3])
+    assert weights.keys() == before[2].keys()
+    assert all(torch.equal(weight, before[2][name]) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_model_is_as_it_was_after_success(tiny, texts, estimator):
+    before = state_of(tiny.model)
+    score(tiny, texts, trials=2, estimator=estimator)
+    assert_untouched(tiny.model, before)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_model_is_as_it_was_after_the_generator_is_closed(bert, texts, estimator):
+    before = state_of(bert.model)
+    steps = score_iter(bert, texts, trials=2, estimator=estimator)
+    next(steps), next(steps)
+    assert_untouched(bert.model, before)
+    steps.close()
+    assert_untouched(bert.model, before)
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monkeypatch):
+    before, calls, real = state_of(bert.model), [], scoring_file.logits_of
+
+    def breaks(model, batch):
+        calls.append(1)
+        if len(calls) == 6:
+            raise RuntimeError("out of memory")
+        return real(model, batch)
+
+    monkeypatch.setattr(scoring_file, "logits_of", breaks)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        score(bert, texts, trials=2, estimator=estimator)
+    assert_untouched(bert.model, before)
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    monkeypatch.undo()
+    assert len(score(bert, texts, trials=2, estimator=estimator).modules) == 12
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_progress_ends_at_the_total_with_all_modules(bert, texts, estimator):
+    steps = list(score_iter(bert, texts, trials=2, estimator=estimator))
+    assert [step.done for step in steps] == list(range(1, steps[-1].total + 1))
+    assert len(steps[-1].scores.modules) == 12
+    assert [len(step.scores.modules) for step in steps] == sorted(
+        len(step.scores.modules) for step in steps
+    )
+
+
+def test_where_scores_come_from_is_written_down(bert):
+    texts = sentence("the cat sat")
+    scores = score(bert, texts, trials=2, seed=4, noise_scale=0.5)
+    assert (scores.model, scores.mode, scores.seed) == (bert.name, "paper", 4)
+    assert scores.noise_scale == 0.5
+    assert scores.texts == {"source": "sentence", "count": 1, "sha256": texts.sha256}
+
+
+# Errors of the mean
+
+
+def test_one_text_has_the_standard_error_of_the_trials():
+    values = np.random.default_rng(0).normal(size=(7, 1))
+    mean, error = mean_and_error(values)
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(values.std(ddof=1) / math.sqrt(7))
+
+
+@pytest.mark.parametrize(("of_trials", "of_texts", "of_both"), [(1, 2, 1), (2, 1, 3), (0, 1, 1)])
+def test_the_variance_is_that_of_trials_and_texts_drawn_anew(of_trials, of_texts, of_both):
+    draw = np.random.default_rng(0)
+    means, variances = [], []
+    for _ in range(4000):
+        table = 10 + of_both * draw.normal(size=(5, 8))
+        table += of_trials * draw.normal(size=(5, 1)) + of_texts * draw.normal(size=(1, 8))
+        mean, error = mean_and_error(table)
+        means.append(mean)
+        variances.append(error**2)
+    true = of_trials**2 / 5 + of_texts**2 / 8 + of_both**2 / 40
+    assert np.var(means) == pytest.approx(true, rel=0.08)
+    assert np.mean(variances) == pytest.approx(true, rel=0.08)
+
+
+def test_all_pairs_are_those_of_two_loops_and_their_jackknife():
+    logits = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0))
+    means, variances = all_pairs(logits)
+    for text, (mean, variance) in enumerate(zip(means, variances, strict=True)):
+        values = logits[text].numpy().astype(float)
+
+        def over(instances, values=values):
+            pairs = [(i, j) for i in instances for j in instances if i < j]
+            return np.mean([np.abs(values[i] - values[j]).sum() for i, j in pairs])
+
+        without = np.array([over([j for j in range(6) if j != left]) for left in range(6)])
+        assert mean == pytest.approx(over(range(6)))
+        assert variance == pytest.approx(5 / 6 * ((without - without.mean()) ** 2).sum())
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_standard_error_is_how_far_seeds_lie_apart(bert, estimator, monkeypatch):
+    """With one text and one head nothing but the noise is drawn anew."""
+    monkeypatch.setattr(scoring_file, "fresh_head", lambda model, seed: fresh_head(model, 0))
+    options = {"trials": 6, "estimator": estimator, "modules": "value"}
+    draws = [score(bert, ["the cat sat on"], seed=seed, **options) for seed in range(60)]
+    for at in range(2):
+        found = np.std([scores.modules[at].score for scores in draws], ddof=1)
+        told = np.mean([scores.modules[at].standard_error for scores in draws])
+        assert 0.7 < told / found < 1.4
+
+
+# What cannot be done
+
+
+def test_bad_options_are_refused_at_once(bert):
+    assert "estimator is 'x'" in refusal(bert, ["a"], estimator="x")
+    assert "mode is 'x'" in refusal(bert, ["a"], mode="x")
+    for trials in (-1, 0, 1):
+        assert f"trials is {trials}" in refusal(bert, ["a"], trials=trials)
+    for scale in (0, -1, math.nan, math.inf):
+        assert "noise_scale is" in refusal(bert, ["a"], noise_scale=scale)
+    for seed in (2**63, -(2**63) - 1, 10**40):
+        assert "64 bits" in refusal(bert, ["a"], seed=seed)
+    for length in (0, -5):
+        assert f"max_length is {length}" in refusal(bert, ["a"], max_length=length)
+    assert "modules is 'zork', which matches none of the 12" in refusal(bert, ["a"], modules="zork")
+    for pattern in ("(", "a{99999999999999}", "*"):
+        assert "no regular expression" in refusal(bert, ["a"], modules=pattern)
+
+
+def test_a_sentence_past_the_model_s_length_is_refused_and_a_text_is_cut(bert):
+    long = " ".join(random.Random(0).choices(["cat", "dog"], k=400))
+    assert "402 tokens and the model reads at most 160" in refusal(bert, sentence(long))
+    batch = encode(bert, scoring_file.as_texts([long, "cat"]), max_length=128)[0]
+    assert batch["input_ids"].shape == (2, 128)
+    assert batch["attention_mask"].sum(dim=1).tolist() == [128, 3]
+    assert encode(bert, scoring_file.as_texts([long]), 999)[0]["input_ids"].shape == (1, 160)
+
+
+def test_a_text_without_tokens_is_refused(tiny_gpt2):
+    bundle = load_model(tiny_gpt2)
+    bundle.tokenizer.backend_tokenizer.normalizer = Replace("bird", "")
+    assert "the text 'bird' has no tokens" in refusal(bundle, ["cat", "bird"])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_broken_weights_are_told(bert, estimator):
+    bert.model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = math.nan
+    with pytest.raises(AdaRankError, match="not finite"):
+        score(bert, ["the cat"], trials=2, estimator=estimator)
+
+
+def test_the_last_real_token_is_what_a_language_model_is_judged_by(tiny_gpt2):
+    bundle = load_model(tiny_gpt2)
+    texts = scoring_file.as_texts(["the cat sat on the red dog", "cat"])
+    with torch.inference_mode():
+        both = scoring_file.logits_of(bundle.model, encode(bundle, texts)[0])
+        alone = scoring_file.logits_of(bundle.model, encode(bundle, sentence("cat"))[0])
+    assert both.shape == (2, bundle.model.config.vocab_size)
+    torch.testing.assert_close(both[1:], alone)
+
+
+def test_half_precision_logits_are_compared_in_full_precision(bert):
+    bert.model.to(torch.bfloat16)
+    assert isinstance(bert.model.classifier, nn.Linear)
+    with torch.inference_mode():
+        logits = scoring_file.logits_of(bert.model, encode(bert, sentence("cat"))[0])
+    assert logits.dtype == torch.float32
