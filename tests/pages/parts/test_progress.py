@@ -1,0 +1,113 @@
+import pytest
+
+from pages.parts.progress import curve_table, duration, finished_results, planned, progress_of
+
+CONFIG = {"arms": ["uniform", "adarank"], "seeds": [0, 1], "settings": {"steps": 10}}
+
+
+def event(kind, arm="uniform", seed=0, time=0.0, **more):
+    return {"event": kind, "arm": arm, "seed": seed, "time": time, **more}
+
+
+def steps(arm, seed, until, start=0.0):
+    return [
+        event("step", arm, seed, start + step, step=step, train_loss=2.0 - step / 10)
+        for step in range(1, until + 1)
+    ]
+
+
+def plan(arm, seed, time=0.0):
+    return event("plan", arm, seed, time, budget={"lora_parameters": 100})
+
+
+def test_curves_are_kept_apart_by_arm_and_seed():
+    events = [*steps("uniform", 0, 2), *steps("adarank", 0, 1), *steps("uniform", 1, 1)]
+    rows = curve_table(events, "train_loss").values.tolist()
+    assert rows == [
+        ["uniform", 0, 1, 1.9],
+        ["uniform", 0, 2, 1.8],
+        ["adarank", 0, 1, 1.9],
+        ["uniform", 1, 1, 1.9],
+    ]
+    assert curve_table(events, "validation_loss").empty
+
+
+def test_an_arm_that_was_begun_again_is_drawn_once():
+    first = [plan("uniform", 0), *steps("uniform", 0, 3)]
+    again = [event("started"), plan("uniform", 0), *steps("uniform", 0, 2)]
+    assert list(curve_table(first + again, "train_loss")["step"]) == [1, 2]
+
+
+def test_an_arm_that_was_taken_over_keeps_its_curve():
+    first = [plan("uniform", 0), *steps("uniform", 0, 3), event("result")]
+    assert len(curve_table([*first, event("started"), event("result")], "train_loss")) == 3
+
+
+def test_results_of_a_resumed_run_count_once():
+    about = {"lora_parameters": 100, "test_loss": 0.5}
+    events = [
+        event("result", seed=0, allocation_seconds=2.0, **about),
+        event("result", seed=0, allocation_seconds=2.0, **about),
+        event("result", seed=1, allocation_seconds=4.0, **about),
+    ]
+    found = finished_results(events)["uniform"]
+    assert [run["seed"] for run in found["runs"]] == [0, 1]
+    assert found["allocation_seconds"] == 3.0
+    assert found["runs"][0] == {"seed": 0, "test_loss": 0.5}
+    assert planned([plan("uniform", 0)]) == {"uniform": 100}
+
+
+def test_what_is_being_done_now():
+    def now(*events):
+        return progress_of(CONFIG, events).now
+
+    assert progress_of({}, ()).now.startswith("starting")
+    assert now(event("started")) == "loading the task and the model"
+    assert (
+        now(event("score", "adarank", 0, done=12, total=36)) == "ranks of adarank seed 0: 12 of 36"
+    )
+    assert now(*steps("uniform", 1, 4)) == "uniform seed 1: step 4 of 10"
+    assert "test texts" in now(*steps("uniform", 1, 10))
+
+
+def test_the_share_grows_from_nothing_to_all():
+    events = [event("started")]
+    for seed in (0, 1):
+        events += [plan("uniform", seed), *steps("uniform", seed, 10), event("result", seed=seed)]
+        events += [event("score", "adarank", seed, done=done, total=4) for done in range(1, 5)]
+        events += [plan("adarank", seed), *steps("adarank", seed, 10)]
+        events += [event("result", "adarank", seed)]
+    shares = [progress_of(CONFIG, events[: at + 1]).share for at in range(len(events))]
+    assert shares == sorted(shares)
+    assert shares[0] == 0 and shares[-1] == pytest.approx(1)
+
+
+def test_time_left_follows_the_pace():
+    events = [plan("uniform", 0, time=0.0), *steps("uniform", 0, 5, start=50.0)]
+    found = progress_of(CONFIG, events)
+    # Three and a half trainings of ten steps at one second a step; scoring is not measured yet.
+    assert found.seconds_left == pytest.approx(35)
+    assert found.at_least
+    scored = [
+        event("score", "adarank", 0, time=100.0 + 2 * done, done=done, total=4) for done in (1, 4)
+    ]
+    found = progress_of(CONFIG, [*events, *scored])
+    assert found.seconds_left == pytest.approx(35 + 8)
+    assert not found.at_least
+
+
+def test_nothing_is_foretold_before_anything_was_measured():
+    assert progress_of(CONFIG, [event("started"), plan("uniform", 0)]).seconds_left is None
+
+
+def test_permuted_shares_the_scores_of_adarank():
+    config = {**CONFIG, "arms": ["adarank", "permuted"], "seeds": [0]}
+    scored = event("score", "adarank", 0, done=4, total=4)
+    assert progress_of(config, [scored]).share == pytest.approx(1 / 3)  # one scoring, two trainings
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "5 s"), (58, "1 min"), (61, "1 min"), (599, "10 min")]
+)
+def test_durations_are_round(seconds, words):
+    assert duration(seconds) == words

@@ -1,0 +1,308 @@
+import json
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from adarank_core import jobs
+from adarank_core.comparison import verdict_of
+from adarank_core.export import write_json
+from pages.parts import state
+
+APP = str(Path(__file__).resolve().parents[2] / "app.py")
+CONFIG = {
+    "command": "compare",
+    "model": "embedded",
+    "task": "docstrings",
+    "arms": ["uniform", "adarank"],
+    "seeds": [0],
+    "average_rank": 2.0,
+    "trials": 8,
+    "settings": {
+        "steps": 10,
+        "batch_size": 32,
+        "learning_rate": 0.001,
+        "max_length": 128,
+        "evaluations": 8,
+    },
+}
+
+
+@pytest.fixture
+def started(home, monkeypatch):
+    """What the page starts is written down here instead."""
+    calls = []
+    monkeypatch.setattr(jobs, "start", lambda arguments, folder: calls.append((arguments, folder)))
+    return calls
+
+
+def opened(run=None):
+    at = AppTest.from_file(APP, default_timeout=60).run()
+    if run is not None:
+        at.session_state["compare_run"] = run
+    at.switch_page("pages/compare.py").run()
+    assert not at.exception
+    return at
+
+
+@contextmanager
+def recorded(**changes):
+    """Record the beginning of a run; it is alive inside the block."""
+    folder = jobs.new_run_folder("compare")
+    with jobs.open_run(folder, {**CONFIG, **changes}) as recorder:
+        pair = {"arm": "uniform", "seed": 0}
+        budget = {"lora_parameters": 82944}
+        recorder.record({"event": "plan", **pair, "budget": budget})
+        for step in range(1, 5):
+            recorder.record({"event": "step", **pair, "step": step, "steps": 10, "train_loss": 1.5})
+        recorder.record(
+            {
+                "event": "evaluation",
+                **pair,
+                "step": 4,
+                "steps": 10,
+                "validation_loss": 1.25,
+                "validation_accuracy": 0.5,
+            }
+        )
+        yield recorder
+
+
+def result(arm, seed, loss):
+    return {
+        "event": "result",
+        "arm": arm,
+        "seed": seed,
+        "test_loss": loss,
+        "test_accuracy": 0.75,
+        "lora_parameters": 82944,
+        "allocation_seconds": 4.0,
+    }
+
+
+def finished(losses, seeds=(0,)):
+    """Record a whole run with these test losses of uniform and adarank."""
+    with recorded(seeds=list(seeds)) as recorder:
+        arms = {}
+        for arm, values in losses.items():
+            runs = [
+                {"seed": seed, "test_loss": loss, "test_accuracy": 0.75}
+                for seed, loss in zip(seeds, values, strict=True)
+            ]
+            arms[arm] = {"lora_parameters": 82944, "allocation_seconds": 4.0, "runs": runs}
+        verdict = verdict_of("docstrings", "embedded", arms)
+        write_json(recorder.folder / "verdict.json", verdict.to_dict())
+    return recorder.folder
+
+
+def figure(at, number=0):
+    return json.loads(at.get("plotly_chart")[number].proto.spec)
+
+
+def texts(at):
+    kinds = (at.markdown, at.caption, at.title, at.info, at.warning, at.error)
+    return "\n".join(element.value for kind in kinds for element in kind)
+
+
+def button(at, label):
+    return next((one for one in at.button if one.label == label), None)
+
+
+def test_the_stored_example_is_shown_before_anything_was_started(home):
+    at = opened()
+    assert "stored example" in texts(at)
+    names = {trace.get("name") for trace in figure(at)["data"]}
+    assert set(state.example_run().config["arms"]) <= names
+    assert at.subheader[-1].value == "Verdict" or "Verdict" in [s.value for s in at.subheader]
+    assert "run" not in at.query_params
+    assert button(at, "Cancel") is None
+
+
+def test_start_passes_all_that_was_chosen_as_arguments(started):
+    at = opened()
+    at.multiselect(key="compare_arms").set_value(["uniform", "ramp-up"])
+    at.text_input(key="compare_seeds_0").set_value("3, 4")
+    at.number_input(key="compare_steps").set_value(12)
+    at.number_input(key="compare_batch").set_value(8)
+    at.number_input(key="compare_trials").set_value(3)
+    at.slider(key="rank").set_value(2)
+    at.selectbox(key="task").set_value("trec")
+    at.button(key="compare_start").click().run()
+    assert not at.exception
+    ((arguments, folder),) = started
+    assert arguments[0] == "compare"
+    assert set(arguments[1:]) == {
+        "--model=embedded",
+        "--task=trec",
+        "--arms=uniform,ramp-up",
+        "--average-rank=2",
+        "--seeds=3,4",
+        "--trials=3",
+        "--steps=12",
+        "--batch-size=8",
+    }
+    assert at.query_params["run"] in (folder.name, [folder.name])
+
+
+@pytest.mark.parametrize("seeds", ["", "one", "-1", "0,0"])
+def test_bad_seeds_are_one_sentence_and_start_nothing(started, seeds):
+    at = opened()
+    at.text_input(key="compare_seeds_0").set_value(seeds)
+    at.button(key="compare_start").click().run()
+    assert len(at.error) == 1
+    assert "seed" in at.error[0].value
+    assert not started
+    assert at.get("plotly_chart")  # the example is still there
+
+
+def test_no_arms_are_refused(started):
+    at = opened()
+    at.multiselect(key="compare_arms").set_value([])
+    at.button(key="compare_start").click().run()
+    assert "no arms" in at.error[0].value
+    assert not started
+
+
+def test_a_file_that_is_no_plan_is_refused(started):
+    at = opened()
+    at.file_uploader(key="compare_own").set_value(("ranks.json", b"{}", "application/json"))
+    at.button(key="compare_start").click().run()
+    assert len(at.error) == 1
+    assert "/" not in at.error[0].value  # not where it is kept
+    assert not started
+
+
+def test_a_running_comparison_tells_how_far_it_is_and_can_be_cancelled(home):
+    with recorded() as recorder:
+        at = opened(recorder.folder.name)
+        assert at.query_params["run"] in (recorder.folder.name, [recorder.folder.name])
+        progress = at.get("progress")[0]
+        assert "uniform seed 0: step 4 of 10" in progress.proto.text
+        values = [trace["y"] for trace in figure(at)["data"] if trace.get("name") == "uniform"]
+        assert 1.25 in values[0]
+        assert at.button(key="compare_start").disabled
+        button(at, "Cancel").click().run()
+        assert recorder.should_stop()
+        assert "cancelling" in at.get("progress")[0].proto.text
+        assert button(at, "Cancel").disabled
+
+
+def test_the_curve_can_be_switched(home):
+    with recorded() as recorder:
+        at = opened(recorder.folder.name)
+        at.segmented_control(key="compare_curve").set_value("train_loss").run()
+        uniform = next(t for t in figure(at)["data"] if t.get("name") == "uniform")
+        assert uniform["y"] == [None, 1.5, 1.5, 1.5, 1.5]
+
+
+def test_a_cancelled_run_keeps_what_had_finished_and_goes_on(started):
+    with recorded() as recorder:
+        recorder.record(result("uniform", 0, 0.5))
+        jobs.cancel(recorder.folder)
+    at = opened(recorder.folder.name)
+    assert "Cancelled; what had finished is kept" in texts(at)
+    assert len(figure(at)["data"]) >= 2
+    assert list(at.dataframe[-1].value["mean test loss"]) == [0.5]
+    button(at, "Go on").click().run()
+    ((arguments, folder),) = started
+    assert folder == recorder.folder
+    assert arguments[-1] == "--resume"
+    assert "--learning-rate=0.001" in arguments  # resuming refuses other settings
+
+
+def test_a_failed_run_says_why_in_one_sentence(home):
+    from adarank_core.errors import AdaRankError
+
+    with pytest.raises(AdaRankError), recorded() as recorder:
+        raise AdaRankError("the model 'x_y' cannot be loaded")
+    at = opened(recorder.folder.name)
+    assert at.error[0].value == "the model 'x\\_y' cannot be loaded"
+    assert button(at, "Try again")
+
+
+def test_a_run_whose_process_went_away_is_called_so(started):
+    with recorded() as recorder:
+        pass
+    lines = (recorder.folder / "events.jsonl").read_text().splitlines(keepends=True)
+    (recorder.folder / "events.jsonl").write_text("".join(lines[:-1]))
+    at = opened(recorder.folder.name)
+    assert "ended without a word" in texts(at)
+    assert button(at, "Go on")
+
+
+def test_a_run_that_starts_is_waited_for(home):
+    folder = jobs.new_run_folder("compare")
+    write_json(folder / "command.json", {"command": ["python", "-m", "adarank_core", "compare"]})
+    at = opened(folder.name)
+    assert at.title[0].value == "A comparison is starting"
+    assert button(at, "Cancel")
+    old = time.time() - 1000
+    os.utime(folder / "command.json", (old, old))
+    at.run()
+    assert "ended without a word" in texts(at)
+    assert button(at, "Go on") is None  # nothing is known of what was asked
+
+
+def test_one_seed_decides_nothing_and_four_more_are_offered(started):
+    folder = finished({"uniform": [0.5], "adarank": [0.4]})
+    at = opened(folder.name)
+    assert "one seed cannot tell adarank from uniform" in at.title[0].value
+    button(at, "Run four more").click().run()
+    ((arguments, again),) = started
+    assert again == folder
+    assert "--seeds=0,1,2,3,4" in arguments
+    assert arguments[-1] == "--resume"
+
+
+def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
+    losses = {"uniform": [0.5, 0.6, 0.7], "adarank": [0.4, 0.51, 0.6]}
+    at = opened(finished(losses, seeds=(0, 1, 2)).name)
+    assert at.title[0].value == "On docstrings, adarank is better than uniform"
+    assert "3 seeds\\): **better**." in texts(at)
+    assert "compare with the arm **permuted** too" in texts(at)
+    assert button(at, "Run four more") is None
+    assert figure(at, 1)["layout"]["shapes"][0]["x0"] == 0
+    found = at.dataframe[1].value.set_index("arm")
+    assert found.loc["adarank", "mean test loss"] == pytest.approx(1.51 / 3)
+    assert "82,944 in every arm" in texts(at)
+    assert "adarank_core compare" in at.code[0].value
+
+
+def test_better_than_uniform_is_no_finding_where_shuffled_ranks_do_as_well(home):
+    losses = {"uniform": [0.5, 0.6, 0.7], "adarank": [0.4, 0.51, 0.6]}
+    losses["permuted"] = [0.41, 0.5, 0.6]
+    at = opened(finished(losses, seeds=(0, 1, 2)).name)
+    assert "so may be any shuffling" in at.title[0].value
+
+
+@pytest.mark.parametrize("name", ["../runs", "..", "/etc", "nothing-compare", "a\x00b"])
+def test_a_run_is_a_name_and_never_a_path(home, name):
+    at = opened(name)
+    assert "not on this machine any more" in at.warning[0].value
+    assert "stored example" in texts(at)
+    assert "run" not in at.query_params
+
+
+def test_recent_runs_can_be_opened_again(home):
+    first, second = finished({"uniform": [0.5]}), finished({"uniform": [0.25]})
+    (first.parent / "20260101-000000-000000-finetune").mkdir()
+    at = opened()
+    box = at.selectbox(key="compare_open")
+    assert len(box.options) == 3  # the example and two comparisons
+    box.set_value(first.name).run()
+    assert at.query_params["run"] in (first.name, [first.name])
+    assert "One arm alone" in at.title[0].value
+    at.selectbox(key="compare_open").set_value("").run()
+    assert "run" not in at.query_params
+    assert "stored example" in texts(at)
+    assert second.exists()
+
+
+def test_a_damaged_verdict_is_one_sentence(home):
+    folder = finished({"uniform": [0.5]})
+    (folder / "verdict.json").write_text("{")
+    at = opened(folder.name)
+    assert len(at.error) == 1

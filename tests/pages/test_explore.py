@@ -1,0 +1,222 @@
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from adarank_core.errors import AdaRankError
+from pages.parts import cached, words
+from pages.parts.state import example_scores, plain
+
+APP = str(Path(__file__).resolve().parents[2] / "app.py")
+
+
+@pytest.fixture
+def explore(tiny_bert, tiny_task, monkeypatch):
+    """The page, with a tiny model in the place of every model and a tiny task of every task."""
+    from adarank_core.models import load_model
+
+    labels_asked = []
+
+    def model(name, labels=2):
+        labels_asked.append(labels)
+        return load_model(tiny_bert, labels)
+
+    monkeypatch.setattr(cached, "model", model)
+    monkeypatch.setattr(cached, "task", lambda name, progress=None: tiny_task)
+    cached._scores.clear()
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.query_params["trials"] = "2"
+    at.labels_asked = labels_asked
+    return at.run()
+
+
+def score(at):
+    button = next(b for b in at.button if b.label == "Score")
+    at = button.click().run()
+    assert not at.exception
+    return at
+
+
+def write(at, text):
+    at.segmented_control(key="text").set_value("sentence").run()
+    at.text_input(key="sentence").set_value(text)
+    return at
+
+
+def badge(at):
+    return next(m.value for m in at.markdown if "-badge[" in m.value)
+
+
+def picture(at):
+    return json.loads(at.get("plotly_chart")[0].proto.spec)
+
+
+@pytest.mark.parametrize("source", ["generic", "task", "sentence"])
+def test_the_stored_example_comes_first(explore, source):
+    at = explore.segmented_control(key="text").set_value(source).run()
+    scores = example_scores(source)
+    assert "stored example" in badge(at)
+    assert at.title[0].value == plain(words.score_finding(scores))
+    assert len(at.dataframe[0].value) == 36
+    assert picture(at)["data"][0]["customdata"][0][0].startswith("Noise on layer 1 · query")
+
+
+def test_a_sentence_is_scored_shown_and_kept(explore):
+    from adarank_core import score as core_score
+    from adarank_core import sentence
+
+    at = score(write(explore, "the cat sat on the sun"))
+    assert "computed now" in badge(at)
+    rows = at.dataframe[0].value
+    expected = core_score(cached.model("any", 2), sentence("the cat sat on the sun"), trials=2)
+    assert list(rows["disagreement"]) == [module.score for module in expected.modules]
+    assert "the cat sat on the sun" in at.code[0].value
+    assert "the cat sat on the sun" in at.code[1].value
+    at.switch_page("pages/ranks.py").run()
+    at.segmented_control(key="text").set_value("sentence").run()
+    assert "computed now" in badge(at)
+    assert len(at.dataframe[0].value) == len(expected.modules)
+
+
+def test_the_sentence_never_reaches_the_url(explore):
+    at = write(explore, "a secret dog")
+    bound = {w.key: w.proto.query_param_key for w in (*at.text_input, *at.number_input)}
+    assert bound == {"sentence": "", "trials": "trials", "seed": "seed"}
+
+
+def test_the_same_question_is_answered_from_the_cache(explore, monkeypatch):
+    score(write(explore, "the old bird sang"))
+    monkeypatch.setattr(cached, "model", None)  # asking for a model would be an error
+    at = score(explore)
+    assert "from the cache" in badge(at)
+
+
+def test_each_kind_of_text_keeps_what_was_computed(explore):
+    at = score(explore)
+    assert "computed now" in badge(at)
+    at = at.segmented_control(key="text").set_value("sentence").run()
+    assert "stored example" in badge(at)
+    at = at.segmented_control(key="text").set_value("generic").run()
+    assert "computed now" in badge(at)
+
+
+def test_task_text_gets_a_head_of_the_tasks_classes(explore):
+    from dataclasses import replace
+
+    tiny = cached.task("docstrings")
+    three = replace(tiny, label_names=("bad", "good", "other"))
+    cached.task = lambda name, progress=None: three  # put back by the fixture's monkeypatch
+    at = explore.segmented_control(key="text").set_value("task").run()
+    at = score(at)
+    assert explore.labels_asked == [3]
+    assert "16 tiny texts" in at.caption[0].value
+    assert "--task docstrings" in at.code[0].value
+
+
+@pytest.mark.parametrize(("text", "said"), [("   ", "no words"), ("", "no words")])
+def test_a_blank_sentence_is_one_sentence_and_the_picture_stays(explore, text, said):
+    at = score(write(explore, "the red cat"))
+    before = picture(at)["data"][0]["customdata"]
+    at.text_input(key="sentence").set_value(text)
+    at = score(at)
+    (error,) = at.error
+    assert said in error.value
+    assert picture(at)["data"][0]["customdata"] == before
+    assert "computed now" in badge(at)
+
+
+def test_a_sentence_past_the_models_length_is_one_sentence(explore):
+    at = score(write(explore, "cat " * 400))
+    (error,) = at.error
+    assert "tokens" in error.value
+    assert "stored example" in badge(at)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(explore, monkeypatch):
+    def broken(name, labels=2):
+        raise AdaRankError(f"the model {name!r} cannot be loaded: no *such* model")
+
+    monkeypatch.setattr(cached, "model", broken)
+    at = score(explore)
+    (error,) = at.error
+    assert r"no \*such\* model" in error.value
+    assert "stored example" in badge(at)
+
+
+def test_an_error_while_scoring_ends_it(explore, monkeypatch):
+    from pages.parts.work import Work
+
+    def broken(job):
+        raise AdaRankError("the logits are not finite")
+
+    monkeypatch.setattr(Work, "advance", broken)
+    at = score(explore)
+    assert [error.value for error in at.error] == ["the logits are not finite"]
+    assert "stored example" in badge(at)
+    assert "job" not in at.session_state
+    assert not at.run().error
+
+
+def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, monkeypatch):
+    from pages.parts.work import Work
+
+    advance, steps = Work.advance, []
+
+    def interrupted(job):
+        steps.append(job.done)
+        if len(steps) == 4:  # as a click elsewhere does: the script stops between two steps
+            import streamlit as st
+
+            st.stop()
+        return advance(job)
+
+    monkeypatch.setattr(Work, "advance", interrupted)
+    at = score(explore)
+    assert at.title[0].value.startswith("Scoring 12 modules on 16 generic texts")
+    assert "job" in at.session_state
+    assert len([b for b in at.button if b.label == "Cancel"]) == 1
+    at = at.run()
+    assert steps[:5] == [0, 1, 2, 3, 3]  # went on where it was, not from the start
+    assert "computed now" in badge(at)
+    cached._scores.clear()
+    steps.clear()
+    at = score(at)
+    at = next(b for b in at.button if b.label == "Cancel").click().run()
+    assert "job" not in at.session_state
+    assert "computed now" in badge(at)
+
+
+def test_the_files_hold_the_shown_scores(explore):
+    at = score(explore)
+    labels = [button.label for button in at.download_button]
+    assert labels == ["scores.csv", "scores.json"]
+
+
+@pytest.mark.parametrize("source", ["generic", "task", "sentence"])
+def test_the_command_and_the_snippet_give_the_numbers_on_the_page(
+    explore, source, tiny_bert, tiny_task, tmp_path, monkeypatch
+):
+    import adarank_core as ar
+    from adarank_core import __main__, models, tasks
+
+    load = models.load_model
+    tiny = {
+        "load_model": lambda name, labels=2: load(tiny_bert, labels),
+        "load_task": lambda name, progress=None: tiny_task,
+    }
+    for module, name in ((models, "load_model"), (tasks, "load_task")):
+        monkeypatch.setattr(module, name, tiny[name])
+        monkeypatch.setattr(ar, name, tiny[name], raising=False)
+    at = explore.number_input(key="seed").set_value(3).run()
+    at = at.segmented_control(key="text").set_value(source).run()
+    at = score(write(at, "the good sun") if source == "sentence" else at)
+    shown = list(at.dataframe[0].value["disagreement"])
+    names = {}
+    exec(at.code[1].value, names)
+    assert [module.score for module in names["scores"].modules] == shown
+    monkeypatch.chdir(tmp_path)
+    __main__.app(shlex.split(at.code[0].value)[3:], standalone_mode=False)
+    written = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert [module["score"] for module in written["modules"]] == shown
