@@ -1,0 +1,347 @@
+"""Figures of scores and ranks: pure functions from data to Plotly.
+
+Text and grid colours are left to Streamlit's theme, so that every figure fits light and dark.
+Families take the six Okabe-Ito hues that can be read on both.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+
+from adarank_core.allocation import RankPlan
+from adarank_core.scores import ModuleScore, Scores
+
+__all__ = [
+    "ARM_COLOURS",
+    "ARM_DASHES",
+    "FAMILY_COLOURS",
+    "LARGE_ERROR",
+    "SCALE",
+    "family_colours",
+    "family_label",
+    "heatmap",
+    "layer_label",
+    "module_label",
+    "number",
+    "profile",
+    "rank_bars",
+    "with_error",
+]
+
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+FAMILY_COLOURS = dict(
+    zip(
+        ("query", "key", "value", "attention.output", "intermediate", "output"),
+        OKABE_ITO,
+        strict=True,
+    )
+)
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
+ACCENT, GREY = "#7F63E0", "#8A8894"
+ARM_COLOURS = {
+    "adarank": ACCENT,
+    "uniform": GREY,
+    "permuted": GREY,
+    "adarank-generic": "#A893EA",
+    "adarank-sentence": "#C3B5F0",
+    "head-only": "#B0926A",
+    "full": "#6A9A8B",
+}
+ARM_DASHES = {"permuted": "dash"}
+SCALE = "Cividis"
+LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
+# What is written in a paper's figure rather than in a checkpoint.
+FAMILY_LABELS = {
+    "attention.output": "attention output",
+    "intermediate": "feed-forward in",
+    "output": "feed-forward out",
+}
+
+
+def family_label(family: str) -> str:
+    """Return what people call a family of modules.
+
+    Examples
+    --------
+    >>> family_label("intermediate"), family_label("c_attn")
+    ('feed-forward in', 'c_attn')
+    """
+    return FAMILY_LABELS.get(family, family)
+
+
+def layer_label(layer: int) -> str:
+    """Return a layer's name for people, who count from 1.
+
+    Examples
+    --------
+    >>> layer_label(0)
+    'layer 1'
+    """
+    return f"layer {layer + 1}"
+
+
+def module_label(module: ModuleScore) -> str:
+    """Return a module's short name for people.
+
+    Examples
+    --------
+    >>> module_label(ModuleScore("block.4.query", 4, "query", 8, 8, 0.5, 0.1))
+    'layer 5 · query'
+    """
+    return f"{layer_label(module.layer)} · {family_label(module.family)}"
+
+
+def family_colours(families: Iterable[str]) -> dict[str, str]:
+    """Give every family its colour; families of other models take the hues in their order.
+
+    Examples
+    --------
+    >>> family_colours(["value", "c_attn"]) == {"value": "#009E73", "c_attn": "#56B4E9"}
+    True
+    """
+    return {
+        family: FAMILY_COLOURS.get(family, OKABE_ITO[at % len(OKABE_ITO)])
+        for at, family in enumerate(families)
+    }
+
+
+def number(value: float) -> str:
+    """Write a number with three digits that count.
+
+    Examples
+    --------
+    >>> number(0.0053818), number(1.5), number(0.0), number(1234.5)
+    ('0.00538', '1.50', '0', '1,230')
+    """
+    if value == 0:
+        return "0"
+    if not 1e-5 <= abs(value) < 1e6:
+        return f"{value:.2e}"
+    text = f"{float(f'{value:.2e}'):#.3g}" if abs(value) < 1000 else f"{float(f'{value:.2e}'):,.0f}"
+    return text.rstrip(".")
+
+
+def with_error(value: float, error: float) -> str:
+    """Write a value and its error with the digits that the error leaves meaning to.
+
+    Examples
+    --------
+    >>> with_error(0.0053818, 0.00088), with_error(12.3456, 1.2), with_error(0.5, 0.0)
+    ('0.00538 ± 0.00088', '12.3 ± 1.2', '0.500 ± 0')
+    """
+    if error == 0 or not 1e-6 <= error < 100:
+        return f"{number(value)} ± {number(error)}"
+    decimals = max(0, -int(f"{error:e}".split("e")[1]) + 1)
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+
+
+def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
+    """Draw disagreement as layers × families, the input at the bottom.
+
+    Parameters
+    ----------
+    scores : Scores
+        All modules, or those that are scored so far.
+    grid : sequence, optional
+        All modules to come, with ``layer`` and ``family``, so that the picture keeps its shape
+        while it fills.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    places = scores.modules if grid is None else grid
+    families = list(dict.fromkeys(place.family for place in places))
+    layers = sorted({place.layer for place in places})
+    values = [[None] * len(families) for _ in layers]
+    words = [[""] * len(families) for _ in layers]
+    cells = [[""] * len(families) for _ in layers]
+    for module in scores.modules:
+        row, column = layers.index(module.layer), families.index(module.family)
+        values[row][column] = module.score
+        words[row][column] = _sentence(module)
+        cells[row][column] = f"{module.score:#.2g}".rstrip(".")
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=list(range(len(families))),
+            y=list(range(len(layers))),
+            zmin=0,
+            zmax=max((module.score for module in scores.modules), default=1) or 1,
+            colorscale=SCALE,
+            text=cells,
+            # On a deep model the rows are lower than a line of text.
+            texttemplate="%{text}" if len(layers) <= 16 else None,
+            customdata=words,
+            hovertemplate="%{customdata}<extra></extra>",
+            hoverongaps=False,
+            xgap=2,
+            ygap=2,
+            colorbar={
+                "title": {"text": "disagreement (L1 distance of logits)", "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
+        )
+    )
+    unsure = [m for m in scores.modules if m.standard_error > LARGE_ERROR * m.score]
+    figure.add_trace(
+        go.Scatter(
+            x=[families.index(module.family) + 0.38 for module in unsure],
+            y=[layers.index(module.layer) + 0.3 for module in unsure],
+            mode="markers",
+            marker={
+                "symbol": "circle",
+                "size": 9,
+                "color": "#FFFFFF",
+                "line": {"color": "#D55E00", "width": 2.5},
+            },
+            name=f"error above {LARGE_ERROR:.0%} of the score",
+            showlegend=bool(unsure),
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(
+        title="module family, in the order data flows",
+        tickvals=list(range(len(families))),
+        ticktext=[family_label(family).replace(" ", "<br>") for family in families],
+        range=[-0.5, len(families) - 0.5],
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+    )
+    figure.update_yaxes(
+        title="layer (1 is nearest the input)",
+        tickvals=list(range(len(layers))),
+        ticktext=[str(layer + 1) for layer in layers],
+        range=[-0.5, len(layers) - 0.5],
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
+    )
+    return _laid_out(figure, height=max(380, 120 + 46 * min(len(layers), 16)))
+
+
+def profile(scores: Scores) -> go.Figure:
+    """Draw disagreement over depth, one line a family, with a band of one standard error."""
+    colours = family_colours(scores.families)
+    figure = go.Figure()
+    for at, family in enumerate(scores.families):
+        modules = sorted(
+            (module for module in scores.modules if module.family == family),
+            key=lambda module: module.layer,
+        )
+        layers = [module.layer + 1 for module in modules]
+        upper = [module.score + module.standard_error for module in modules]
+        lower = [max(0.0, module.score - module.standard_error) for module in modules]
+        shared = {"legendgroup": family, "mode": "lines"}
+        figure.add_trace(
+            go.Scatter(
+                x=[*layers, *reversed(layers)],
+                y=[*upper, *reversed(lower)],
+                fill="toself",
+                fillcolor=_see_through(colours[family]),
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+                **shared,
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=layers,
+                y=[module.score for module in modules],
+                name=family_label(family),
+                line={"color": colours[family], "width": 2.5},
+                marker={"symbol": SYMBOLS[at % len(SYMBOLS)], "size": 8},
+                customdata=[_sentence(module) for module in modules],
+                hovertemplate="%{customdata}<extra></extra>",
+                **{**shared, "mode": "lines+markers"},
+            )
+        )
+    figure.update_xaxes(title="layer (1 is nearest the input)", dtick=_step(scores.modules))
+    figure.update_yaxes(title="disagreement (L1 distance of logits)", rangemode="tozero")
+    return _laid_out(figure, height=420)
+
+
+def rank_bars(scores: Scores, plan: RankPlan, uniform: float) -> go.Figure:
+    """Draw one bar a module, grouped by layer, with the uniform rank as a line across.
+
+    Parameters
+    ----------
+    scores : Scores
+        Tell each module's layer and family.
+    plan : RankPlan
+    uniform : float
+        The rank that uniform LoRA of the same budget gives every module.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    colours = family_colours(scores.families)
+    figure = go.Figure()
+    for family in scores.families:
+        modules = [module for module in scores.modules if module.family == family]
+        figure.add_trace(
+            go.Bar(
+                x=[module.layer + 1 for module in modules],
+                y=[plan.ranks[module.name] for module in modules],
+                name=family_label(family),
+                marker={"color": colours[family]},
+                customdata=[
+                    f"{module_label(module).capitalize()} gets rank {plan.ranks[module.name]},<br>"
+                    f"uniform LoRA would give it {uniform:g}.<br><i>{module.name}</i>"
+                    for module in modules
+                ],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        )
+    first = min(module.layer for module in scores.modules) + 0.5
+    last = max(module.layer for module in scores.modules) + 1.5
+    figure.add_trace(
+        go.Scatter(
+            x=[first, last],
+            y=[uniform, uniform],
+            mode="lines",
+            name=f"uniform: {uniform:g}",
+            line={"color": ARM_COLOURS["uniform"], "width": 2},
+            hoverinfo="skip",
+        )
+    )
+    figure.update_layout(barmode="group", bargap=0.18, bargroupgap=0.04)
+    figure.update_xaxes(
+        title="layer (1 is nearest the input)", dtick=_step(scores.modules), range=[first, last]
+    )
+    figure.update_yaxes(title="LoRA rank", rangemode="tozero")
+    return _laid_out(figure, height=420)
+
+
+def _sentence(module: ModuleScore) -> str:
+    """Return what a module's hover says."""
+    share = module.standard_error / module.score if module.score else 0
+    unsure = f"<br>The error is {share:.0%} of it: take more trials." if share > LARGE_ERROR else ""
+    return (
+        f"Noise on {module_label(module)} drives the logits<br>"
+        f"{with_error(module.score, module.standard_error)} apart.{unsure}"
+        f"<br><i>{module.name}</i>"
+    )
+
+
+def _step(modules: Sequence[ModuleScore]) -> int:
+    return 1 if len({module.layer for module in modules}) <= 16 else 4
+
+
+def _see_through(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
+
+
+def _laid_out(figure: go.Figure, height: int) -> go.Figure:
+    """Put the legend above the picture, where a narrow screen has room for it."""
+    return figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        hoverlabel={"align": "left"},
+    )

@@ -1,0 +1,174 @@
+"""The whole path as a person walks it: own sentence → heatmap → ranks → comparison → verdict."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from adarank_core import jobs
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SENTENCE = "Which rank does a small model deserve?"
+SOON, LATER = 60_000, 240_000  # milliseconds; a slow machine is not a fault
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def address(home, tmp_path):
+    """Start the app with a home of its own; end it, and what it started, afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    words += ["--server.address", "127.0.0.1", "--server.port", str(port)]
+    with (tmp_path / "server.txt").open("wb") as log:
+        server = subprocess.Popen(
+            words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        for run in jobs.runs():
+            jobs.cancel(run.folder)
+        end = time.monotonic() + 60
+        while any(run.state in ("starting", "running") for run in jobs.runs()):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page of a fresh Chromium, 1280 pixels wide."""
+    if CHROMIUM is None:
+        if os.environ.get("ADARANK_REQUIRE_BROWSER") == "1":
+            pytest.fail("Chromium is missing, and ADARANK_REQUIRE_BROWSER is 1")
+        pytest.skip("Chromium is missing")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        context.set_default_timeout(SOON)
+        yield context.new_page()
+        context.close()
+
+
+def test_from_a_sentence_to_a_verdict(page, address, tmp_path):
+    shots = Path(os.environ.get("ADARANK_SCREENSHOTS") or tmp_path)
+    shots.mkdir(parents=True, exist_ok=True)
+
+    # Explore: the stored example at once, then a sentence of one's own.
+    page.goto(address)
+    _plot(page).wait_for()
+    page.get_by_text("stored example", exact=True).wait_for()
+    page.get_by_test_id("stSidebar").get_by_text(re.compile("sentence$", re.IGNORECASE)).click()
+    box = page.get_by_label("Your sentence", exact=True)
+    box.wait_for()
+    page.get_by_label("Trials", exact=True).fill("2")
+    box.fill(SENTENCE)
+    box.press("Enter")
+    page.get_by_text("computed now", exact=True).wait_for(timeout=LATER)
+    assert _plot(page).locator(".heatmaplayer image").count() == 1
+    assert SENTENCE not in page.url
+    _shoot(page, shots / "1-explore.png")
+
+    # Ranks: from the scores of that sentence.
+    page.get_by_role("link", name="Turn these scores into ranks").click()
+    page.get_by_role("heading", name=re.compile("rank")).first.wait_for()
+    page.get_by_text("computed now", exact=True).wait_for()
+    _plot(page).locator(".barlayer .point").first.wait_for()
+    _shoot(page, shots / "2-ranks.png")
+
+    # Compare: ten steps of two arms with one seed, to the verdict.
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Compare").click()
+    page.get_by_text("stored example", exact=True).wait_for()
+    _fill(page, "Seeds", "0")
+    _fill(page, "Steps", "10")
+    page.get_by_text("More", exact=True).click()
+    _fill(page, "Trials", "2")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Cancel").wait_for()
+    name = re.search(r"[?&]run=([\w-]+-compare)", page.url)[1]
+    page.get_by_text(re.compile(r"seed 0: (step|ranks|trained)")).wait_for(timeout=LATER)
+    _shoot(page, shots / "3-running.png")
+    page.get_by_role("heading", name="Verdict").wait_for(timeout=LATER)
+    page.get_by_text(re.compile("one seed decides nothing")).wait_for()
+    page.get_by_role("button", name="Run four more").wait_for()
+    page.get_by_test_id("stDataFrame").first.wait_for()
+    run = jobs.run_folder(jobs.runs_folder() / name)
+    assert run.state == "finished"
+    assert (run.folder / "verdict.json").exists()
+    _shoot(page, shots / "4-verdict.png")
+
+    # The address alone brings it back, also where it is dark and narrow.
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.reload()
+    page.get_by_role("heading", name="Verdict").wait_for()
+    _plot(page).wait_for()
+    _shoot(page, shots / "5-verdict-narrow.png")
+
+
+def _plot(page):
+    return page.locator(".js-plotly-plot").first
+
+
+def _fill(page, label, value):
+    """Type a value, and wait until the server has answered."""
+    box = page.get_by_label(label, exact=True)
+    box.fill(value)
+    box.press("Enter")
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+def _shoot(page, path):
+    """Save the whole page as it stands, without what scrolls away."""
+    width = page.viewport_size["width"]
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": width, "height": min(height + 20, 4000)})
+    page.screenshot(path=path)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert path.stat().st_size > 0
+    assert not page.get_by_test_id("stException").count()
+
+
+def _wait_for(url, server):
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert server.poll() is None, "the server ended"
+        try:
+            with direct.open(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the server does not answer")
