@@ -157,7 +157,6 @@ def finetune(
         return None
     if output is not None:
         adapted.save_pretrained(output / "adapter")
-    live.testing = True
     predicted = trainer.predict(_by_length(test))
     live.check_finite("prediction for a test text", predicted.predictions)
     return {
@@ -309,10 +308,10 @@ class _Live(TrainerCallback):
     def __init__(self, settings, on_event, should_stop):
         self.settings, self.on_event, self.should_stop = settings, on_event, should_stop
         self.started = time.perf_counter()
-        self.stopped = self.testing = False
+        self.stopped = False
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.testing or not logs:
+        if not logs:
             return
         common = {"step": state.global_step, "steps": self.settings.steps}
         common["seconds"] = round(time.perf_counter() - self.started, 3)

@@ -147,33 +147,61 @@ def _load(source: str, name: str, labels: int, head: str):
     )
     from transformers.utils import logging
 
-    if not Path(source).is_dir():
+    if not _is_folder(source):
         _ask_hub(name)
     # Transformers reports every fresh head as a fault; here a fresh head is meant.
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    safe = {"use_safetensors": True, "dtype": torch.float32}
+    safe = {"trust_remote_code": False}
+    weights = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True, **safe}
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, **safe)
         named = " ".join(config.architectures or ())
         causal = head == "causal" or (head == "auto" and re.search("CausalLM|LMHead", named))
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        if causal:
-            model = AutoModelForCausalLM.from_pretrained(source, **safe)
-        else:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                source, num_labels=labels, ignore_mismatched_sizes=True, **safe
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a pooler that the checkpoint lacks is the same every time
+            if causal:
+                model, found = AutoModelForCausalLM.from_pretrained(source, **weights)
+            else:
+                model, found = AutoModelForSequenceClassification.from_pretrained(
+                    source, num_labels=labels, ignore_mismatched_sizes=True, **weights
+                )
+    except Exception as error:
+        # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(name, error)) from None
     finally:
         logging.set_verbosity(verbosity)
+    _check_complete(name, model, found)
     if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise AdaRankError(f"the tokenizer of {name!r} has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
+
+
+def _check_complete(name: str, model: nn.Module, found: dict) -> None:
+    """Refuse a checkpoint that left weights at random, but for the head and a pooler."""
+    random = [*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]
+    heads = head_names(model)
+    for key in sorted(random):
+        if not key.startswith(tuple(f"{head}." for head in heads)) and ".pooler." not in key:
+            raise AdaRankError(
+                f"the model {name!r} cannot be loaded: its weights are incomplete ({key!r} "
+                "is missing or of another shape)"
+            )
+
+
+def _is_folder(source: str) -> bool:
+    try:
+        return Path(source).is_dir()
+    except OSError:  # such as a name too long to be one
+        return False
 
 
 def _ask_hub(name: str) -> None:

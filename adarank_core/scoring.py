@@ -1,6 +1,7 @@
 """Algorithm 2 of the paper: how far apart two noisy models' logits are, module by module."""
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ __all__ = ["Progress", "encode", "logits_of", "mean_and_error", "prepared", "sco
 BATCH_SIZE = 16
 # A pass of the fast estimator holds at most this many tokens: more is no faster, only larger.
 PASS_TOKENS = 8192
+# Tokenizers keep padding and truncation as state, and sessions share them with the model.
+TOKENIZING = threading.Lock()
 TRIALS = {"paired": 5, "fast": 8}
 
 
@@ -291,7 +294,7 @@ def all_pairs(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     Examples
     --------
     >>> all_pairs(torch.tensor([[[0.0], [1.0], [3.0]]]))
-    (array([2.]), array([0.66666667]))
+    (array([2.]), array([1.33333333]))
     """
     distances = torch.cdist(logits.double(), logits.double(), p=1)
     count = logits.shape[1]
@@ -380,14 +383,15 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     batches = []
     for start in range(0, len(texts), BATCH_SIZE):
         items = list(texts.items[start : start + BATCH_SIZE])
-        tokens = bundle.tokenizer(
-            items,
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=longest,
-            return_tensors="pt",
-        )
+        with TOKENIZING:
+            tokens = bundle.tokenizer(
+                items,
+                padding=True,
+                padding_side="right",
+                truncation=True,
+                max_length=longest,
+                return_tensors="pt",
+            )
         batches.append({key: tokens[key].to(device) for key in ("input_ids", "attention_mask")})
     return batches
 
@@ -397,7 +401,9 @@ def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
     limit = longest_text(bundle)
     if max_length < 1:
         raise AdaRankError(f"max_length is {max_length}; it must be at least 1")
-    lengths = [len(ids) for ids in bundle.tokenizer(list(texts.items), verbose=False)["input_ids"]]
+    with TOKENIZING:
+        rows = bundle.tokenizer(list(texts.items), verbose=False)["input_ids"]
+    lengths = [len(row) for row in rows]
     if texts.source == "sentence" and lengths[0] > limit:
         raise AdaRankError(
             f"the sentence has {lengths[0]:,} tokens and the model reads at most {limit}; "
@@ -478,7 +484,7 @@ def _matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[A
         return list(modules)
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise AdaRankError(f"modules is {pattern!r}, no regular expression ({error})") from None
     chosen = [module for module in modules if expression.search(module.name)]
     if not chosen:

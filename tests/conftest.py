@@ -26,9 +26,8 @@ os.environ["ADARANK_HOME"] = str(_HOME)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-WORDS = (
-    "the a cat dog bird sun rain sat ran sang on under red old new good bad very not and".split()
-)
+WORDS = ["the", "a", "cat", "dog", "bird", "sun", "rain", "sat", "ran", "sang", "on", "under"]
+WORDS += ["red", "old", "new", "good", "bad", "very", "not", "and"]
 
 
 @pytest.fixture

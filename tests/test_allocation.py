@@ -51,7 +51,9 @@ def test_a_budget_of_ranks_is_spent_to_the_last_one(modules, average_rank):
     plan = allocate(scores, average_rank)
     assert sum(plan.ranks.values()) == round(average_rank * len(modules))
     assert plan.budget["residual"] == 0
-    assert all(1 <= rank <= min(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True))
+    assert all(
+        1 <= rank <= min(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True)
+    )
 
 
 @settings(max_examples=300)
@@ -63,9 +65,15 @@ def test_a_budget_of_parameters_is_kept_within_the_smallest_step(modules, averag
     asked = round(average_rank * sum(sum(m[1:]) for m in modules))
     assert plan.budget["spent"] == spent <= asked == plan.budget["requested"]
     # What is left buys no rank of any module that could take one.
-    free = [sum(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True) if rank < min(m[1:])]
+    free = [
+        sum(m[1:])
+        for rank, m in zip(plan.ranks.values(), modules, strict=True)
+        if rank < min(m[1:])
+    ]
     assert asked - spent < min(free, default=1)
-    assert all(lowest <= rank <= min(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True))
+    assert all(
+        lowest <= rank <= min(m[1:]) for rank, m in zip(plan.ranks.values(), modules, strict=True)
+    )
 
 
 @pytest.mark.parametrize("average_rank", [*range(1, 65), 127, 200])
@@ -246,6 +254,12 @@ def test_rounding_is_the_best_of_all_ways(modules, fullness):
     else:
         assert 0 <= left < best_left
     assert all(0 <= rank <= cap for rank, cap in zip(ranks, caps, strict=True))
+    like = list(zip(costs, caps, shares, ranks, strict=True))
+    for (*size, share, rank), (*other_size, other_share, other_rank) in itertools.permutations(
+        like, 2
+    ):
+        if size == other_size and share > other_share + 1e-6:
+            assert rank >= other_rank
 
 
 @given(st.lists(st.floats(0, 20), min_size=1, max_size=8), st.data())

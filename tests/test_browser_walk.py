@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from adarank_core import jobs
+from adarank_core.folders import runs_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")
-FLAGS = [
+FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -26,9 +27,9 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-]
+)
 SENTENCE = "Which rank does a small model deserve?"
-SOON, LATER = 60_000, 240_000  # milliseconds; a slow machine is not a fault
+SOON, LATER = 60_000, 300_000  # milliseconds; a slow machine is not a fault
 
 pytestmark = pytest.mark.browser
 
@@ -73,7 +74,7 @@ def page(tmp_path):
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile",
             executable_path=CHROMIUM,
-            args=FLAGS,
+            args=list(FLAGS),
             viewport={"width": 1280, "height": 900},
         )
         context.set_default_timeout(SOON)
@@ -122,8 +123,8 @@ def test_from_a_sentence_to_a_verdict(page, address, tmp_path):
     page.get_by_role("heading", name="Verdict").wait_for(timeout=LATER)
     page.get_by_text(re.compile("one seed decides nothing")).wait_for()
     page.get_by_role("button", name="Run four more").wait_for()
-    page.get_by_test_id("stDataFrame").first.wait_for()
-    run = jobs.run_folder(jobs.runs_folder() / name)
+    page.locator("[data-testid=stDataFrame]:visible").first.wait_for()
+    run = jobs.run_folder(runs_folder() / name)
     assert run.state == "finished"
     assert (run.folder / "verdict.json").exists()
     _shoot(page, shots / "4-verdict.png")

@@ -185,6 +185,7 @@ def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, mo
     at = score(at)
     at = next(b for b in at.button if b.label == "Cancel").click().run()
     assert "job" not in at.session_state
+    assert len(steps) == 4  # nothing more was scored
     assert "computed now" in badge(at)
 
 
