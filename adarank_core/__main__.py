@@ -51,9 +51,14 @@ def score(
     sentence: Annotated[str | None, typer.Option(help="Score on this sentence.")] = None,
     texts: Annotated[Path | None, typer.Option(help="Score on a file, one text a line.")] = None,
     trials: Annotated[int | None, typer.Option(help=TRIALS_HELP)] = None,
-    tolerance: Annotated[float | None, typer.Option(help="Not built yet.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Add instances until ranks change by no more than this.")
+    ] = None,
+    average_rank: Annotated[float, typer.Option(help="The budget of those ranks.")] = 8,
     estimator: Annotated[str, typer.Option(help="'fast' or 'paired'.")] = "fast",
-    mode: Annotated[str, typer.Option(help="'paper'.")] = "paper",
+    mode: Annotated[str, typer.Option(help="Or 'notebook', 'notebook-accumulating'.")] = ("paper"),
+    scan: Annotated[str, typer.Option(help="Notebook modes: 'forward' or 'reversed'.")] = "forward",
+    head: Annotated[str, typer.Option(help="'auto', 'classification' or 'causal'.")] = "auto",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
     seed: Seed = 0,
@@ -64,8 +69,6 @@ def score(
     from adarank_core import texts as text_sources
     from adarank_core.tasks import load_task
 
-    if tolerance is not None:
-        raise AdaRankError("--tolerance is not built yet; use --trials")
     given = [generic or None, task, sentence, texts]
     if sum(source is not None for source in given) > 1:
         raise AdaRankError(
@@ -86,11 +89,14 @@ def score(
     from adarank_core.scoring import score_iter
 
     steps = score_iter(
-        load_model(model, labels=labels),
+        load_model(model, labels=labels, head=head),
         chosen,
         trials=trials,
+        tolerance=tolerance,
+        average_rank=average_rank,
         estimator=estimator,
         mode=mode,
+        scan=scan,
         noise_scale=noise_scale,
         modules=modules,
         seed=seed,
@@ -102,6 +108,10 @@ def score(
             newest = progress.scores.modules[-1].name
             bar.update(row, completed=progress.done, total=progress.total, description=newest)
     result = progress.scores
+    if tolerance is not None:
+        _told(
+            f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
+        )
     _write(result.to_dict(), json_path)
     if json_path != "-":
         _table(

@@ -331,6 +331,8 @@ class _Planner:
         if arm == "uniform":
             return self.plain, 0.0
         if arm in ("ramp-up", "ramp-down"):
+            from adarank_core.baselines import depth_ramp
+
             return depth_ramp(self.plain, up=arm == "ramp-up"), 0.0
         source = "adarank" if arm == "permuted" else arm
         path = self.output / "scores" / f"{source}-seed{seed}.json"
@@ -395,30 +397,6 @@ def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
         plan.budget,
         plan.scores_sha256,
     )
-
-
-def depth_ramp(scores: Scores, up: bool) -> Scores:
-    """Replace every score by its layer's number from the input, from 1 (or from the output).
-
-    Examples
-    --------
-    >>> query = [ModuleScore(f"{n}.query", n, "query", 8, 8, 1.0, 0.0) for n in range(3)]
-    >>> plain = Scores("tiny", "none", "none", 1.0, 0, {}, tuple(query))
-    >>> [module.score for module in depth_ramp(plain, up=False).modules]
-    [3.0, 2.0, 1.0]
-    """
-    deepest = max(module.layer for module in scores.modules)
-    modules = tuple(
-        ModuleScore(
-            **{
-                **vars(module),
-                "score": float(module.layer + 1 if up else deepest - module.layer + 1),
-                "standard_error": 0.0,
-            }
-        )
-        for module in scores.modules
-    )
-    return Scores(**{**vars(scores), "mode": f"ramp-{'up' if up else 'down'}", "modules": modules})
 
 
 def verdict_of(task: str, model: str, arms: dict) -> Verdict:

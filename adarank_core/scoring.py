@@ -3,58 +3,23 @@
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-
-import numpy as np
-import torch
-from torch import nn
 
 from adarank_core.errors import AdaRankError
+from adarank_core.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
 from adarank_core.machine import bf16_is_native
-from adarank_core.models import (
-    AdaptableModule,
-    ModelBundle,
-    adaptable_modules,
-    fresh_head,
-    longest_text,
-)
-from adarank_core.noise import (
-    activation_noise,
-    add_to_output,
-    generator_for,
-    input_factor,
-    weight_noise,
-)
-from adarank_core.replay import Recording, private_copy
-from adarank_core.scores import ModuleScore, Scores
+from adarank_core.models import AdaptableModule, ModelBundle, adaptable_modules, longest_text
+from adarank_core.notebook import notebook
+from adarank_core.scores import Scores
 from adarank_core.texts import Texts, as_texts
 
-__all__ = ["Progress", "encode", "logits_of", "mean_and_error", "prepared", "score", "score_iter"]
+__all__ = ["Progress", "encode", "logits_of", "prepared", "score", "score_iter"]
 
-BATCH_SIZE = 16
-# A pass of the fast estimator holds at most this many tokens: more is no faster, only larger.
-PASS_TOKENS = 8192
+MODES = ("paper", "notebook", "notebook-accumulating")
 # Tokenizers keep padding and truncation as state, and sessions share them with the model.
 TOKENIZING = threading.Lock()
 TRIALS = {"paired": 5, "fast": 8}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far scoring has come.
-
-    Parameters
-    ----------
-    done, total : int
-        Steps taken so far, and in all; a step is one module on one batch of texts.
-    scores : Scores
-        Of the modules scored so far; the last one yielded is the result.
-    """
-
-    done: int
-    total: int
-    scores: Scores
+# With a tolerance, instances come in rounds of this many.
+ROUND = 4
 
 
 def score(bundle: ModelBundle, texts: Texts | Sequence[str], **options) -> Scores:
@@ -80,8 +45,11 @@ def score_iter(
     texts: Texts | Sequence[str],
     *,
     trials: int | None = None,
+    tolerance: float | None = None,
+    average_rank: float = 8,
     estimator: str = "fast",
     mode: str = "paper",
+    scan: str = "forward",
     noise_scale: float = 1.0,
     modules: str | None = None,
     seed: int = 0,
@@ -101,14 +69,26 @@ def score_iter(
     texts : Texts or sequence of str
     trials : int, optional
         At least 2. For ``"paired"`` independent pairs of noisy models (default 5), for ``"fast"``
-        noisy instances, of which all pairs count (default 8).
+        noisy instances, of which all pairs count (default 8). In the notebook's modes, single
+        noisy models (default 5).
+    tolerance : float, optional
+        In place of ``trials``, for ``"fast"``: instances are added, four at a time, until the
+        rank that would change most with other noise is expected to change by no more than this
+        many ranks (`adarank_core.estimators.expected_rank_change`), or there are 128. How many it
+        took is in ``Scores.trials``.
+    average_rank : float
+        The budget of those ranks.
     estimator : {"fast", "paired"}
         Two estimators of the same ``d_m``. ``"paired"`` is the paper to the letter: pairs of
         models with the same noise for all texts, two full forward passes a pair. ``"fast"`` runs
         only what follows the noisy module, draws the noise where the module meets its inputs
         (`adarank_core.noise.activation_noise`), anew for every text, runs all instances as one
         batch and compares all of them with each other.
-    mode : {"paper"}
+    mode : {"paper", "notebook", "notebook-accumulating"}
+        The latter two are the published notebook with and without a real reset; see
+        `adarank_core.notebook.notebook`. They have no fast estimator.
+    scan : {"forward", "reversed"}
+        Order of the layers in the notebook's modes.
     noise_scale : float
         Above 0.
     modules : str, optional
@@ -141,8 +121,22 @@ def score_iter(
     texts = as_texts(texts)
     if estimator not in TRIALS:
         raise AdaRankError(f"estimator is {estimator!r}; it must be 'paired' or 'fast'")
+    if mode not in MODES:
+        raise AdaRankError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
+    if scan not in ("forward", "reversed"):
+        raise AdaRankError(f"scan is {scan!r}; it must be 'forward' or 'reversed'")
+    if tolerance is not None:
+        if trials is not None or estimator != "fast" or mode != "paper":
+            raise AdaRankError(
+                "tolerance works with the fast estimator in mode 'paper', and in place of trials"
+            )
+        if not 0 < tolerance < float("inf"):
+            raise AdaRankError(f"tolerance is {tolerance}; it must be a number of ranks above 0")
+        if not 0 < average_rank < float("inf"):
+            raise AdaRankError(f"average_rank is {average_rank}; it must be above 0")
+        trials = ROUND
     if mode != "paper":
-        raise AdaRankError(f"mode is {mode!r}; only 'paper' is built yet")
+        estimator = "paired"
     trials = TRIALS[estimator] if trials is None else trials
     if trials < 2:
         raise AdaRankError(f"trials is {trials}; an error bar needs at least 2")
@@ -156,197 +150,17 @@ def score_iter(
     lengths = _lengths(bundle, texts, max_length)
     origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
     so_far = Scores(bundle.name, mode, estimator, float(noise_scale), seed, origin, (), trials)
+    if mode != "paper":
+        batches = encode(bundle, texts, max_length)
+        return notebook(bundle, chosen, batches, scan, so_far)
     if estimator == "paired":
-        return _paired(bundle, chosen, encode(bundle, texts, max_length), so_far)
+        return paired(bundle, chosen, encode(bundle, texts, max_length), so_far)
     order = sorted(range(len(texts)), key=lambda at: lengths[at])
-    sorted_texts = Texts(texts.source, tuple(texts.items[at] for at in order))
-    batches = encode(bundle, sorted_texts, max_length)
+    by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
+    batches = encode(bundle, by_length, max_length)
     if precision == "auto":
         precision = "bfloat16" if bf16_is_native() else "float32"
-    return _fast(bundle, chosen, batches, order, precision, so_far)
-
-
-def _paired(
-    bundle: ModelBundle, chosen: Sequence[AdaptableModule], batches: list[dict], so_far: Scores
-) -> Iterator[Progress]:
-    model, results = prepared(bundle, so_far.seed), []
-    for module in chosen:
-        with torch.inference_mode():
-            distances = _paired_distances(model, module.name, batches, so_far)
-        results.append(_module_score(module, *mean_and_error(distances)))
-        yield Progress(len(results), len(chosen), replace(so_far, modules=tuple(results)))
-
-
-def _paired_distances(
-    model: nn.Module, name: str, batches: list[dict], options: Scores
-) -> np.ndarray:
-    """Return trials × texts L1 distances of one module."""
-    layer = model.get_submodule(name)
-
-    def noisy_logits(instance):
-        generator = generator_for(options.seed, name, instance)
-        noise = weight_noise(layer.weight, options.noise_scale, generator)
-        with add_to_output(layer, noise):
-            return torch.cat([logits_of(model, batch) for batch in batches])
-
-    distances = [
-        (noisy_logits(2 * trial) - noisy_logits(2 * trial + 1)).abs().sum(dim=1)
-        for trial in range(options.trials)
-    ]
-    return torch.stack(distances).double().cpu().numpy()
-
-
-def _fast(
-    bundle: ModelBundle,
-    chosen: Sequence[AdaptableModule],
-    batches: list[dict],
-    order: list[int],
-    precision: str,
-    so_far: Scores,
-) -> Iterator[Progress]:
-    model = prepared(bundle, so_far.seed)
-    names = [module.name for module in chosen]
-    # By module: the mean distance of each text so far, and its variance over instances.
-    means = {name: np.empty(0) for name in names}
-    variances = {name: np.empty(0) for name in names}
-    done = 0
-    for number, batch in enumerate(batches):
-        positions = order[number * BATCH_SIZE : (number + 1) * BATCH_SIZE]
-        with _computing(model, precision):
-            recording = Recording(model, batch, names, logits_of)
-            factors = _Factors(recording, batch["attention_mask"])
-        for name in names:
-            with _computing(model, precision):
-                if recording.is_replayable(name):
-                    logits = _noisy_logits(recording, factors, name, positions, so_far)
-                    mean, variance = all_pairs(logits)
-                else:
-                    # A module that several layers share has no single place to go on from.
-                    distances = _paired_distances(model, name, [batch], so_far)
-                    mean = distances.mean(axis=0)
-                    variance = distances.var(axis=0, ddof=1) / len(distances)
-            means[name] = np.append(means[name], mean)
-            variances[name] = np.append(variances[name], variance)
-            done += 1
-            results = tuple(
-                _module_score(module, *_over_texts(means[module.name], variances[module.name]))
-                for module in chosen
-                if len(means[module.name])
-            )
-            yield Progress(done, len(names) * len(batches), replace(so_far, modules=results))
-
-
-class _Factors:
-    """The input factor of the newest input: query, key and value share one."""
-
-    def __init__(self, recording: Recording, mask: torch.Tensor):
-        self.recording, self.mask = recording, mask
-        self.inputs = self.factor = None
-
-    def of(self, name: str) -> torch.Tensor:
-        inputs = self.recording.input_of(name)
-        same = self.inputs is not None and self.inputs.data_ptr() == inputs.data_ptr()
-        if not same or self.inputs.shape != inputs.shape:
-            fitting = self.mask.shape[1] == inputs.shape[1]
-            mask = self.mask if fitting else torch.ones(inputs.shape[:2], device=inputs.device)
-            self.inputs, self.factor = inputs, input_factor(inputs, mask)
-        return self.factor
-
-
-def _noisy_logits(
-    recording: Recording, factors: _Factors, name: str, positions: list[int], options: Scores
-) -> torch.Tensor:
-    """Return texts × instances × logits of one module, each text with noise of its own."""
-    weight = recording.model.get_submodule(name).weight
-    is_linear = isinstance(recording.model.get_submodule(name), nn.Linear)
-    factor = factors.of(name)
-    tokens = factor.shape[1]
-    lengths = (factor.diagonal(dim1=1, dim2=2) > 0).sum(dim=1).tolist()
-    deviation = options.noise_scale * weight.double().std()
-    noise = activation_noise(
-        factor * deviation,
-        lengths,
-        weight.shape[0] if is_linear else weight.shape[1],
-        options.trials,
-        [generator_for(options.seed, name, 0, text) for text in positions],
-        torch.promote_types(weight.dtype, torch.float32),
-    )
-    step = max(1, PASS_TOKENS // (len(lengths) * tokens))
-    parts = [recording.logits_with(name, part) for part in noise.split(step, dim=1)]
-    return torch.cat(parts, dim=1)
-
-
-def all_pairs(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return each text's mean distance over all pairs of instances, and its variance.
-
-    Parameters
-    ----------
-    logits : torch.Tensor
-        texts × instances × logits; at least 2 instances.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Means and variances, one a text, float64. The variance is the jackknife's over instances;
-        with 2 instances, which leave nothing to jackknife, it is that of the distance of two
-        normal numbers, ``(pi / 2 - 1) * mean²``.
-
-    Examples
-    --------
-    >>> all_pairs(torch.tensor([[[0.0], [1.0], [3.0]]]))
-    (array([2.]), array([1.33333333]))
-    """
-    distances = torch.cdist(logits.double(), logits.double(), p=1)
-    count = logits.shape[1]
-    by_instance = distances.sum(dim=2)
-    total = by_instance.sum(dim=1)
-    mean = total / (count * (count - 1))
-    if count == 2:
-        variance = (np.pi / 2 - 1) * mean**2
-    else:
-        without = (total[:, None] - 2 * by_instance) / ((count - 1) * (count - 2))
-        variance = (count - 1) / count * ((without - mean[:, None]) ** 2).sum(dim=1)
-    return mean.cpu().numpy(), variance.cpu().numpy()
-
-
-def _over_texts(means: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
-    """Return the mean over texts and its standard error, from texts and instances.
-
-    The texts' noise is independent, so the variance of their means holds both sources; with few
-    texts it may fall below that of the instances alone, which then counts.
-    """
-    count = len(means)
-    from_instances = variances.sum() / count**2
-    from_both = means.var(ddof=1) / count if count > 1 else 0.0
-    return float(means.mean()), float(max(from_instances, from_both) ** 0.5)
-
-
-def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
-    """Return a private copy of a model, in evaluation mode and with the head of the seed.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> bundle = load_model("embedded")
-    >>> prepared(bundle, seed=0).base_model.pooler.dense.weight is (
-    ...     bundle.model.base_model.pooler.dense.weight)
-    True
-    """
-    model = private_copy(bundle.model)
-    for name, head in fresh_head(bundle.model, seed).items():
-        setattr(model, name, head)
-    return model
-
-
-@contextmanager
-def _computing(model: nn.Module, precision: str) -> Iterator[None]:
-    """Compute without gradients; in float32 models, with matrix products as asked."""
-    lower = precision == "bfloat16" and next(model.parameters()).dtype == torch.float32
-    with (
-        torch.inference_mode(),
-        torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=lower),
-    ):
-        yield
+    return fast(bundle, chosen, batches, order, precision, so_far, tolerance, average_rank)
 
 
 def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dict]:
@@ -413,70 +227,6 @@ def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
         empty = texts.items[lengths.index(0)]
         raise AdaRankError(f"the text {empty!r} has no tokens for this model; write words")
     return lengths
-
-
-def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
-    """Return the logits that count: texts × labels, or texts × vocabulary at the last real token.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    batch : dict
-        As `encode` makes it.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 or float64; never a lower precision.
-    """
-    logits = model(**batch).logits
-    if logits.dim() == 3:
-        last = batch["attention_mask"].sum(dim=1) - 1
-        logits = logits[torch.arange(len(last), device=last.device), last]
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def mean_and_error(distances: np.ndarray) -> tuple[float, float]:
-    """Return the mean of a trials × texts table and its standard error.
-
-    Both trials and texts are samples: the error is that of a two-way layout,
-    ``Var = s²_trials / n + s²_texts / m - s²_residual / (n m)``, with ``s²_trials`` the variance
-    of the trials' means (and so on). With one text it is that of the trials alone.
-
-    Parameters
-    ----------
-    distances : numpy.ndarray
-        n trials × m texts, n at least 2.
-
-    Returns
-    -------
-    tuple of float
-        Mean and standard error, in the unit of ``distances``.
-
-    Examples
-    --------
-    >>> mean_and_error(np.array([[1.0], [3.0]]))
-    (2.0, 1.0)
-    """
-    trials, texts = distances.shape
-    mean = distances.mean()
-    from_trials = distances.mean(axis=1).var(ddof=1) / trials
-    if texts == 1:
-        return float(mean), float(from_trials**0.5)
-    from_texts = distances.mean(axis=0).var(ddof=1) / texts
-    residual = distances - distances.mean(axis=1, keepdims=True) - distances.mean(axis=0) + mean
-    shared = (residual**2).sum() / ((trials - 1) * (texts - 1)) / (trials * texts)
-    variance = max(from_trials + from_texts - shared, from_trials, from_texts)
-    return float(mean), float(variance**0.5)
-
-
-def _module_score(module: AdaptableModule, score: float, error: float) -> ModuleScore:
-    if not np.isfinite(score):
-        raise AdaRankError(
-            f"the logits are not finite when {module.name!r} is noisy; the weights may be broken, "
-            "or noise_scale too large"
-        )
-    return ModuleScore(**vars(module), score=score, standard_error=error)
 
 
 def _matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:

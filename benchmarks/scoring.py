@@ -12,6 +12,7 @@ square of their mean.
 """
 
 import argparse
+import copy
 import json
 import platform
 import statistics
@@ -95,9 +96,7 @@ def cost(scorer, repeats):
 
 def measure(bundle, name, texts, trials, repeats):
     """Return the rows of one kind of work, each against the plain algorithm."""
-    plain = prepared(bundle, seed=0)
-    for parameter in plain.parameters():
-        parameter.data = parameter.data.clone()  # the plain algorithm writes weights
+    plain = copy.deepcopy(prepared(bundle, seed=0))  # the plain algorithm writes weights
     base = cost(lambda seed: plain_scores(plain, bundle.tokenizer, texts, 5, seed), repeats)
     rows = [
         {

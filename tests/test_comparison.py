@@ -14,6 +14,7 @@ from scipy import stats
 from adarank_core import AdaRankError, RankPlan, Verdict, allocate, compare, load_model
 from adarank_core import finetuning as finetuning_file
 from adarank_core.allocation import lora_parameters
+from adarank_core.baselines import depth_ramp
 from adarank_core.comparison import (
     ARMS,
     LATER,
@@ -22,7 +23,6 @@ from adarank_core.comparison import (
     _holm,
     _plain_scores,
     check_arms,
-    depth_ramp,
     describe,
     file_name,
     paired_comparison,

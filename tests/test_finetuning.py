@@ -11,7 +11,8 @@ from transformers import Trainer
 from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
 from adarank_core import finetuning as finetuning_file
 from adarank_core.allocation import lora_parameters
-from adarank_core.comparison import _plain_scores, depth_ramp, same_rank
+from adarank_core.baselines import depth_ramp
+from adarank_core.comparison import _plain_scores, same_rank
 from adarank_core.finetuning import Settings, _adapted, length_grouped_order
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)

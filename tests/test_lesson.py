@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from adarank_core import AdaRankError, score, sentence
+from adarank_core.estimators import mean_and_error
 from adarank_core.lesson import (
     NoisyLogits,
     energy_kept,
@@ -10,7 +11,6 @@ from adarank_core.lesson import (
     pair_distances,
     running_mean,
 )
-from adarank_core.scoring import mean_and_error
 
 NAME = "bert.encoder.layer.5.attention.self.value"
 TEXT = "What is a rank?"

@@ -13,10 +13,12 @@ from tokenizers.normalizers import Replace
 from torch import nn
 
 from adarank_core import AdaRankError, load_model, score, score_iter, sentence
+from adarank_core import estimators as estimators_file
 from adarank_core import scoring as scoring_file
+from adarank_core.estimators import all_pairs, mean_and_error
 from adarank_core.models import fresh_head
 from adarank_core.noise import generator_for, weight_noise
-from adarank_core.scoring import BATCH_SIZE, all_pairs, encode, mean_and_error
+from adarank_core.scoring import BATCH_SIZE, encode
 
 ESTIMATORS = ("paired", "fast")
 MINILM = (
@@ -240,7 +242,7 @@ def test_the_model_is_as_it_was_after_the_generator_is_closed(bert, texts, estim
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monkeypatch):
-    before, calls, real = state_of(bert.model), [], scoring_file.logits_of
+    before, calls, real = state_of(bert.model), [], estimators_file.logits_of
 
     def breaks(model, batch):
         calls.append(1)
@@ -248,7 +250,7 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
             raise RuntimeError("out of memory")
         return real(model, batch)
 
-    monkeypatch.setattr(scoring_file, "logits_of", breaks)
+    monkeypatch.setattr(estimators_file, "logits_of", breaks)
     with pytest.raises(RuntimeError, match="out of memory"):
         score(bert, texts, trials=2, estimator=estimator)
     assert_untouched(bert.model, before)
@@ -318,7 +320,7 @@ def test_all_pairs_are_those_of_two_loops_and_their_jackknife():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_standard_error_is_how_far_seeds_lie_apart(bert, estimator, monkeypatch):
     """With one text and one head nothing but the noise is drawn anew."""
-    monkeypatch.setattr(scoring_file, "fresh_head", lambda model, seed: fresh_head(model, 0))
+    monkeypatch.setattr(estimators_file, "fresh_head", lambda model, seed: fresh_head(model, 0))
     options = {"trials": 6, "estimator": estimator, "modules": "value"}
     draws = [score(bert, ["the cat sat on"], seed=seed, **options) for seed in range(60)]
     for at in range(2):

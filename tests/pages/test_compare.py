@@ -1,5 +1,6 @@
 import json
 import os
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,10 +169,10 @@ def test_no_arms_are_refused(started):
 
 def test_a_file_that_is_no_plan_is_refused(started):
     at = opened()
-    at.file_uploader(key="compare_own").set_value(("ranks.json", b"{}", "application/json"))
+    at.file_uploader(key="compare_own").set_value(("ranks.json", b"{", "application/json"))
     at.button(key="compare_start").click().run()
     assert len(at.error) == 1
-    assert "/" not in at.error[0].value  # not where it is kept
+    assert tempfile.gettempdir() not in at.error[0].value  # not where it is kept
     assert not started
 
 
@@ -180,7 +181,7 @@ def test_a_running_comparison_tells_how_far_it_is_and_can_be_cancelled(home):
         at = opened(recorder.folder.name)
         assert at.query_params["run"] in (recorder.folder.name, [recorder.folder.name])
         progress = at.get("progress")[0]
-        assert "uniform seed 0: step 4 of 10" in progress.proto.text
+        assert progress.proto.text.startswith(state.plain("uniform seed 0: step 4 of 10"))
         values = [trace["y"] for trace in figure(at)["data"] if trace.get("name") == "uniform"]
         assert 1.25 in values[0]
         assert at.button(key="compare_start").disabled

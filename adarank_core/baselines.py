@@ -1,0 +1,315 @@
+"""Other ways to say how important a module is, in the same shape as disagreement.
+
+Each function returns `Scores` whose ``mode`` names it, so that ranks, exports and comparisons work
+with all of them. Those that need labels say so. None has an error bar: ``standard_error`` is 0.
+"""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from adarank_core.errors import AdaRankError
+from adarank_core.models import ModelBundle, adaptable_modules
+from adarank_core.scores import ModuleScore, Scores
+from adarank_core.scoring import encode, logits_of, prepared
+from adarank_core.texts import Texts, as_texts
+
+__all__ = [
+    "depth_ramp",
+    "empirical_fisher",
+    "gradient_norm",
+    "inverse",
+    "linearised",
+    "permuted",
+    "random_scores",
+    "snip",
+    "stable_rank",
+    "uniform",
+    "weight_norm",
+]
+
+
+def uniform(bundle: ModelBundle) -> Scores:
+    """Give every module the score 1.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> {module.score for module in uniform(load_model("embedded")).modules}
+    {1.0}
+    """
+    return _of_modules(bundle, "uniform", lambda name, module: 1.0)
+
+
+def random_scores(bundle: ModelBundle, seed: int = 0) -> Scores:
+    """Give every module a random score between 0 and 1.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> bundle = load_model("embedded")
+    >>> random_scores(bundle, 0) == random_scores(bundle, 0) != random_scores(bundle, 1)
+    True
+    """
+    drawn = random.Random(f"random/{seed}")
+    return replace(_of_modules(bundle, "random", lambda name, module: drawn.random()), seed=seed)
+
+
+def weight_norm(bundle: ModelBundle) -> Scores:
+    """Score a module by the Frobenius norm of its pretrained weight.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> weight_norm(load_model("embedded")).modules[0].score > 1
+    True
+    """
+    return _of_modules(bundle, "weight-norm", lambda name, module: float(module.weight.detach().norm()))
+
+
+def stable_rank(bundle: ModelBundle) -> Scores:
+    """Score a module by its weight's stable rank, ``(Frobenius norm / largest singular value)²``.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> scores = stable_rank(load_model("embedded"))
+    >>> all(1 <= module.score <= 384 for module in scores.modules)
+    True
+    """
+
+    def of(_name, module):
+        values = torch.linalg.svdvals(module.weight.detach().float())
+        return float((values**2).sum() / values[0] ** 2)
+
+    return _of_modules(bundle, "stable-rank", of)
+
+
+def depth_ramp(scores: Scores, up: bool = True) -> Scores:
+    """Replace every score by its layer's number from the input, from 1 (or from the output).
+
+    Examples
+    --------
+    >>> query = [ModuleScore(f"{n}.query", n, "query", 8, 8, 1.0, 0.0) for n in range(3)]
+    >>> plain = Scores("tiny", "none", "none", 1.0, 0, {}, tuple(query))
+    >>> [module.score for module in depth_ramp(plain, up=False).modules]
+    [3.0, 2.0, 1.0]
+    """
+    deepest = max(module.layer for module in scores.modules)
+    ramp = [m.layer + 1 if up else deepest - m.layer + 1 for m in scores.modules]
+    return _with(scores, "ramp-up" if up else "ramp-down", ramp)
+
+
+def permuted(scores: Scores, seed: int = 0) -> Scores:
+    """Shuffle scores among the modules of equal size.
+
+    Examples
+    --------
+    >>> query = [ModuleScore(f"{n}.query", n, "query", 8, 8, n + 1.0, 0.0) for n in range(3)]
+    >>> plain = Scores("tiny", "none", "none", 1.0, 0, {}, tuple(query))
+    >>> sorted(module.score for module in permuted(plain, seed=0).modules)
+    [1.0, 2.0, 3.0]
+    """
+    shuffle, groups = random.Random(f"permuted/{seed}"), {}
+    for at, module in enumerate(scores.modules):
+        groups.setdefault((module.in_features, module.out_features), []).append(at)
+    values = [0.0] * len(scores.modules)
+    for places in groups.values():
+        for at, source in zip(places, shuffle.sample(places, len(places)), strict=True):
+            values[at] = scores.modules[source].score
+    return _with(scores, "permuted", values)
+
+
+def inverse(scores: Scores) -> Scores:
+    """Replace every score by one over it: ranks that are as wrong as they can be.
+
+    Raises
+    ------
+    AdaRankError
+        If a score is 0.
+
+    Examples
+    --------
+    >>> query = (ModuleScore("0.query", 0, "query", 8, 8, 4.0, 0.0),)
+    >>> inverse(Scores("tiny", "none", "none", 1.0, 0, {}, query)).modules[0].score
+    0.25
+    """
+    zero = next((module.name for module in scores.modules if module.score == 0), None)
+    if zero is not None:
+        raise AdaRankError(f"the score of {zero!r} is 0, which has no inverse; exclude the module")
+    return _with(scores, "inverse", [1 / module.score for module in scores.modules])
+
+
+def gradient_norm(
+    bundle: ModelBundle, texts: Texts | Sequence[str], labels: Sequence[int], seed: int = 0
+) -> Scores:
+    """Score a module by the norm of the mean loss's gradient. Needs labels.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    texts : Texts or sequence of str
+    labels : sequence of int
+        One a text.
+    seed : int
+        Draws the head.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> scores = gradient_norm(load_model("embedded"), ["Good.", "Bad."], [1, 0])
+    >>> scores.modules[0].score > 0
+    True
+    """
+    return _from_gradients(
+        bundle, texts, labels, seed, "gradient", lambda weight, mean, square: mean.norm()
+    )
+
+
+def snip(
+    bundle: ModelBundle, texts: Texts | Sequence[str], labels: Sequence[int], seed: int = 0
+) -> Scores:
+    """Score a module by the sum of ``|gradient * weight|`` (Lee et al., 2019). Needs labels.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> snip(load_model("embedded"), ["Good.", "Bad."], [1, 0]).modules[0].score > 0
+    True
+    """
+    return _from_gradients(
+        bundle,
+        texts,
+        labels,
+        seed,
+        "snip",
+        lambda weight, mean, square: (mean * weight).abs().sum(),
+    )
+
+
+def empirical_fisher(
+    bundle: ModelBundle, texts: Texts | Sequence[str], labels: Sequence[int], seed: int = 0
+) -> Scores:
+    """Score a module by its weight's mean squared gradient, summed over entries. Needs labels.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> empirical_fisher(load_model("embedded"), ["Good.", "Bad."], [1, 0]).modules[0].score > 0
+    True
+    """
+    return _from_gradients(
+        bundle, texts, labels, seed, "fisher", lambda weight, mean, square: square.sum()
+    )
+
+
+def linearised(
+    bundle: ModelBundle,
+    texts: Texts | Sequence[str],
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scores:
+    """Score a module by what disagreement tends to as the noise gets small. Needs no labels.
+
+    With ``G`` the gradient of a logit for one text, small noise ``E`` moves the logit by
+    ``<G, E>``, normal with deviation ``s |G|``, ``s = noise_scale * std(W)``. Two such logits
+    differ by ``2 s |G| / sqrt(pi)`` on average, so that ``d_m / noise_scale`` tends to the mean
+    over texts of the sum over logits of ``2 std(W) |G| / sqrt(pi)``.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    texts : Texts or sequence of str
+    seed : int
+        Draws the head.
+    progress : callable
+        Called with texts done and in all.
+
+    Returns
+    -------
+    Scores
+        In the unit of disagreement over ``noise_scale``. One backward pass a text and logit.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> linearised(load_model("embedded"), ["What is a rank?"]).modules[0].score > 0
+    True
+    """
+    texts, model = as_texts(texts), prepared(bundle, seed)
+    names = [module.name for module in adaptable_modules(model)]
+    weights = [model.get_submodule(name).weight for name in names]
+    sums = [0.0] * len(names)
+    for done, item in enumerate(texts.items):
+        [batch] = encode(bundle, Texts(texts.source, (item,)))
+        logits = logits_of(model, batch)[0]
+        for logit in logits:
+            gradients = torch.autograd.grad(logit, weights, retain_graph=True, allow_unused=True)
+            for at, gradient in enumerate(gradients):
+                sums[at] += 0.0 if gradient is None else float(gradient.norm())
+        progress(done + 1, len(texts))
+    factor = 2 / math.sqrt(math.pi) / len(texts)
+    values = {
+        name: factor * total * float(weight.detach().std())
+        for name, total, weight in zip(names, sums, weights, strict=True)
+    }
+    scores = _of_modules(bundle, "linearised", lambda name, module: values[name])
+    return replace(scores, seed=seed, texts=_origin(texts))
+
+
+def _from_gradients(bundle, texts, labels, seed, mode, importance) -> Scores:
+    """Score by ``importance(weight, mean gradient, mean squared gradient)`` of the loss."""
+    texts, model = as_texts(texts), prepared(bundle, seed)
+    if len(labels) != len(texts):
+        raise AdaRankError(f"there are {len(labels)} labels for {len(texts)} texts; give one each")
+    names = [module.name for module in adaptable_modules(model)]
+    weights = [model.get_submodule(name).weight for name in names]
+    means = [torch.zeros_like(weight) for weight in weights]
+    squares = [torch.zeros_like(weight) for weight in weights]
+    for item, label in zip(texts.items, labels, strict=True):
+        [batch] = encode(bundle, Texts(texts.source, (item,)))
+        logits = logits_of(model, batch)
+        if not 0 <= label < logits.shape[1]:
+            raise AdaRankError(f"the label {label} is none of the head's {logits.shape[1]} classes")
+        loss = nn.functional.cross_entropy(logits, torch.tensor([label], device=logits.device))
+        for mean, square, gradient in zip(
+            means, squares, torch.autograd.grad(loss, weights, allow_unused=True), strict=True
+        ):
+            if gradient is not None:
+                mean += gradient / len(texts)
+                square += gradient**2 / len(texts)
+    values = {
+        name: float(importance(weight.detach(), mean, square))
+        for name, weight, mean, square in zip(names, weights, means, squares, strict=True)
+    }
+    scores = _of_modules(bundle, mode, lambda name, module: values[name])
+    return replace(scores, seed=seed, texts=_origin(texts))
+
+
+def _of_modules(bundle, mode: str, value: Callable[[str, nn.Linear | Conv1D], float]) -> Scores:
+    modules = tuple(
+        ModuleScore(
+            **vars(module),
+            score=value(module.name, bundle.model.get_submodule(module.name)),
+            standard_error=0.0,
+        )
+        for module in adaptable_modules(bundle.model)
+    )
+    return Scores(bundle.name, mode, "none", 0.0, 0, {}, modules)
+
+
+def _with(scores: Scores, mode: str, values: Sequence[float]) -> Scores:
+    modules = tuple(
+        replace(module, score=float(value), standard_error=0.0)
+        for module, value in zip(scores.modules, values, strict=True)
+    )
+    return replace(scores, mode=mode, modules=modules)
+
+
+def _origin(texts: Texts) -> dict:
+    return {"source": texts.source, "count": len(texts), "sha256": texts.sha256}

@@ -1,0 +1,149 @@
+"""The two estimators against each other and against the closed form of small noise."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from adarank_core import allocate, load_model, score, score_iter
+from adarank_core.estimators import expected_rank_change, logits_of, prepared
+from adarank_core.models import ModelBundle, adaptable_modules
+from adarank_core.scoring import encode
+
+TEXTS = ["the cat sat on the red dog", "the dog", "a red cat sat", "the cat sat"]
+
+
+def louder(model, deviation=0.15):
+    """Draw weights large enough for the logits to move."""
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0, deviation)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def loud_bert(tiny_bert):
+    bundle = load_model(tiny_bert)
+    return ModelBundle(louder(bundle.model), bundle.tokenizer, "loud")
+
+
+@pytest.fixture(scope="module")
+def llama(tiny_bert):
+    tokenizer = load_model(tiny_bert).tokenizer
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return ModelBundle(louder(LlamaForCausalLM(config)), tokenizer, "llama")
+
+
+def noise_only(scores_of, seeds):
+    """Return means and standard errors over repeats that differ in noise alone."""
+    found = np.array([[m.score for m in scores_of(seed).modules] for seed in seeds])
+    return found.mean(axis=0), found.std(axis=0, ddof=1) / math.sqrt(len(found))
+
+
+def test_both_estimators_converge_to_the_same_scores(llama):
+    """A causal model keeps its head, so that seeds differ in noise alone."""
+    plain, plain_error = noise_only(
+        lambda seed: score(llama, TEXTS, estimator="paired", trials=20, seed=seed), range(12)
+    )
+    fast, fast_error = noise_only(
+        lambda seed: score(llama, TEXTS, trials=12, seed=100 + seed, precision="float32"), range(24)
+    )
+    z = (plain - fast) / np.hypot(plain_error, fast_error)
+    # Bonferroni over 14 modules, at one false alarm in a thousand runs.
+    assert np.abs(z).max() < 4.2
+    assert np.abs(fast / plain - 1).max() < 0.12
+
+
+@pytest.mark.parametrize("name", ["loud_bert", "llama"])
+def test_small_noise_has_the_closed_form(name, request):
+    bundle = request.getfixturevalue(name)
+    doubled = ModelBundle(copy.deepcopy(bundle.model).double(), bundle.tokenizer, bundle.name)
+    texts = TEXTS[:2]
+    model = prepared(doubled, 0)
+    names = [module.name for module in adaptable_modules(model)]
+    weights = [model.get_submodule(module).weight for module in names]
+    expected = np.zeros(len(names))
+    for text in texts:
+        [batch] = encode(doubled, _list(text))
+        for logit in logits_of(model, batch)[0]:
+            gradients = torch.autograd.grad(logit, weights, retain_graph=True)
+            for at, (gradient, weight) in enumerate(zip(gradients, weights, strict=True)):
+                # |N(0, 2 s² g²)| has the mean 2 s g / sqrt(pi).
+                deviation = float(weight.detach().std() * gradient.norm())
+                expected[at] += 2 * deviation / math.sqrt(math.pi) / len(texts)
+    scores = score(doubled, texts, noise_scale=1e-3, trials=1500, seed=0, precision="float32")
+    found = np.array([module.score for module in scores.modules]) / 1e-3
+    assert np.abs(found / expected - 1).max() < 0.02
+
+
+def _list(text):
+    from adarank_core.texts import as_texts
+
+    return as_texts([text])
+
+
+def test_bfloat16_changes_scores_by_less_than_their_error(embedded):
+    options = {"trials": 8, "seed": 0, "modules": r"layer\.[05]\."}
+    exact = score(embedded, TEXTS, precision="float32", **options)
+    rough = score(embedded, TEXTS, precision="bfloat16", **options)
+    for one, other in zip(exact.modules, rough.modules, strict=True):
+        assert one.score != other.score
+        assert other.score == pytest.approx(one.score, rel=0.03)
+
+
+def test_order_and_number_of_modules_change_no_score(loud_bert):
+    whole = {m.name: m for m in score(loud_bert, TEXTS, trials=3, precision="float32").modules}
+    for module in whole.values():
+        pattern = f"^{module.name}$".replace(".", r"\.")
+        [alone] = score(loud_bert, TEXTS, trials=3, precision="float32", modules=pattern).modules
+        assert alone.score == pytest.approx(module.score, rel=1e-6)
+
+
+def test_the_order_of_texts_changes_no_mean(loud_bert):
+    """A text's noise belongs to its place, so only the pairing of noise and text moves."""
+    many = [f"the cat {'sat ' * (n % 5)}" for n in range(40)]
+    [one] = score(loud_bert, many, trials=8, modules=r"1\.output").modules[-1:]
+    [other] = score(loud_bert, many[::-1], trials=8, modules=r"1\.output").modules[-1:]
+    assert abs(one.score - other.score) < 5 * math.hypot(one.standard_error, other.standard_error)
+
+
+def test_a_tolerance_adds_instances_until_ranks_hold_still(loud_bert):
+    loose = score(loud_bert, TEXTS, tolerance=4.0, precision="float32")
+    tight = score(loud_bert, TEXTS, tolerance=0.8, precision="float32")
+    assert loose.trials < tight.trials <= 128 and tight.trials % 4 == 0
+    again = score(loud_bert, TEXTS, trials=tight.trials, seed=0, precision="float32")
+    # The same head and as many instances, other noise for all but the first round.
+    ranks, others = (allocate(found, 8, min_rank=0).ranks for found in (tight, again))
+    changes = [abs(ranks[name] - others[name]) for name in ranks]
+    assert np.mean(changes) <= 1.5
+
+
+def test_a_tolerance_ends_at_the_last_round(loud_bert, monkeypatch):
+    from adarank_core import estimators
+
+    monkeypatch.setattr(estimators, "MOST_ROUNDS", 2)
+    steps = list(score_iter(loud_bert, TEXTS[:1], tolerance=1e-9, modules="query"))
+    assert steps[-1].scores.trials == 8 and steps[-1].done == steps[-1].total == 4
+
+
+def test_the_expected_rank_change_is_that_of_two_draws():
+    draw = np.random.default_rng(0)
+    scores, errors = np.array([1.0, 2.0, 5.0]), np.array([0.02, 0.02, 0.2])
+    first, second = (scores + errors * draw.normal(size=(20000, 3)) for _ in range(2))
+    change = np.abs(first - second).mean(axis=0).max() * 3 * 8 / scores.sum()
+    assert expected_rank_change(scores, errors, 8) == pytest.approx(change, rel=0.03)
+
+
+def test_no_score_at_all_never_settles():
+    assert expected_rank_change([0.0, 0.0], [0.0, 0.0], 8) == math.inf
