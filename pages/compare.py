@@ -134,14 +134,11 @@ def start(config: dict, folder: Path | None = None) -> None:
 
 
 def seeds_from(text: str) -> list[int]:
-    """Read whole numbers of 0 or more with commas between them."""
+    """Read whole numbers with commas between them."""
     try:
-        seeds = [int(seed) for seed in text.split(",") if seed.strip()]
+        return [int(seed) for seed in text.split(",") if seed.strip()]
     except ValueError:
-        seeds = [-1]
-    if any(seed < 0 for seed in seeds):
-        raise AdaRankError(f"seeds is {text!r}; give whole numbers of 0 or more, such as 0,1,2")
-    return seeds
+        raise AdaRankError(f"seeds is {text!r}; give whole numbers such as 0,1,2") from None
 
 
 def launcher(choice: state.Choice, busy: bool) -> None:
@@ -239,9 +236,13 @@ def standing(shown: jobs.Run) -> None:
             now += f" · {more} {progress.duration(at.seconds_left)} left"
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.progress(at.share, text=state.plain(now), width="stretch")
-            if st.button("Cancel", key="compare_cancel", disabled=cancelling):
-                jobs.cancel(run.folder)
-                st.rerun(scope="fragment")
+            st.button(
+                "Cancel",
+                key="compare_cancel",
+                on_click=jobs.cancel,
+                args=(run.folder,),
+                disabled=cancelling,
+            )
         return
     if run.state == "finished":
         return

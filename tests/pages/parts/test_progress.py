@@ -104,6 +104,9 @@ def test_permuted_shares_the_scores_of_adarank():
     config = {**CONFIG, "arms": ["adarank", "permuted"], "seeds": [0]}
     scored = event("score", "adarank", 0, done=4, total=4)
     assert progress_of(config, [scored]).share == pytest.approx(1 / 3)  # one scoring, two trainings
+    alone = {**config, "arms": ["permuted"]}
+    scored = event("score", "permuted", 0, done=4, total=4)
+    assert progress_of(alone, [scored]).share == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize(
