@@ -69,7 +69,9 @@ def weight_norm(bundle: ModelBundle) -> Scores:
     >>> weight_norm(load_model("embedded")).modules[0].score > 1
     True
     """
-    return _of_modules(bundle, "weight-norm", lambda name, module: float(module.weight.detach().norm()))
+    return _of_modules(
+        bundle, "weight-norm", lambda name, module: float(module.weight.detach().norm())
+    )
 
 
 def stable_rank(bundle: ModelBundle) -> Scores:

@@ -1,6 +1,7 @@
 """What all sessions of the app share: loaded models, tasks and finished scores.
 
-The only place where ``st.cache_*`` is used. The core's slow modules (they import torch) are
+The only place where ``st.cache_*`` is used. The core's slow modules (they import os
+import torch) are
 imported inside the functions, so that the first page does not wait for them.
 """
 
@@ -12,6 +13,10 @@ import streamlit as st
 from adarank_core.scores import Scores
 from adarank_core.tasks import Task, load_task
 from adarank_core.texts import Texts
+
+# Threads that wait must not spin: runs in the background share the cores with the page. It is
+# read when torch is imported, which is later.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = ["finished_scores", "keep_scores", "model", "scores_key", "task"]
 
