@@ -1,10 +1,10 @@
 """What all sessions of the app share: loaded models, tasks and finished scores.
 
-The only place where ``st.cache_*`` is used. The core's slow modules (they import os
-import torch) are
+The only place where ``st.cache_*`` is used. The core's slow modules (they import torch) are
 imported inside the functions, so that the first page does not wait for them.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 
