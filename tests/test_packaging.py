@@ -119,7 +119,7 @@ def test_the_readme_links_to_files_that_are_there():
 def test_the_library_as_the_readme_shows_it():
     code = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL).group(1)
     names = {}
-    exec(code.replace("trials=5", "trials=2, modules='layer.0.*value'"), names)
+    exec(code.replace("texts, seed", "texts, trials=2, modules='layer.0.*value', seed"), names)
     assert names["config"].task_type == "SEQ_CLS"
     assert names["config"].rank_pattern
 
