@@ -77,10 +77,17 @@ class Recording:
     def __init__(self, model: nn.Module, batch: dict, names: Sequence[str], read: Callable):
         self.model, self.batch, self.read = model, batch, read
         self.texts = len(batch["input_ids"])
-        blocks = {block: model.get_submodule(block) for block in map(_block_of, names)}
+        # All blocks of a stack, named or not: a pass that goes on skips every one before its own.
+        stacks = dict.fromkeys(_stack_of(_block_of(name)) for name in names)
+        blocks = {
+            f"{stack}.{number}": block
+            for stack in stacks
+            for number, block in model.get_submodule(stack).named_children()
+        }
         # What an output's first size is with another number of texts tells whether it goes by
         # text; a size alone does not, since tokens or heads may be as many as texts.
-        inside = {name: child for block in blocks for name, child in _children(model, block)}
+        named = dict.fromkeys(map(_block_of, names))
+        inside = {name: child for block in named for name, child in _children(model, block)}
         other = 1 if self.texts > 1 else 2
         few = {key: value[:1].expand(other, -1) for key, value in batch.items()}
         with _recorded({**blocks, **inside}, keep=_first_sizes) as probe:
@@ -144,15 +151,19 @@ class Recording:
         """Return the outputs of the blocks that ran before this one."""
         began = self.calls[block][0].began
         order = sorted(
-            (calls[0].began, other)
+            (call.began, other)
             for other, calls in self.calls.items()
-            if calls and calls[0].began <= began
+            for call in calls
+            if call.began <= began
         )
         answers = {}
         for (_, other), (_, following) in itertools.pairwise(order):
+            if len(self.calls[other]) > 1:
+                continue  # one answer does not fit all of its calls, so it runs
             output = self.calls[other][0].output
-            # Full size only where somebody reads it: before this block, and at a stack's end.
-            read = following == block or _stack_of(following) != _stack_of(other)
+            # Full size only where somebody reads it: before a block that runs, at a stack's end.
+            runs = following == block or len(self.calls[following]) > 1
+            read = runs or _stack_of(following) != _stack_of(other)
             repeated = self._repeated(output, self._grows[other], copies) if read else output
             answers[other] = repeated
         return answers

@@ -112,20 +112,24 @@ def title(finding: str) -> None:
 def show(shown: state.Shown) -> None:
     """Draw finished scores: the picture, the numbers, the files, and how to do it again."""
     scores = shown.scores
-    over_families, over_depth = st.tabs(["Layers × families", "Profile over depth"])
+    # The second picture is drawn when it is looked at: the first one is then there sooner.
+    over_families, over_depth = st.tabs(
+        ["Layers × families", "Profile over depth"], key="view", on_change="rerun"
+    )
     over_families.plotly_chart(
         charts.heatmap(scores),
         width="stretch",
         key="heatmap",
         alt="Disagreement of every module, layers as rows and families as columns",
     )
-    over_depth.plotly_chart(
-        charts.profile(scores),
-        width="stretch",
-        key="profile",
-        alt="Disagreement over depth, one line a family of modules",
-    )
-    over_depth.caption("Bands are one standard error to each side.")
+    if over_depth.open:
+        over_depth.plotly_chart(
+            charts.profile(scores),
+            width="stretch",
+            key="profile",
+            alt="Disagreement over depth, one line a family of modules",
+        )
+        over_depth.caption("Bands are one standard error to each side.")
     table = pd.DataFrame(
         {
             "module": [charts.module_label(module) for module in scores.modules],
