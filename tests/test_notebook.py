@@ -14,6 +14,7 @@ from adarank_core.scoring import encode
 from adarank_core.texts import as_texts
 
 TRIALS, SCALE, SEED = 3, 0.7, 5
+SCANS = ("forward", "reversed")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def numbers(scores):
     return [(module.score, module.standard_error) for module in scores.modules]
 
 
-@pytest.mark.parametrize("scan", ["forward", "reversed"])
+@pytest.mark.parametrize("scan", SCANS)
 @pytest.mark.parametrize("mode", ["notebook", "notebook-accumulating"])
 def test_scores_are_those_of_the_plain_loop(bundle, texts, mode, scan):
     found = notebook_scores(bundle, texts, mode, scan)
@@ -83,9 +84,6 @@ def test_order_matters_where_noise_accumulates_only(bundle, texts):
     assert reset[0] == reset[1]
     forward, backward = ([value for value, _ in one] for one in kept)
     assert forward[-1] > 1.5 * backward[-1] and backward[0] > 1.5 * forward[0]
-
-
-SCANS = ("forward", "reversed")
 
 
 def test_noise_accumulates_within_a_family_only(bundle, texts):

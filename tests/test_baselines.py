@@ -1,0 +1,343 @@
+"""Other importance scores, each against its definition worked out another way."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from adarank_core import AdaRankError, Scores, adaptable_modules, allocate, load_model, score
+from adarank_core.baselines import (
+    depth_ramp,
+    empirical_fisher,
+    gradient_norm,
+    inverse,
+    linearised,
+    permuted,
+    random_scores,
+    snip,
+    stable_rank,
+    uniform,
+    weight_norm,
+)
+from adarank_core.models import ModelBundle, fresh_head
+from adarank_core.scoring import encode
+from adarank_core.texts import as_texts
+
+# Of equal length, so that one batch has no padding.
+TEXTS, LABELS = ["the cat sat on", "a red dog ran", "rain and sun sang"], [1, 0, 1]
+FROM_GRADIENTS = {"gradient": gradient_norm, "snip": snip, "fisher": empirical_fisher}
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bert):
+    """A BERT of hidden size 8 in float64: small enough to try every weight."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = load_model(tiny_bert).tokenizer
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=12,
+        initializer_range=0.3,
+    )
+    model = BertForSequenceClassification(config).double().eval()
+    return ModelBundle(model, tokenizer, "tiny")
+
+
+def every_score(bundle):
+    """Yield every importance score by its mode."""
+    yield "uniform", uniform(bundle)
+    yield "random", random_scores(bundle, 0)
+    yield "weight-norm", weight_norm(bundle)
+    yield "stable-rank", stable_rank(bundle)
+    yield "linearised", linearised(bundle, TEXTS)
+    for mode, function in FROM_GRADIENTS.items():
+        yield mode, function(bundle, TEXTS, LABELS)
+    found = score(bundle, TEXTS, trials=2)
+    yield "ramp-up", depth_ramp(found)
+    yield "ramp-down", depth_ramp(found, up=False)
+    yield "permuted", permuted(found)
+    yield "inverse", inverse(found)
+
+
+def values(scores):
+    return [module.score for module in scores.modules]
+
+
+def refusal(function, *args):
+    with pytest.raises(AdaRankError) as caught:
+        function(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def weights_of(bundle):
+    """Return every adaptable module's weight as numpy, by name."""
+    return {
+        module.name: bundle.model.get_submodule(module.name).weight.detach().numpy()
+        for module in adaptable_modules(bundle.model)
+    }
+
+
+# What all have in common
+
+
+def test_every_score_names_all_modules_and_becomes_ranks(bundle):
+    names = [module.name for module in adaptable_modules(bundle.model)]
+    for mode, scores in every_score(bundle):
+        assert scores.mode == mode and scores.model == "tiny"
+        assert [module.name for module in scores.modules] == names
+        assert all(module.standard_error == 0 for module in scores.modules)
+        assert all(module.score > 0 for module in scores.modules)
+        assert Scores.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
+        plan = allocate(scores, average_rank=3)
+        assert sum(plan.ranks.values()) == 3 * len(names)
+        assert len(set(plan.ranks.values())) > 1 or mode in ("uniform", "stable-rank")
+
+
+def test_every_score_is_the_same_every_time_and_leaves_the_model_alone(bundle):
+    before = {path: value.clone() for path, value in bundle.model.state_dict().items()}
+    first, second = dict(every_score(bundle)), dict(every_score(bundle))
+    assert first == second
+    assert all(torch.equal(bundle.model.state_dict()[path], before[path]) for path in before)
+    assert all(parameter.grad is None for parameter in bundle.model.parameters())
+
+
+def test_texts_and_seed_are_told_where_they_count(bundle):
+    origin = {"source": "list", "count": 3, "sha256": as_texts(TEXTS).sha256}
+    assert linearised(bundle, TEXTS, seed=4).texts == origin
+    for function in FROM_GRADIENTS.values():
+        scores = function(bundle, TEXTS, LABELS, seed=4)
+        assert (scores.texts, scores.seed) == (origin, 4)
+        assert values(scores) != values(function(bundle, TEXTS, LABELS, seed=5))
+    assert values(linearised(bundle, TEXTS, 4)) != values(linearised(bundle, TEXTS, 5))
+
+
+# Without data
+
+
+def test_uniform_is_one_everywhere(bundle):
+    assert set(values(uniform(bundle))) == {1.0}
+
+
+def test_random_scores_come_from_the_seed(bundle):
+    one, other = values(random_scores(bundle, 3)), values(random_scores(bundle, 4))
+    assert one == values(random_scores(bundle, 3)) and not set(one) & set(other)
+    assert len(set(one)) == len(one) and all(0 < value < 1 for value in one)
+    assert random_scores(bundle, 3).seed == 3
+
+
+def test_the_weight_norm_is_the_root_of_the_sum_of_squares(bundle):
+    wanted = [math.sqrt(float((weight**2).sum())) for weight in weights_of(bundle).values()]
+    np.testing.assert_allclose(values(weight_norm(bundle)), wanted, rtol=1e-6)
+
+
+def test_the_stable_rank_by_eigenvalues(bundle):
+    wanted = []
+    for weight in weights_of(bundle).values():
+        squares = np.linalg.eigvalsh(weight @ weight.T)
+        wanted.append(squares.sum() / squares.max())
+    np.testing.assert_allclose(values(stable_rank(bundle)), wanted, rtol=1e-5)
+    assert all(1 <= value <= 8 for value in wanted)
+
+
+def test_the_stable_rank_of_known_matrices(bundle):
+    model = copy.deepcopy(bundle.model)
+    names = [module.name for module in adaptable_modules(model)][:2]
+    with torch.no_grad():
+        model.get_submodule(names[0]).weight.copy_(torch.ones(8, 8))
+        model.get_submodule(names[1]).weight.copy_(torch.eye(8))
+    found = values(stable_rank(ModelBundle(model, bundle.tokenizer, "known")))
+    assert found[:2] == pytest.approx([1, 8], rel=1e-5)
+
+
+# From other scores
+
+
+def test_the_ramp_goes_up_or_down_by_layer(made_up):
+    scores = made_up(0)
+    up, down = depth_ramp(scores), depth_ramp(scores, up=False)
+    assert values(up) == [module.layer + 1 for module in scores.modules]
+    assert values(down) == [6 - module.layer for module in scores.modules]
+
+
+def test_permuted_keeps_the_scores_of_each_size(made_up):
+    scores = made_up(0)
+    shuffled = permuted(scores, seed=1)
+    sizes = {(module.in_features, module.out_features) for module in scores.modules}
+    assert len(sizes) == 3
+    for size in sizes:
+        before, after = (
+            sorted(m.score for m in one.modules if (m.in_features, m.out_features) == size)
+            for one in (scores, shuffled)
+        )
+        assert before == after
+    moved = sum(a != b for a, b in zip(values(scores), values(shuffled), strict=True))
+    assert moved > 24
+    assert values(permuted(scores, seed=1)) == values(shuffled) != values(permuted(scores, seed=2))
+
+
+def test_every_place_of_a_size_can_get_every_score(made_up):
+    scores = made_up(0)
+    found = {values(permuted(scores, seed))[4] for seed in range(80)}
+    assert found == {m.score for m in scores.modules if m.out_features == 1536}
+
+
+def test_inverse_is_one_over_the_score(made_up):
+    scores = made_up(0)
+    np.testing.assert_allclose(np.array(values(scores)) * values(inverse(scores)), 1)
+    again = inverse(inverse(scores))
+    np.testing.assert_allclose(values(again), values(scores))
+
+
+def test_zero_has_no_inverse(made_up):
+    from dataclasses import replace
+
+    scores = made_up(0)
+    first, second, *others = scores.modules
+    broken = replace(scores, modules=(first, replace(second, score=0.0), *others))
+    assert repr(second.name) in refusal(inverse, broken)
+
+
+# From gradients
+
+
+def with_head(bundle, seed):
+    """Copy a model and give it the seed's head."""
+    model = copy.deepcopy(bundle.model).eval()
+    for name, head in fresh_head(bundle.model, seed).items():
+        setattr(model, name, head)
+    return model
+
+
+def loss_gradients(bundle, texts, labels, seed):
+    """Return gradients of the mean loss of one batch, by a plain backward pass."""
+    model = with_head(bundle, seed)
+    [batch] = encode(bundle, as_texts(texts))
+    assert batch["attention_mask"].all()
+    model(**batch, labels=torch.tensor(labels)).loss.backward()
+    return {
+        module.name: model.get_submodule(module.name).weight.grad.numpy()
+        for module in adaptable_modules(model)
+    }
+
+
+def test_gradient_norm_is_that_of_the_batch_s_loss(bundle):
+    gradients = loss_gradients(bundle, TEXTS, LABELS, 7).values()
+    wanted = [math.sqrt(float((gradient**2).sum())) for gradient in gradients]
+    found = gradient_norm(bundle, TEXTS, LABELS, seed=7)
+    np.testing.assert_allclose(values(found), wanted, rtol=1e-6)
+
+
+def test_snip_is_the_gradient_times_the_weight(bundle):
+    gradients, weights = loss_gradients(bundle, TEXTS, LABELS, 7), weights_of(bundle)
+    wanted = [np.abs(gradients[name] * weights[name]).sum() for name in weights]
+    np.testing.assert_allclose(values(snip(bundle, TEXTS, LABELS, seed=7)), wanted, rtol=1e-6)
+
+
+def test_fisher_squares_each_text_s_gradient_on_its_own(bundle):
+    each = [
+        loss_gradients(bundle, [text], [label], 7)
+        for text, label in zip(TEXTS, LABELS, strict=True)
+    ]
+    wanted = [
+        np.mean([(gradients[name] ** 2).sum() for gradients in each]) for name in weights_of(bundle)
+    ]
+    found = empirical_fisher(bundle, TEXTS, LABELS, seed=7)
+    np.testing.assert_allclose(values(found), wanted, rtol=1e-6)
+
+
+def test_texts_of_unlike_length_count_alike(bundle):
+    texts, labels = ["the cat", "a red dog ran under the old sun"], [0, 1]
+    each = [
+        loss_gradients(bundle, [text], [label], 0)
+        for text, label in zip(texts, labels, strict=True)
+    ]
+    wanted = [np.linalg.norm(each[0][name] + each[1][name]) / 2 for name in weights_of(bundle)]
+    np.testing.assert_allclose(values(gradient_norm(bundle, texts, labels)), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("function", FROM_GRADIENTS.values(), ids=FROM_GRADIENTS)
+def test_labels_must_fit(bundle, function):
+    assert "2 labels for 3 texts" in refusal(function, bundle, TEXTS, [0, 1])
+    assert "4 labels for 3 texts" in refusal(function, bundle, TEXTS, [0, 1, 0, 1])
+    assert "the label 2 is none of the head's 2 classes" in refusal(
+        function, bundle, TEXTS, [0, 2, 1]
+    )
+    assert "the label -1 is none" in refusal(function, bundle, TEXTS, [0, 1, -1])
+
+
+def test_a_causal_model_s_labels_are_its_next_tokens(tiny_gpt2):
+    causal = load_model(tiny_gpt2)
+    assert min(values(gradient_norm(causal, TEXTS, [4, 5, 23]))) > 0
+    assert "none of the head's 24 classes" in refusal(gradient_norm, causal, TEXTS, [4, 5, 24])
+
+
+# Linearised
+
+
+def test_linearised_is_the_closed_form_by_finite_differences(bundle):
+    """Move every weight a little, and see how far the logits of each text go."""
+    model, step = with_head(bundle, 7), 1e-4
+    [batch] = encode(bundle, as_texts(TEXTS))
+    wanted = []
+    with torch.inference_mode():
+        for name in weights_of(bundle):
+            weight = model.get_submodule(name).weight
+            squares = torch.zeros(len(TEXTS), 2, dtype=torch.float64)
+            for at in range(weight.numel()):
+                entry = weight.view(-1)[at]
+                before = entry.item()
+                entry.fill_(before + step)
+                up = model(**batch).logits
+                entry.fill_(before - step)
+                down = model(**batch).logits
+                entry.fill_(before)
+                squares += ((up - down) / (2 * step)) ** 2
+            norms = squares.sqrt().sum(dim=1).mean().item()
+            wanted.append(2 / math.sqrt(math.pi) * weight.std().item() * norms)
+    found = values(linearised(bundle, TEXTS, seed=7))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_linearised_is_what_the_paper_s_pairs_tend_to(bundle):
+    """The difference is within 4 of its standard errors, and these are below 2 percent."""
+    options = {"estimator": "paired", "trials": 1500, "modules": r"layer\.1\.output", "seed": 7}
+    # One text: an error over texts has no place where both sides see the same ones.
+    [module] = score(bundle, TEXTS[:1], noise_scale=1e-3, **options).modules
+    scores = linearised(bundle, TEXTS[:1], 7)
+    [wanted] = [other.score for other in scores.modules if other.name == module.name]
+    error = module.standard_error / 1e-3
+    assert error < 0.02 * wanted and abs(module.score / 1e-3 - wanted) < 4 * error
+
+
+def test_linearised_is_within_two_percent_of_small_noise(bundle):
+    """Each text ten times over, so that ten times as much noise is drawn for it."""
+    near = score(bundle, TEXTS * 10, noise_scale=1e-3, trials=600, seed=7, precision="float32")
+    np.testing.assert_allclose(
+        np.array(values(near)) / 1e-3, values(linearised(bundle, TEXTS, 7)), rtol=0.02
+    )
+
+
+def test_linearised_tells_how_far_it_is(bundle):
+    calls = []
+    linearised(bundle, TEXTS, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_module_that_no_logit_depends_on_scores_zero(bundle):
+    model = copy.deepcopy(bundle.model)
+    model.bert.encoder.layer[0].spare = nn.Linear(8, 8).double()
+    spare = ModelBundle(model, bundle.tokenizer, "spare")
+    scores = [linearised(spare, TEXTS)]
+    scores += [function(spare, TEXTS, LABELS) for function in FROM_GRADIENTS.values()]
+    for found in scores:
+        zero = [module.name for module in found.modules if module.score == 0]
+        assert zero == ["bert.encoder.layer.0.spare"]
