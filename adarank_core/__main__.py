@@ -443,9 +443,9 @@ def main(arguments: list[str] | None = None) -> int:
     2
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that wait must not spin: with a page or another run on the same cores, spinning made
+    # Threads that wait must not spin for long: with a page or another run on the same cores, spinning made
     # training three times slower. It is read when torch is imported, which no import has done yet.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return app(arguments or ["--help"], standalone_mode=False) or 0

@@ -327,6 +327,28 @@ def test_only_what_follows_a_module_runs(monkeypatch):
         assert len(linear) == place[module.family] - 1 + 6 * after + 2
 
 
+def test_only_what_is_read_is_repeated():
+    answered, sizes, stack = set(), {}, "bert.encoder.layer"
+
+    def read(model, batch):
+        answered.clear()
+        answered.update(path for path, module in model.named_modules() if "forward" in vars(module))
+        return logits_of(model, batch)
+
+    own = private_copy(louder("BertForSequenceClassification", {**SIZES, "num_hidden_layers": 4}))
+    name = f"{stack}.3.output.dense"
+    recording = Recording(own, batch_of((5, 3)), [name], read)
+    for layer in range(4):
+        own.get_submodule(f"{stack}.{layer}").register_forward_hook(
+            lambda _module, _args, output, layer=layer: sizes.update({layer: len(output)})
+        )
+    recording.logits_with(name, noise_for(recording, name, 3))
+    # Nothing inside of what is answered already; and of the earlier blocks, the last one alone.
+    inside = {f"{stack}.3.attention", f"{stack}.3.intermediate", name}
+    assert answered == {f"{stack}.{layer}" for layer in range(3)} | inside
+    assert sizes == {0: 2, 1: 2, 2: 6, 3: 6}
+
+
 def test_a_block_is_recorded_once_for_all_its_modules(monkeypatch):
     recording = recording_of(built("bert"), batch_of((5, 3)))
     blocks = counted(monkeypatch, BertLayer)

@@ -14,9 +14,9 @@ from adarank_core.scores import Scores
 from adarank_core.tasks import Task, load_task
 from adarank_core.texts import Texts
 
-# Threads that wait must not spin: runs in the background share the cores with the page. It is
+# Threads that wait must not spin for long: runs in the background share the cores with the page. It is
 # read when torch is imported, which is later.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __all__ = ["finished_scores", "keep_scores", "model", "scores_key", "task"]
 
