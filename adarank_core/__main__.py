@@ -443,8 +443,8 @@ def main(arguments: list[str] | None = None) -> int:
     2
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that wait must not spin for long: with a page or another run on the same cores, spinning made
-    # training three times slower. It is read when torch is imported, which no import has done yet.
+    # Threads that wait must not spin for long: with a page or another run on the same cores,
+    # spinning made training three times slower. Read when torch is imported, which is later.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

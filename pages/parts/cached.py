@@ -14,8 +14,8 @@ from adarank_core.scores import Scores
 from adarank_core.tasks import Task, load_task
 from adarank_core.texts import Texts
 
-# Threads that wait must not spin for long: runs in the background share the cores with the page. It is
-# read when torch is imported, which is later.
+# Threads that wait must not spin for long: runs in the background share the cores with the page.
+# Read when torch is imported, which is later.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __all__ = ["finished_scores", "keep_scores", "model", "scores_key", "task"]
