@@ -141,11 +141,6 @@ def main() -> None:
         if task:
             texts = load_task(task).sample_texts(count, seed=0).items
             work.append((f"{count} texts of {Path(task).name}", texts, arguments.trials))
-    rows = [
-        row
-        for name, texts, trials in work
-        for row in measure(bundle, name, texts, trials, arguments.repeats)
-    ]
     about = {
         "cores": torch.get_num_threads(),
         "processor": platform.machine(),
@@ -154,12 +149,16 @@ def main() -> None:
     }
     print(f"{about}\n")
     print("| work | scorer | trials | seconds | relative error | gain at equal precision |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row['work']} | {row['scorer']} | {row['trials']} | {row['seconds']:.2f} | "
-            f"{row['error']:.1%} | {row['gain']:.1f}× |"
-        )
+    print("|---|---|---|---|---|---|", flush=True)
+    rows = []
+    for name, texts, trials in work:
+        for row in measure(bundle, name, texts, trials, arguments.repeats):
+            rows.append(row)
+            print(
+                f"| {row['work']} | {row['scorer']} | {row['trials']} | {row['seconds']:.2f} | "
+                f"{row['error']:.1%} | {row['gain']:.1f}× |",
+                flush=True,
+            )
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
 
