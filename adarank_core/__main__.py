@@ -265,7 +265,7 @@ def compare(
     check_average_rank(average_rank)
     if resume and output is None:
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")
-    from adarank_core.finetuning import Settings, finetune  # noqa: F401  (slow: after the checks)
+    from adarank_core.finetuning import Settings  # imports torch: after the checks
 
     settings = Settings(steps, batch_size, learning_rate, max_length)
     config = {

@@ -312,7 +312,6 @@ class _Planner:
 
     def plan(self, arm: str, seed: int) -> tuple[RankPlan, float] | None:
         """Return the arm's plan and the seconds it took, or None when stopped."""
-        started = time.perf_counter()
         if arm.endswith(".json"):
             return RankPlan.from_dict(read_json(arm)), 0.0
         if arm == "uniform" and float(self.average_rank).is_integer():
