@@ -30,11 +30,13 @@ _MODULE_OF = {
     "Scores": "scores",
     "score": "scoring",
     "score_iter": "scoring",
-    "RankPlan": "allocation",
+    "RankPlan": "plans",
+    "read_plan": "plans",
     "allocate": "allocation",
     "uniform_plan": "allocation",
+    "rank_intervals": "intervals",
     "finetune": "finetuning",
-    "Verdict": "comparison",
+    "Verdict": "verdicts",
     "compare": "comparison",
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,9 @@ Output = Annotated[Path | None, typer.Option(help="Folder for all that the run m
 MaxLength = Annotated[int, typer.Option(help="Longer texts are cut to this many tokens.")]
 BatchSize = Annotated[int, typer.Option(help="Texts an optimizer step.")]
 LearningRate = Annotated[float, typer.Option(help="Peak of the linear schedule.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --output; run what is missing.")
+]
 
 
 @app.command()
@@ -59,13 +63,18 @@ def score(
     mode: Annotated[str, typer.Option(help="Or 'notebook', 'notebook-accumulating'.")] = ("paper"),
     scan: Annotated[str, typer.Option(help="Notebook modes: 'forward' or 'reversed'.")] = "forward",
     head: Annotated[str, typer.Option(help="'auto', 'classification' or 'causal'.")] = "auto",
+    logits: Annotated[str, typer.Option(help="Causal: of the 'last' token or of 'all'.")] = "last",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
     seed: Seed = 0,
     max_length: MaxLength = 128,
     json_path: Json = None,
 ) -> None:
-    """Score every module: how far apart noise on it drives the logits."""
+    """Score every module: how far apart noise on it drives the logits.
+
+    Under accelerate launch or torchrun, the modules are split over the processes.
+    """
+    from adarank_core import distributed
     from adarank_core import texts as text_sources
     from adarank_core.tasks import load_task
 
@@ -74,6 +83,11 @@ def score(
         raise AdaRankError(
             "more than one text source is given; give one of --generic, --task, "
             "--sentence and --texts"
+        )
+    if tolerance is not None and distributed.is_split():
+        raise AdaRankError(
+            "--tolerance looks at all modules at once, but they are split over several processes; "
+            "use --trials, or a single process"
         )
     labels = 2
     if task is not None:
@@ -85,11 +99,15 @@ def score(
         chosen = text_sources.texts_from_file(texts)
     else:
         chosen = text_sources.generic_texts()
-    from adarank_core.models import load_model
-    from adarank_core.scoring import score_iter
+    from adarank_core.models import adaptable_modules, load_model
+    from adarank_core.scoring import matching, score_iter
 
+    bundle = load_model(model, labels=labels, head=head)
+    if distributed.is_split():
+        found = matching(adaptable_modules(bundle.model), modules)
+        modules = distributed.own_part([module.name for module in found])
     steps = score_iter(
-        load_model(model, labels=labels, head=head),
+        bundle,
         chosen,
         trials=trials,
         tolerance=tolerance,
@@ -101,13 +119,16 @@ def score(
         modules=modules,
         seed=seed,
         max_length=max_length,
+        logits=logits,
     )
-    with _bar() as bar:
+    with _bar(shown=distributed.is_main()) as bar:
         row = bar.add_task("scoring", total=None)
         for progress in steps:
             newest = progress.scores.modules[-1].name
             bar.update(row, completed=progress.done, total=progress.total, description=newest)
-    result = progress.scores
+    result = distributed.gathered(progress.scores) if distributed.is_split() else progress.scores
+    if not distributed.is_main():
+        return
     if tolerance is not None:
         _told(
             f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
@@ -129,13 +150,26 @@ def allocate(
     scores: Annotated[Path, typer.Option(help="A scores.json.")],
     average_rank: Annotated[float | None, typer.Option(help="Budget as average rank.")] = None,
     parameters: Annotated[int | None, typer.Option(help="Budget as LoRA parameters.")] = None,
-    adaptive: Annotated[bool, typer.Option("--adaptive", help="Not built yet.")] = False,
+    share: Annotated[
+        float | None, typer.Option(help="Budget as a share of the scored modules' weights.")
+    ] = None,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="No budget: the scores alone decide.")
+    ] = False,
     budget_by: Annotated[str | None, typer.Option(help="'rank' or 'parameters'.")] = None,
     group_by: Annotated[str, typer.Option(help="'none' or 'family'.")] = "none",
     min_rank: Annotated[int, typer.Option(help="Smallest rank.")] = 1,
     max_rank: Annotated[int | None, typer.Option(help="Largest rank.")] = None,
+    pin: Annotated[list[str] | None, typer.Option(help="NAME=RANK, as often as needed.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Regular expression on names, as often as needed.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Power of the scores; 0 is uniform.")] = 1.0,
     rounding: Annotated[str, typer.Option(help="'largest-remainder' or 'floor'.")] = (
         "largest-remainder"
+    ),
+    alpha_policy: Annotated[str, typer.Option(help="'proportional', 'constant' or 'rslora'.")] = (
+        "proportional"
     ),
     json_path: Json = None,
 ) -> None:
@@ -143,26 +177,57 @@ def allocate(
     from adarank_core import allocation
     from adarank_core.scores import Scores, read_json
 
-    if adaptive:
-        raise AdaRankError("--adaptive is not built yet; use --average-rank or --parameters")
+    read = Scores.from_dict(read_json(scores))
     plan = allocation.allocate(
-        Scores.from_dict(read_json(scores)),
+        read,
         average_rank,
         parameters=parameters,
+        share=share,
+        adaptive=adaptive,
         budget_by=budget_by,
         group_by=group_by,
         min_rank=min_rank,
         max_rank=max_rank,
+        pinned=_pins(pin or []),
+        excluded=_matching(exclude or [], [module.name for module in read.modules]),
+        temperature=temperature,
         rounding=rounding,
+        alpha_policy=alpha_policy,
     )
     _write(plan.to_dict(), json_path)
     if json_path != "-":
         _table(
-            f"ranks for {plan.model}: {plan.budget['lora_parameters']:,} LoRA parameters, "
+            f"ranks for {plan.model}: {plan.budget['average_rank']:.3g} on average, "
+            f"{plan.budget['lora_parameters']:,} LoRA parameters, "
             f"residual {plan.budget['residual']:,}",
             ("module", "rank"),
             [(name, str(rank)) for name, rank in plan.ranks.items()],
         )
+
+
+def _pins(pins: list[str]) -> dict[str, int]:
+    pinned = {}
+    for pin in pins:
+        name, _, rank = pin.rpartition("=")
+        if not name or not rank.isdecimal():
+            raise AdaRankError(f"--pin is {pin!r}; it must be NAME=RANK with a whole number")
+        if name in pinned:
+            raise AdaRankError(f"--pin names {name!r} twice; give one rank")
+        pinned[name] = int(rank)
+    return pinned
+
+
+def _matching(patterns: list[str], names: list[str]) -> list[str]:
+    found = []
+    for pattern in patterns:
+        try:
+            fitting = [name for name in names if re.search(pattern, name)]
+        except re.error as error:
+            raise AdaRankError(f"{pattern!r} is not a regular expression ({error})") from None
+        if not fitting:
+            raise AdaRankError(f"--exclude {pattern!r} fits none of the {len(names)} modules")
+        found += fitting
+    return sorted(set(found))
 
 
 @app.command()
@@ -174,6 +239,7 @@ def finetune(
     steps: Steps = 150,
     seed: Seed = 0,
     output: Output = None,
+    resume: Resume = False,
     batch_size: BatchSize = 32,
     learning_rate: LearningRate = 5e-3,
     max_length: MaxLength = 128,
@@ -188,14 +254,13 @@ def finetune(
         raise AdaRankError("give either --ranks or --uniform-rank")
     plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
     loaded = load_task(task, _told)
-    from adarank_core import finetuning, jobs
-    from adarank_core.comparison import same_rank
+    from adarank_core import checkpoints, finetuning, jobs
+    from adarank_core.arms import same_rank
     from adarank_core.export import write_json
 
     settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
     if plan is None:
         plan = same_rank(model, uniform_rank)
-    folder = _empty(output) or jobs.new_run_folder("finetune")
     config = {
         "command": "finetune",
         "model": model,
@@ -204,6 +269,9 @@ def finetune(
         "settings": vars(settings),
         "seed": seed,
     }
+    folder = _folder(output, config, resume) or jobs.new_run_folder("finetune")
+    if resume and (folder / "result.json").exists():
+        raise AdaRankError(f"the run in {str(folder)!r} has finished; there is nothing to resume")
     with jobs.open_run(folder, config) as recorder, _Watch(steps) as watch:
         write_json(folder / "ranks.json", plan.to_dict())
 
@@ -222,7 +290,9 @@ def finetune(
             should_stop=recorder.should_stop,
         )
         if result is not None:
+            result.pop("ranks")  # they stand in ranks.json
             write_json(folder / "result.json", result)
+            checkpoints.clear(folder / "checkpoints")
             recorder.record({"event": "result", **result})
     _told(f"all that the run made is in {folder}")
     if result is None:
@@ -243,7 +313,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Whole numbers, with commas.")] = "0",
     steps: Steps = 150,
     output: Output = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Run only what is missing.")] = False,
+    resume: Resume = False,
     trials: Annotated[int | None, typer.Option(help=TRIALS_HELP)] = None,
     batch_size: BatchSize = 32,
     learning_rate: LearningRate = 5e-3,
@@ -251,9 +321,8 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
-    from adarank_core import comparison, jobs
+    from adarank_core import comparison, jobs, verdicts
     from adarank_core.allocation import check_average_rank
-    from adarank_core.scores import read_json
     from adarank_core.tasks import load_task
 
     names = [arm.strip() for arm in arms.split(",") if arm.strip()]
@@ -263,8 +332,6 @@ def compare(
         raise AdaRankError(f"seeds is {seeds!r}; give whole numbers such as 0,1,2") from None
     comparison.check_arms(names, numbers)
     check_average_rank(average_rank)
-    if resume and output is None:
-        raise AdaRankError("--resume needs --output, the folder of the run to go on with")
     from adarank_core.finetuning import Settings  # imports torch: after the checks
 
     settings = Settings(steps, batch_size, learning_rate, max_length)
@@ -278,16 +345,7 @@ def compare(
         "trials": trials,
         "settings": vars(settings),
     }
-    if resume:
-        old = read_json(output / "config.json")
-        for key in config:
-            had = old.get(key) if isinstance(old, dict) else None
-            if key not in ("arms", "seeds") and had != config[key]:
-                raise AdaRankError(
-                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
-                    "resume with the same values"
-                )
-    folder = output if resume else _empty(output) or jobs.new_run_folder("compare")
+    folder = _folder(output, config, resume, ("arms", "seeds")) or jobs.new_run_folder("compare")
     with jobs.open_run(folder, config) as recorder, _Watch(steps) as watch:
 
         def on_event(event):
@@ -326,27 +384,58 @@ def compare(
         )
         for compared in verdict.comparisons:
             if compared["metric"] in ("test_loss", "test_accuracy"):
-                print(comparison.describe(compared, len(numbers)))
+                print(verdicts.describe(compared, len(numbers)))
+        for name, why in verdict.failed.items():
+            print(f"{name} is not compared: {why}")
 
 
 @app.command()
 def export(
-    ranks: Annotated[Path, typer.Option(help="A ranks.json.")],
+    ranks: Annotated[
+        Path, typer.Option(help="A ranks.json, or an adapter_config.json with ranks.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the files.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Its scores.json: layers and families in table and report.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model that an adapter_config.json's patterns are for.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="A saved adapter: write it for servers without patterns.")
+    ] = None,
     json_path: Json = None,
 ) -> None:
-    """Write a plan as adapter_config.json and as a Python snippet."""
-    from adarank_core.allocation import RankPlan
-    from adarank_core.scores import read_json
+    """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
+    from adarank_core.plans import read_plan
+    from adarank_core.scores import Scores, read_json
 
-    plan = RankPlan.from_dict(read_json(ranks))
+    read = None if scores is None else Scores.from_dict(read_json(scores))
+    names = None if read is None else [module.name for module in read.modules]
+    if model is not None:
+        from adarank_core.models import adaptable_modules, load_model
+
+        names = [module.name for module in adaptable_modules(load_model(model).model)]
+    plan = read_plan(ranks, names)
     from adarank_core import export as exporting
 
-    files = exporting.export(plan, output)
-    _write({"files": [str(file) for file in files]}, json_path)
+    files = exporting.export(plan, output, scores=read)
+    result = {"files": [str(file) for file in files]}
+    if adapter is not None:
+        from adarank_core.portable import portable
+
+        compact, padded = portable(adapter, output / "portable")
+        result |= {"compact_bytes": compact, "portable_bytes": padded}
+        result["files"] += [
+            str(output / "portable" / name)
+            for name in ("adapter_config.json", "adapter_model.safetensors")
+        ]
+    _write(result, json_path)
     if json_path != "-":
-        for file in files:
+        for file in result["files"]:
             print(file)
+        if adapter is not None:
+            _told(f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable")
 
 
 class _Watch:
@@ -376,13 +465,14 @@ class _Watch:
         self.bar.update(self.rows[name], completed=done, description=name + loss)
 
 
-def _bar() -> Progress:
+def _bar(shown: bool = True) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total}"),
         TimeRemainingColumn(),
         console=on_error_stream,
+        disable=not shown,
     )
 
 
@@ -392,18 +482,31 @@ def _told(message: str, fraction: float | None = None) -> None:
     on_error_stream.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
-def _empty(output: Path | None) -> Path | None:
-    if (
-        output is not None
-        and output.exists()
-        and (
-            not output.is_dir()
-            or any(p.name not in ("log.txt", "command.json", "cancel") for p in output.iterdir())
-        )
-    ):
+def _folder(
+    output: Path | None, config: dict, resume: bool, may_differ: tuple[str, ...] = ()
+) -> Path | None:
+    """Refuse a folder that is in use, or to resume what was asked for otherwise."""
+    from adarank_core.scores import read_json
+
+    if resume and output is None:
+        raise AdaRankError("--resume needs --output, the folder of the run to go on with")
+    if resume:
+        old = read_json(output / "config.json")
+        for key in config:
+            had = old.get(key) if isinstance(old, dict) else None
+            if key not in may_differ and had != config[key]:
+                raise AdaRankError(
+                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
+                    "resume with the same values"
+                )
+        return output
+    started = ("log.txt", "command.json", "cancel")  # by jobs.start
+    if output is None or not output.exists():
+        return output
+    if not output.is_dir() or any(path.name not in started for path in output.iterdir()):
         raise AdaRankError(
-            f"the output folder {str(output)!r} is not empty; give a new one, or use "
-            "'compare --resume' to go on with a comparison"
+            f"the output folder {str(output)!r} is not empty; give a new one, or --resume to go "
+            "on with what is in it"
         )
     return output
 

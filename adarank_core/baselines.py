@@ -14,7 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from adarank_core.errors import AdaRankError
-from adarank_core.models import ModelBundle, adaptable_modules
+from adarank_core.models import AdaptableModule, ModelBundle, adaptable_modules
 from adarank_core.scores import ModuleScore, Scores
 from adarank_core.scoring import encode, logits_of, prepared
 from adarank_core.texts import Texts, as_texts
@@ -77,6 +77,8 @@ def weight_norm(bundle: ModelBundle) -> Scores:
 def stable_rank(bundle: ModelBundle) -> Scores:
     """Score a module by its weight's stable rank, ``(Frobenius norm / largest singular value)²``.
 
+    A weight of zeros has the stable rank 0.
+
     Examples
     --------
     >>> from adarank_core import load_model
@@ -86,8 +88,11 @@ def stable_rank(bundle: ModelBundle) -> Scores:
     """
 
     def of(_name, module):
-        values = torch.linalg.svdvals(module.weight.detach().float())
-        return float((values**2).sum() / values[0] ** 2)
+        weight = module.weight.detach().float()
+        if not weight.isfinite().all():
+            return math.nan
+        values = torch.linalg.svdvals(weight)
+        return float((values**2).sum() / values[0] ** 2) if values[0] else 0.0
 
     return _of_modules(bundle, "stable-rank", of)
 
@@ -243,9 +248,8 @@ def linearised(
     >>> linearised(load_model("embedded"), ["What is a rank?"]).modules[0].score > 0
     True
     """
-    texts, model = as_texts(texts), prepared(bundle, seed)
-    names = [module.name for module in adaptable_modules(model)]
-    weights = [model.get_submodule(name).weight for name in names]
+    texts = as_texts(texts)
+    model, names, weights = _with_gradients(bundle, seed)
     sums = [0.0] * len(names)
     for done, item in enumerate(texts.items):
         [batch] = encode(bundle, Texts(texts.source, (item,)))
@@ -266,11 +270,10 @@ def linearised(
 
 def _from_gradients(bundle, texts, labels, seed, mode, importance) -> Scores:
     """Score by ``importance(weight, mean gradient, mean squared gradient)`` of the loss."""
-    texts, model = as_texts(texts), prepared(bundle, seed)
+    texts = as_texts(texts)
     if len(labels) != len(texts):
         raise AdaRankError(f"there are {len(labels)} labels for {len(texts)} texts; give one each")
-    names = [module.name for module in adaptable_modules(model)]
-    weights = [model.get_submodule(name).weight for name in names]
+    model, names, weights = _with_gradients(bundle, seed)
     means = [torch.zeros_like(weight) for weight in weights]
     squares = [torch.zeros_like(weight) for weight in weights]
     for item, label in zip(texts.items, labels, strict=True):
@@ -293,16 +296,34 @@ def _from_gradients(bundle, texts, labels, seed, mode, importance) -> Scores:
     return replace(scores, seed=seed, texts=_origin(texts))
 
 
+def _with_gradients(bundle, seed) -> tuple[nn.Module, list[str], list[nn.Parameter]]:
+    """Return a private copy, its modules' names, and their weights, which all take gradients.
+
+    The copy shares the bundle's numbers but has parameters of its own: a model that is loaded
+    frozen stays frozen.
+    """
+    model = prepared(bundle, seed)
+    names = [module.name for module in adaptable_modules(model)]
+    for layer in map(model.get_submodule, names):
+        layer.weight = nn.Parameter(layer.weight.detach())
+    return model, names, [model.get_submodule(name).weight for name in names]
+
+
 def _of_modules(bundle, mode: str, value: Callable[[str, nn.Linear | Conv1D], float]) -> Scores:
     modules = tuple(
-        ModuleScore(
-            **vars(module),
-            score=value(module.name, bundle.model.get_submodule(module.name)),
-            standard_error=0.0,
-        )
+        _finite(module, mode, value(module.name, bundle.model.get_submodule(module.name)))
         for module in adaptable_modules(bundle.model)
     )
     return Scores(bundle.name, mode, "none", 0.0, 0, {}, modules)
+
+
+def _finite(module: AdaptableModule, mode: str, value: float) -> ModuleScore:
+    if not math.isfinite(value):
+        raise AdaRankError(
+            f"the {mode} score of {module.name!r} is {value}; the weights may be broken, or too "
+            "large for their precision"
+        )
+    return ModuleScore(**vars(module), score=value, standard_error=0.0)
 
 
 def _with(scores: Scores, mode: str, values: Sequence[float]) -> Scores:

@@ -1,15 +1,19 @@
 """Two estimators of disagreement (Algorithm 2): generators that score module after module."""
 
-import math
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby, islice
 
 import numpy as np
 import torch
 from torch import nn
 
+from adarank_core.error_bars import Tally, all_pairs, expected_rank_change, mean_and_error, shared
 from adarank_core.errors import AdaRankError
+from adarank_core.gradients import linear_response
 from adarank_core.models import AdaptableModule, ModelBundle, fresh_head
 from adarank_core.noise import (
     activation_noise,
@@ -18,24 +22,25 @@ from adarank_core.noise import (
     input_factor,
     weight_noise,
 )
-from adarank_core.replay import Recording, private_copy
+from adarank_core.replay import Recording, block_of, private_copy
 from adarank_core.scores import ModuleScore, Scores
 
 __all__ = [
     "Progress",
-    "all_pairs",
-    "expected_rank_change",
     "fast",
     "logits_of",
-    "mean_and_error",
     "module_score",
     "paired",
     "prepared",
 ]
 
 BATCH_SIZE = 16
-# A pass of the fast estimator holds at most this many tokens: more is no faster, only larger.
-PASS_TOKENS = 8192
+# The fast estimator's own batches are small: it holds their gradients, and the noisy copies fill a
+# pass anyway. Their texts are of like length, for padding costs as much as text.
+BATCH_TOKENS = 512
+LONGEST_OVER_SHORTEST = 1.25
+# A pass has at most this many tokens, all copies counted: more is no faster, only larger.
+PASS_TOKENS = 4096
 # Where a tolerance decides, scoring ends after this many rounds of instances at the latest.
 MOST_ROUNDS = 32
 
@@ -78,25 +83,39 @@ def paired(
     model, results = prepared(bundle, so_far.seed), []
     for module in chosen:
         with torch.inference_mode():
-            distances = _paired_distances(model, module.name, batches, so_far)
+            weight = model.get_submodule(module.name).weight
+            distances = _paired_distances(model, module.name, weight, batches, so_far)
         results.append(module_score(module, *mean_and_error(distances)))
         yield Progress(len(results), len(chosen), replace(so_far, modules=tuple(results)))
 
 
 def _paired_distances(
-    model: nn.Module, name: str, batches: list[dict], options: Scores, first: int = 0
+    model: nn.Module,
+    name: str,
+    weight: torch.Tensor,
+    batches: list[dict],
+    options: Scores,
+    first: int = 0,
 ) -> np.ndarray:
     """Return trials × texts L1 distances of one module, with the noise of trials from ``first``."""
     layer = model.get_submodule(name)
 
     def noisy_logits(instance):
         generator = generator_for(options.seed, name, instance)
-        noise = weight_noise(layer.weight, options.noise_scale, generator)
+        noise = weight_noise(weight, options.noise_scale, generator)
         with add_to_output(layer, noise):
-            return torch.cat([logits_of(model, batch) for batch in batches])
+            return [logits_of(model, batch) for batch in batches]
 
+    # Batch by batch: the logits at all tokens are as many as the batch's longest text has.
     distances = [
-        (noisy_logits(2 * trial) - noisy_logits(2 * trial + 1)).abs().sum(dim=1)
+        torch.cat(
+            [
+                (one - other).abs().sum(dim=1)
+                for one, other in zip(
+                    noisy_logits(2 * trial), noisy_logits(2 * trial + 1), strict=True
+                )
+            ]
+        )
         for trial in range(first, first + options.trials)
     ]
     return torch.stack(distances).double().cpu().numpy()
@@ -132,234 +151,126 @@ def fast(
     Progress
     """
     model = prepared(bundle, so_far.seed)
-    tallies = {module.name: _Tally(len(positions)) for module in chosen}
+    weights = {m.name: bundle.model.get_submodule(m.name).weight.detach() for m in chosen}
+    lower = precision == "bfloat16" and model.dtype == torch.float32
+    if lower:
+        for name, weight in weights.items():  # once: autocast would convert them in every pass
+            own = nn.Parameter(weight.bfloat16(), requires_grad=False)
+            model.get_submodule(name).weight = own
+    tallies = {name: Tally(len(positions)) for name in weights}
+    found: dict[str, ModuleScore] = {}
+    batches = [part for batch in batches for part in _smaller(batch)]
     steps = len(chosen) * len(batches)
     most = 1 if tolerance is None else MOST_ROUNDS
     done = 0
     for round_ in range(most):
         trials = so_far.trials * (round_ + 1)
-        for number, batch in enumerate(batches):
-            places = positions[number * BATCH_SIZE : (number + 1) * BATCH_SIZE]
-            with _computing(model, precision):
-                recording = Recording(model, batch, list(tallies), logits_of)
-                factors = _Factors(recording, batch["attention_mask"])
-            for name, tally in tallies.items():
-                with _computing(model, precision):
-                    if recording.is_replayable(name):
-                        logits = _noisy_logits(recording, factors, name, places, so_far, round_)
-                        tally.add(places, *all_pairs(logits))
-                    else:
-                        first = so_far.trials * round_
-                        distances = _paired_distances(model, name, [batch], so_far, first)
-                        tally.add(places, *_shared(distances))
-                done += 1
-                results = tuple(
-                    module_score(module, *tallies[module.name].mean_and_error())
-                    for module in chosen
-                    if tallies[module.name].counts.any()
-                )
-                scores = replace(so_far, modules=results, trials=trials)
-                ended = done == steps * (round_ + 1) and (
-                    round_ + 1 == most
-                    or expected_rank_change(
-                        [tally.mean() for tally in tallies.values()],
-                        [tally.noise_error() for tally in tallies.values()],
-                        average_rank,
+        left = iter(positions)
+        for batch in batches:
+            places = list(islice(left, len(batch["input_ids"])))
+            with _computing(model, lower):
+                recording = Recording(model, batch, list(weights), logits_of)
+            for _, members in groupby(chosen, lambda module: block_of(module.name)):
+                members = list(members)
+                with _computing(model, lower):
+                    distances = _distances(recording, members, weights, places, so_far, round_)
+                for module in members:
+                    tally = tallies[module.name]
+                    tally.add(places, *distances[module.name])
+                    found[module.name] = module_score(module, *tally.mean_and_error())
+                    known = tuple(found[m.name] for m in chosen if m.name in found)
+                    scores = replace(so_far, modules=known, trials=trials)
+                    done += 1
+                    ended = done == steps * (round_ + 1) and (
+                        round_ + 1 == most
+                        or expected_rank_change(
+                            [tally.mean() for tally in tallies.values()],
+                            [tally.noise_error() for tally in tallies.values()],
+                            average_rank,
+                        )
+                        <= tolerance
                     )
-                    <= tolerance
-                )
-                yield Progress(done, done if ended else max(done + 1, steps * most), scores)
-                if ended:
-                    return
+                    yield Progress(done, done if ended else max(done + 1, steps * most), scores)
+                    if ended:
+                        return
 
 
-class _Tally:
-    """What is known of one module: by text, the mean distance and its variance over instances."""
-
-    def __init__(self, texts: int):
-        self.sums, self.variances, self.counts = np.zeros(texts), np.zeros(texts), np.zeros(texts)
-
-    def add(self, places: Sequence[int], means: np.ndarray, variances: np.ndarray) -> None:
-        """Take in another round of instances of some texts."""
-        self.sums[places] += means
-        self.variances[places] += variances
-        self.counts[places] += 1
-
-    def mean(self) -> float:
-        known = self.counts > 0
-        return float((self.sums[known] / self.counts[known]).mean())
-
-    def noise_error(self) -> float:
-        """Return the standard error for these very texts: from the instances alone."""
-        known = self.counts > 0
-        variances = self.variances[known] / self.counts[known] ** 2
-        return float(variances.sum() ** 0.5 / known.sum())
-
-    def mean_and_error(self) -> tuple[float, float]:
-        """Return the mean over texts and its standard error, from texts and instances.
-
-        The texts' noise is independent, so the variance of their means holds both sources; with
-        few texts it may fall below that of the instances alone, which then counts.
-        """
-        known = self.counts > 0
-        count = known.sum()
-        means = self.sums[known] / self.counts[known]
-        from_both = means.var(ddof=1) / count if count > 1 else 0.0
-        return float(means.mean()), max(self.noise_error(), float(from_both**0.5))
+def _smaller(batch: dict) -> Iterator[dict]:
+    """Split a batch of texts sorted by length into ones of few tokens and little padding."""
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        if end < len(lengths):
+            longer = lengths[end] > LONGEST_OVER_SHORTEST * lengths[start]
+            if not longer and (end + 1 - start) * lengths[end] <= BATCH_TOKENS:
+                continue
+        yield {key: value[start:end, : lengths[end - 1]] for key, value in batch.items()}
+        start = end
 
 
-def _shared(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and variances by text where all texts share their noise (trials × texts).
-
-    The variances are such that their sum over the squared number of texts is the variance of the
-    mean over texts, though the texts' noise is not independent.
-    """
-    trials, texts = distances.shape
-    variance = distances.mean(axis=1).var(ddof=1) / trials
-    return distances.mean(axis=0), np.full(texts, variance * texts)
-
-
-def expected_rank_change(
-    scores: Sequence[float], errors: Sequence[float], average_rank: float
-) -> float:
-    """Return by how much the rank that changes most would change with other noise, on average.
-
-    Ranks are proportional to scores: a module of score ``d`` gets ``d n average_rank / sum of d``
-    of ``n`` modules. Two scorings differ by a normal number of deviation ``sqrt(2)`` times the
-    standard error, whose mean size is ``2 / sqrt(pi)`` standard errors.
-
-    Parameters
-    ----------
-    scores, errors : sequence of float
-        Of all modules; errors from noise alone.
-    average_rank : float
-
-    Returns
-    -------
-    float
-        In ranks; infinity where all scores are 0.
-
-    Examples
-    --------
-    >>> round(expected_rank_change([1.0, 3.0], [0.1, 0.1], 8), 3)
-    0.451
-    """
-    total = math.fsum(scores)
-    if total == 0:
-        return math.inf
-    return 2 / math.sqrt(math.pi) * max(errors) * len(scores) * average_rank / total
+def _distances(
+    recording: Recording,
+    members: list[AdaptableModule],
+    weights: dict[str, torch.Tensor],
+    places: list[int],
+    options: Scores,
+    round_: int,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return each text's mean distance and its variance, for the modules of one block."""
+    result, noises, linear = {}, {}, {}
+    factors = _Factors(recording)
+    for module in members:
+        name, weight = module.name, weights[module.name]
+        if not recording.is_replayable(name):
+            first = options.trials * round_
+            batches = [recording.batch]
+            distances = _paired_distances(recording.model, name, weight, batches, options, first)
+            result[name] = shared(distances)
+            continue
+        scale = options.noise_scale * weight.double().std()
+        # Noise is never below float32: what is in bfloat16 are the model's own products.
+        with torch.autocast(weight.device.type, enabled=False):
+            factor, lengths = factors.of(name)
+            noises[name] = activation_noise(
+                factor * scale,
+                lengths,
+                module.out_features,
+                options.trials,
+                [generator_for(options.seed, name, round_, text) for text in places],
+                torch.promote_types(weight.dtype, torch.float32),
+            )
+            if name in recording.gradients:
+                gradient = recording.gradients[name]
+                linear[name] = linear_response(gradient, noises[name], factor * scale)
+    tokens = sum(noise.shape[0] * noise.shape[2] for noise in noises.values())
+    step = max(1, PASS_TOKENS // max(1, tokens))
+    parts = [
+        recording.logits_with({n: noise[:, at : at + step] for n, noise in noises.items()})
+        for at in range(0, options.trials if noises else 0, step)
+    ]
+    for name in noises:
+        logits = torch.cat([part[name] for part in parts], dim=1)
+        result[name] = all_pairs(logits, *linear.get(name, ()))
+    return result
 
 
 class _Factors:
     """The input factor of the newest input: query, key and value share one."""
 
-    def __init__(self, recording: Recording, mask: torch.Tensor):
-        self.recording, self.mask = recording, mask
-        self.inputs = self.factor = None
+    def __init__(self, recording: Recording):
+        self.recording, self.mask = recording, recording.batch["attention_mask"]
+        self.inputs = self.factor = self.lengths = None
 
-    def of(self, name: str) -> torch.Tensor:
+    def of(self, name: str) -> tuple[torch.Tensor, list[int]]:
+        """Return the factor and each text's number of real tokens."""
         inputs = self.recording.input_of(name)
         same = self.inputs is not None and self.inputs.data_ptr() == inputs.data_ptr()
         if not same or self.inputs.shape != inputs.shape:
             fitting = self.mask.shape[1] == inputs.shape[1]
             mask = self.mask if fitting else torch.ones(inputs.shape[:2], device=inputs.device)
             self.inputs, self.factor = inputs, input_factor(inputs, mask)
-        return self.factor
-
-
-def _noisy_logits(
-    recording: Recording,
-    factors: _Factors,
-    name: str,
-    positions: list[int],
-    options: Scores,
-    round_: int,
-) -> torch.Tensor:
-    """Return texts × instances × logits of one module, each text with noise of its own."""
-    weight = recording.model.get_submodule(name).weight
-    is_linear = isinstance(recording.model.get_submodule(name), nn.Linear)
-    factor = factors.of(name)
-    tokens = factor.shape[1]
-    lengths = (factor.diagonal(dim1=1, dim2=2) > 0).sum(dim=1).tolist()
-    deviation = options.noise_scale * weight.double().std()
-    noise = activation_noise(
-        factor * deviation,
-        lengths,
-        weight.shape[0] if is_linear else weight.shape[1],
-        options.trials,
-        [generator_for(options.seed, name, round_, text) for text in positions],
-        torch.promote_types(weight.dtype, torch.float32),
-    )
-    step = max(1, PASS_TOKENS // (len(lengths) * tokens))
-    parts = [recording.logits_with(name, part) for part in noise.split(step, dim=1)]
-    return torch.cat(parts, dim=1)
-
-
-def all_pairs(logits: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return each text's mean distance over all pairs of instances, and its variance.
-
-    Parameters
-    ----------
-    logits : torch.Tensor
-        texts × instances × logits; at least 2 instances.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Means and variances, one a text, float64. The variance is the jackknife's over instances;
-        with 2 instances, which leave nothing to jackknife, it is that of the distance of two
-        normal numbers, ``(pi / 2 - 1) * mean²``.
-
-    Examples
-    --------
-    >>> all_pairs(torch.tensor([[[0.0], [1.0], [3.0]]]))
-    (array([2.]), array([1.33333333]))
-    """
-    distances = torch.cdist(logits.double(), logits.double(), p=1)
-    count = logits.shape[1]
-    by_instance = distances.sum(dim=2)
-    total = by_instance.sum(dim=1)
-    mean = total / (count * (count - 1))
-    if count == 2:
-        variance = (np.pi / 2 - 1) * mean**2
-    else:
-        without = (total[:, None] - 2 * by_instance) / ((count - 1) * (count - 2))
-        variance = (count - 1) / count * ((without - mean[:, None]) ** 2).sum(dim=1)
-    return mean.cpu().numpy(), variance.cpu().numpy()
-
-
-def mean_and_error(distances: np.ndarray) -> tuple[float, float]:
-    """Return the mean of a trials × texts table and its standard error.
-
-    Both trials and texts are samples: the error is that of a two-way layout,
-    ``Var = s²_trials / n + s²_texts / m - s²_residual / (n m)``, with ``s²_trials`` the variance
-    of the trials' means (and so on). With one text it is that of the trials alone.
-
-    Parameters
-    ----------
-    distances : numpy.ndarray
-        n trials × m texts, n at least 2.
-
-    Returns
-    -------
-    tuple of float
-        Mean and standard error, in the unit of ``distances``.
-
-    Examples
-    --------
-    >>> mean_and_error(np.array([[1.0], [3.0]]))
-    (2.0, 1.0)
-    """
-    trials, texts = distances.shape
-    mean = distances.mean()
-    from_trials = distances.mean(axis=1).var(ddof=1) / trials
-    if texts == 1:
-        return float(mean), float(from_trials**0.5)
-    from_texts = distances.mean(axis=0).var(ddof=1) / texts
-    residual = distances - distances.mean(axis=1, keepdims=True) - distances.mean(axis=0) + mean
-    shared = (residual**2).sum() / ((trials - 1) * (texts - 1)) / (trials * texts)
-    variance = max(from_trials + from_texts - shared, from_trials, from_texts)
-    return float(mean), float(variance**0.5)
+            self.lengths = mask.sum(dim=1).int().tolist()
+        return self.factor, self.lengths
 
 
 def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
@@ -380,9 +291,8 @@ def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
 
 
 @contextmanager
-def _computing(model: nn.Module, precision: str) -> Iterator[None]:
-    """Compute without gradients; in float32 models, with matrix products as asked."""
-    lower = precision == "bfloat16" and next(model.parameters()).dtype == torch.float32
+def _computing(model: nn.Module, lower: bool) -> Iterator[None]:
+    """Compute without gradients, and matrix products in bfloat16 where asked."""
     with (
         torch.inference_mode(),
         torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=lower),
@@ -404,11 +314,22 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
     torch.Tensor
         float32 or float64; never a lower precision.
     """
-    logits = model(**batch).logits
+    if not getattr(model, "gives_all_logits", False) and _keeps(type(model)):
+        # A vocabulary is large: no logits at tokens that are last in no text.
+        last, at = (batch["attention_mask"].sum(dim=1) - 1).unique(return_inverse=True)
+        logits = model(**batch, logits_to_keep=last).logits
+    else:
+        logits = model(**batch).logits
+        at = batch["attention_mask"].sum(dim=1) - 1
     if logits.dim() == 3:
-        last = batch["attention_mask"].sum(dim=1) - 1
-        logits = logits[torch.arange(len(last), device=last.device), last]
+        logits = logits[torch.arange(len(at), device=at.device), at]
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+@cache
+def _keeps(model_class: type) -> bool:
+    """Tell whether a language model can be asked for the logits at some tokens only."""
+    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
 
 
 def module_score(module: AdaptableModule, score: float, error: float) -> ModuleScore:

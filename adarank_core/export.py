@@ -5,8 +5,10 @@ import os
 import re
 from pathlib import Path
 
-from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
+from adarank_core.plans import RankPlan
+from adarank_core.report import ranks_csv, report_html
+from adarank_core.scores import Scores
 
 __all__ = ["export", "lora_config", "snippet", "write_json"]
 
@@ -18,7 +20,8 @@ def lora_config(plan: RankPlan, task_type: str = "SEQ_CLS"):
 
     Every adapted module stands in ``rank_pattern`` and ``alpha_pattern`` with its full, escaped
     path: PEFT takes the first pattern that fits, and one path can fit no other module. A module
-    of rank 0 is left out of ``target_modules``, which is how PEFT leaves it alone.
+    of rank 0 is left out of ``target_modules``, which is how PEFT leaves it alone. ``use_rslora``
+    is set where the plan's alpha policy says so.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ def _arguments(plan: RankPlan, task_type: str) -> dict:
     if task_type not in TASK_TYPES:
         raise AdaRankError(f"task_type is {task_type!r}; it must be one of {', '.join(TASK_TYPES)}")
     ranks = {name: rank for name, rank in plan.ranks.items() if rank > 0}
+    if not ranks:
+        raise AdaRankError("every rank of the plan is 0; at least one must be above 0")
     # Every module has its own entry, so the common rank decides nothing; the median is for readers.
     middle = sorted(ranks, key=ranks.get)[len(ranks) // 2]
     return {
@@ -59,6 +64,7 @@ def _arguments(plan: RankPlan, task_type: str) -> dict:
         "target_modules": list(ranks),
         "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
         "alpha_pattern": {re.escape(name): plan.alpha[name] for name in ranks},
+        "use_rslora": plan.alpha_policy == "rslora",
     }
 
 
@@ -92,13 +98,19 @@ def snippet(plan: RankPlan, task_type: str = "SEQ_CLS") -> str:
         "    ],",
         "    rank_pattern=ranks,",
         "    alpha_pattern=alpha,",
+        *(["    use_rslora=True,"] if arguments["use_rslora"] else []),
         ")",
     ]
     return "\n".join(lines) + "\n"
 
 
-def export(plan: RankPlan, output: str | Path, task_type: str = "SEQ_CLS") -> list[Path]:
-    """Write ``ranks.json``, ``adapter_config.json`` and ``lora_config.py`` into a folder.
+def export(
+    plan: RankPlan,
+    output: str | Path,
+    task_type: str = "SEQ_CLS",
+    scores: Scores | None = None,
+) -> list[Path]:
+    """Write a plan into a folder in every form that it has.
 
     Parameters
     ----------
@@ -106,37 +118,49 @@ def export(plan: RankPlan, output: str | Path, task_type: str = "SEQ_CLS") -> li
     output : str or pathlib.Path
         Made if missing; files of these names are replaced.
     task_type : str
+    scores : Scores, optional
+        Where given, the table and the report tell every module's layer, family, size and score.
 
     Returns
     -------
     list of pathlib.Path
-        The files written.
+        The files written: ``ranks.json``, ``adapter_config.json`` (PEFT's), ``lora_config.py`` (to
+        paste), ``ranks.csv`` and ``report.html`` (one page, which needs no network).
 
     Raises
     ------
     AdaRankError
-        If the folder cannot be written.
+        If the folder cannot be written or holds a trained adapter, or the scores are of other
+        modules.
 
     Examples
     --------
     >>> import tempfile
     >>> files = export(RankPlan("tiny", {"query": 4}, {"query": 8}), tempfile.mkdtemp())
     >>> [file.name for file in files]
-    ['ranks.json', 'adapter_config.json', 'lora_config.py']
+    ['ranks.json', 'adapter_config.json', 'lora_config.py', 'ranks.csv', 'report.html']
     """
     output = Path(output)
-    source = snippet(plan, task_type)
+    texts = {
+        "lora_config.py": snippet(plan, task_type),
+        "ranks.csv": ranks_csv(plan, scores),
+        "report.html": report_html(plan, scores),
+    }
     config = lora_config(plan, task_type)
     config.base_model_name_or_path = plan.model
     config.inference_mode = True
+    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+        if (output / name).exists():  # whose adapter_config.json would be lost
+            raise AdaRankError(f"{str(output)!r} holds a trained adapter; give another folder")
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / "ranks.json", plan.to_dict())
         config.save_pretrained(output)
-        (output / "lora_config.py").write_text(source, encoding="utf-8")
+        for name, text in texts.items():
+            (output / name).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
-    return [output / name for name in ("ranks.json", "adapter_config.json", "lora_config.py")]
+    return [output / name for name in ("ranks.json", "adapter_config.json", *texts)]
 
 
 def write_json(path: Path, data: dict) -> None:

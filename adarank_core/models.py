@@ -174,6 +174,7 @@ def _load(source: str, name: str, labels: int, head: str):
     finally:
         logging.set_verbosity(verbosity)
     _check_complete(name, model, found)
+    check_decoder_start(name, model)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise AdaRankError(f"the tokenizer of {name!r} has neither a padding nor an end token")
@@ -195,6 +196,17 @@ def _check_complete(name: str, model: nn.Module, found: dict) -> None:
                 f"the model {name!r} cannot be loaded: its weights are incomplete ({key!r} "
                 "is missing or of another shape)"
             )
+
+
+def check_decoder_start(name: str, model: nn.Module) -> None:
+    """Refuse a model whose decoder nobody can start: it would fail at its first text."""
+    config = model.config
+    start = getattr(config, "decoder_start_token_id", None)
+    if getattr(config, "is_encoder_decoder", False) and start is None:
+        raise AdaRankError(
+            f"the configuration of {name!r} has no decoder_start_token_id; set it to the token "
+            "that the decoder starts with"
+        )
 
 
 def _is_folder(source: str) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from adarank_core.error_bars import mean_and_error
 from adarank_core.errors import AdaRankError
-from adarank_core.estimators import Progress, mean_and_error, module_score, prepared
+from adarank_core.estimators import Progress, module_score, prepared
 from adarank_core.models import AdaptableModule, ModelBundle
 from adarank_core.noise import add_to_output, generator_for, weight_noise
 from adarank_core.scores import Scores
@@ -36,14 +37,14 @@ def notebook(
     scan : {"forward", "reversed"}
         The order in which a family's layers are scanned.
 
-    Yields
-    ------
-    Progress
+    Returns
+    -------
+    iterator of Progress
 
     Raises
     ------
     AdaRankError
-        If the model has no pooler.
+        If the model has no pooler (at once).
     """
     model = prepared(bundle, so_far.seed)
     if getattr(model.base_model, "pooler", None) is None:
@@ -51,7 +52,10 @@ def notebook(
             f"mode is {so_far.mode!r}, which reads the pooled output, but {bundle.name!r} has no "
             "pooler; use mode 'paper'"
         )
+    return _scanned(model, chosen, batches, scan, so_far)
 
+
+def _scanned(model, chosen, batches, scan, so_far) -> Iterator[Progress]:
     def pooled():
         with torch.inference_mode():
             outputs = [model.base_model(**batch).pooler_output for batch in batches]

@@ -6,6 +6,7 @@ Kept apart from ``scoring.py`` so that stored scores can be read and drawn witho
 import hashlib
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class Scores:
         In the order of the model.
     trials : int, optional
         Pairs or instances of noisy models a module; None where it is not known or has no meaning.
+    logits : {"last", "all"}
+        At which tokens a causal model's logits were compared; written only where it is ``"all"``.
 
     Examples
     --------
@@ -83,6 +86,7 @@ class Scores:
     texts: dict
     modules: tuple[ModuleScore, ...]
     trials: int | None = None
+    logits: str = "last"
 
     @property
     def sha256(self) -> str:
@@ -106,6 +110,7 @@ class Scores:
             "seed": self.seed,
             "texts": dict(self.texts),
             **({} if self.trials is None else {"trials": self.trials}),
+            **({} if self.logits == "last" else {"logits": self.logits}),
             "modules": [asdict(module) for module in self.modules],
         }
 
@@ -125,13 +130,18 @@ class Scores:
             raise AdaRankError("the scores list no modules; there must be at least one")
         modules = tuple(_module_from(entry, at) for at, entry in enumerate(data["modules"]))
         names = [module.name for module in modules]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise AdaRankError(f"the scores name the module {twice!r} twice; each may stand once")
         if not isinstance(data["texts"], dict):
             raise AdaRankError(f"'texts' of the scores is {data['texts']!r}; it must be an object")
         values = {key: data[key] for key in keys if key != "modules"}
-        return cls(**values, modules=modules, trials=data.get("trials"))
+        return cls(
+            **values,
+            modules=modules,
+            trials=data.get("trials"),
+            logits=data.get("logits", "last"),
+        )
 
 
 _KINDS = {"name": str, "layer": int, "family": str, "in_features": int, "out_features": int}
@@ -187,7 +197,7 @@ def read_json(path: str | Path) -> dict:
     Raises
     ------
     AdaRankError
-        If the file is missing, unreadable, or not JSON.
+        If the file is missing, unreadable, or not JSON, or names a key twice in one object.
 
     Examples
     --------
@@ -197,8 +207,19 @@ def read_json(path: str | Path) -> dict:
     adarank_core.errors.AdaRankError: 'missing.json' cannot be read (No such file or directory)
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=_once)
+    except AdaRankError as error:
+        raise AdaRankError(f"{str(path)!r} {error}") from None
     except OSError as error:
         raise AdaRankError(f"{str(path)!r} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise AdaRankError(f"{str(path)!r} is not valid JSON ({error})") from None
+
+
+def _once(pairs: list[tuple]) -> dict:
+    """Build an object, refusing a name that stands twice: JSON would quietly keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise AdaRankError(f"names {twice!r} twice in one object; each may stand once")
+    return found

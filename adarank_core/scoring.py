@@ -4,20 +4,31 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from adarank_core.errors import AdaRankError
 from adarank_core.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
 from adarank_core.machine import bf16_is_native
-from adarank_core.models import AdaptableModule, ModelBundle, adaptable_modules, longest_text
+from adarank_core.models import (
+    AdaptableModule,
+    ModelBundle,
+    adaptable_modules,
+    check_decoder_start,
+    longest_text,
+)
 from adarank_core.notebook import notebook
+from adarank_core.replay import private_copy
 from adarank_core.scores import Scores
 from adarank_core.texts import Texts, as_texts
 
-__all__ = ["Progress", "encode", "logits_of", "prepared", "score", "score_iter"]
+__all__ = ["Progress", "encode", "logits_of", "matching", "prepared", "score", "score_iter"]
 
 MODES = ("paper", "notebook", "notebook-accumulating")
 # Tokenizers keep padding and truncation as state, and sessions share them with the model.
 TOKENIZING = threading.Lock()
 TRIALS = {"paired": 5, "fast": 8}
+# Of few texts more noisy instances are taken by default, so that a module is seen about this often.
+NOISY_TEXTS, MOST_TRIALS = 128, 32
 # With a tolerance, instances come in rounds of this many.
 ROUND = 4
 
@@ -55,6 +66,7 @@ def score_iter(
     seed: int = 0,
     max_length: int = 128,
     precision: str = "auto",
+    logits: str = "last",
 ) -> Iterator[Progress]:
     """Score a model's modules one after another, yielding after each step.
 
@@ -69,12 +81,12 @@ def score_iter(
     texts : Texts or sequence of str
     trials : int, optional
         At least 2. For ``"paired"`` independent pairs of noisy models (default 5), for ``"fast"``
-        noisy instances, of which all pairs count (default 8). In the notebook's modes, single
-        noisy models (default 5).
+        noisy instances, of which all pairs count (default: 128 over the number of texts, but
+        from 8 to 32). In the notebook's modes, single noisy models (default 5).
     tolerance : float, optional
         In place of ``trials``, for ``"fast"``: instances are added, four at a time, until the
         rank that would change most with other noise is expected to change by no more than this
-        many ranks (`adarank_core.estimators.expected_rank_change`), or there are 128. How many it
+        many ranks (`adarank_core.error_bars.expected_rank_change`), or there are 128. How many it
         took is in ``Scores.trials``.
     average_rank : float
         The budget of those ranks.
@@ -100,6 +112,10 @@ def score_iter(
     precision : {"auto", "float32", "bfloat16"}
         Of the fast estimator's matrix products; ``"auto"`` takes bfloat16 where the machine
         computes in it natively. Noise, its factors and differences are never below float32.
+    logits : {"last", "all"}
+        Of a causal language model: those at the last real token, or those at all of them, a
+        text's distance then being the mean over its tokens. Padding never counts. All of them
+        take memory: texts × instances × tokens × vocabulary of a batch at once.
 
     Returns
     -------
@@ -137,7 +153,10 @@ def score_iter(
         trials = ROUND
     if mode != "paper":
         estimator = "paired"
-    trials = TRIALS[estimator] if trials is None else trials
+    if trials is None:
+        trials = TRIALS[estimator]
+        if estimator == "fast":
+            trials = max(trials, min(MOST_TRIALS, NOISY_TEXTS // len(texts)))
     if trials < 2:
         raise AdaRankError(f"trials is {trials}; an error bar needs at least 2")
     if not 0 < noise_scale < float("inf"):
@@ -146,10 +165,16 @@ def score_iter(
         raise AdaRankError(f"seed is {seed}; it must fit into 64 bits")
     if precision not in ("auto", "float32", "bfloat16"):
         raise AdaRankError(f"precision is {precision!r}; it must be auto, float32 or bfloat16")
-    chosen = _matching(adaptable_modules(bundle.model), modules)
+    if logits not in ("last", "all"):
+        raise AdaRankError(f"logits is {logits!r}; it must be 'last' or 'all'")
+    if logits == "all":
+        bundle = _with_all_tokens(bundle)
+    chosen = matching(adaptable_modules(bundle.model), modules)
     lengths = _lengths(bundle, texts, max_length)
     origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
-    so_far = Scores(bundle.name, mode, estimator, float(noise_scale), seed, origin, (), trials)
+    so_far = Scores(
+        bundle.name, mode, estimator, float(noise_scale), seed, origin, (), trials, logits
+    )
     if mode != "paper":
         batches = encode(bundle, texts, max_length)
         return notebook(bundle, chosen, batches, scan, so_far)
@@ -163,7 +188,9 @@ def score_iter(
     return fast(bundle, chosen, batches, order, precision, so_far, tolerance, average_rank)
 
 
-def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dict]:
+def encode(
+    bundle: ModelBundle, texts: Texts, max_length: int = 128, batch_size: int = BATCH_SIZE
+) -> list[dict]:
     """Tokenise texts into padded batches, in the texts' order.
 
     Parameters
@@ -172,6 +199,7 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     texts : Texts
     max_length : int
         Longer texts are cut to this many tokens, or to what the model reads.
+    batch_size : int
 
     Returns
     -------
@@ -182,8 +210,8 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     Raises
     ------
     AdaRankError
-        If ``max_length`` is below 1, if a single sentence is longer than what the model reads, or
-        if a text has no tokens.
+        If ``max_length`` is below 1, if a single sentence is longer than what the model reads, if
+        a text has no tokens, or if no text has any but the special ones.
 
     Examples
     --------
@@ -195,8 +223,8 @@ def encode(bundle: ModelBundle, texts: Texts, max_length: int = 128) -> list[dic
     longest = min(max_length, longest_text(bundle))
     device = bundle.model.device
     batches = []
-    for start in range(0, len(texts), BATCH_SIZE):
-        items = list(texts.items[start : start + BATCH_SIZE])
+    for start in range(0, len(texts), batch_size):
+        items = list(texts.items[start : start + batch_size])
         with TOKENIZING:
             tokens = bundle.tokenizer(
                 items,
@@ -215,9 +243,11 @@ def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
     limit = longest_text(bundle)
     if max_length < 1:
         raise AdaRankError(f"max_length is {max_length}; it must be at least 1")
+    check_decoder_start(bundle.name, bundle.model)
     with TOKENIZING:
-        rows = bundle.tokenizer(list(texts.items), verbose=False)["input_ids"]
-    lengths = [len(row) for row in rows]
+        # 1 where the tokenizer added a token, 0 at the text's own.
+        rows = bundle.tokenizer(list(texts.items), verbose=False, return_special_tokens_mask=True)
+    lengths = [len(row) for row in rows["input_ids"]]
     if texts.source == "sentence" and lengths[0] > limit:
         raise AdaRankError(
             f"the sentence has {lengths[0]:,} tokens and the model reads at most {limit}; "
@@ -226,10 +256,54 @@ def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
     if 0 in lengths:
         empty = texts.items[lengths.index(0)]
         raise AdaRankError(f"the text {empty!r} has no tokens for this model; write words")
+    if all(map(all, rows["special_tokens_mask"])):
+        raise AdaRankError(
+            f"none of the texts has a token for this model (the first is {texts.items[0]!r}); "
+            "write words"
+        )
     return lengths
 
 
-def _matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:
+def _with_all_tokens(bundle: ModelBundle) -> ModelBundle:
+    """Return a bundle whose model puts the logits at all tokens of a text into one row.
+
+    They are divided by the text's number of tokens, and 0 at padding: the L1 distance of two rows
+    is the mean over tokens of the L1 distance over the vocabulary.
+    """
+    if type(bundle.model).__name__.endswith("ForSequenceClassification"):
+        raise AdaRankError(
+            f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "
+            "text one row of them; use 'last', or the head 'causal'"
+        )
+    model = private_copy(bundle.model)
+
+    def flatten(_model, _args, batch, output):
+        mask, logits = batch["attention_mask"], output.logits
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        padding = mask[:, :, None] == 0
+        by_token = logits.masked_fill(padding, 0) / mask.sum(dim=1)[:, None, None]
+        output.logits = by_token.flatten(start_dim=1)
+        return output
+
+    model.register_forward_hook(flatten, with_kwargs=True)
+    model.gives_all_logits = True  # `logits_of` asks other causal models for few
+    return ModelBundle(model, bundle.tokenizer, bundle.name)
+
+
+def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:
+    """Return the modules whose full name a regular expression matches somewhere, or all.
+
+    Raises
+    ------
+    AdaRankError
+        If the pattern is no regular expression, or matches no module.
+
+    Examples
+    --------
+    >>> query, value = (AdaptableModule(name, 0, name, 8, 8) for name in ("query", "value"))
+    >>> [module.name for module in matching([query, value], "^v")]
+    ['value']
+    """
     if pattern is None:
         return list(modules)
     try:

@@ -1,23 +1,30 @@
 """Measure scoring against the plain algorithm: time, precision, and the cost to equal precision.
 
-Run it from the repository's root: ``python benchmarks/scoring.py --texts 16.txt …``. All figures
-come from one run, medians of several; the machine's kind and versions are printed with them.
+Run it from the repository's root, with names or folders of tasks:
+``python benchmarks/scoring.py --task TREC --long-task AG_NEWS --ablation``. All figures come from
+one run on a machine that does nothing else; seconds are medians, and the machine's kind and
+versions are printed with them.
 
 The plain algorithm is Algorithm 2 as one would first write it: two full forward passes a trial and
 module over one batch padded to its longest text, float32, the noisy weight written into the module
 and the old one restored. Both draw their noise for one and the same head, seed 0. Precision is
 measured, not taken from error bars: every scorer is repeated with other noise, and the squared
 relative standard error of a module is the variance of its scores over the repeats divided by the
-square of their mean.
+square of their mean; the median over modules counts. Time times that does not depend on the number
+of trials of the plain algorithm, so it gets fewer where it takes long.
+
+``--ablation`` takes one lever at a time away from the fast estimator, on the texts of ``--task``.
 """
 
 import argparse
+import contextlib
 import copy
 import json
 import platform
 import statistics
 import sys
 import time
+import unittest.mock
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +33,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from adarank_core import Texts, load_model, load_task, score, sentence
+from adarank_core import Texts, estimators, load_model, load_task, replay, score, sentence
+from adarank_core.machine import bf16_is_native
 from adarank_core.models import adaptable_modules
 from adarank_core.scoring import prepared
 
@@ -94,36 +102,89 @@ def cost(scorer, repeats):
     return statistics.median(seconds), float(np.median(relative))
 
 
-def measure(bundle, name, texts, trials, repeats):
-    """Return the rows of one kind of work, each against the plain algorithm."""
+def measure(bundle, name, texts, plain_trials, repeats, precisions):
+    """Yield the rows of one kind of work, the plain algorithm's first."""
     plain = copy.deepcopy(prepared(bundle, seed=0))  # the plain algorithm writes weights
-    base = cost(lambda seed: plain_scores(plain, bundle.tokenizer, texts, 5, seed), repeats)
-    rows = [
-        {
-            "work": name,
-            "scorer": "plain, float32",
-            "trials": 5,
-            "seconds": base[0],
-            "error": base[1] ** 0.5,
-            "gain": 1.0,
-        }
-    ]
-    for precision in ("float32", "bfloat16"):
-        found = cost(
-            lambda seed, precision=precision: fast_scores(bundle, texts, trials, seed, precision),
-            4 * repeats,
-        )
-        rows.append(
-            {
-                "work": name,
-                "scorer": f"fast, {precision}",
-                "trials": trials,
-                "seconds": found[0],
-                "error": found[1] ** 0.5,
-                "gain": base[0] * base[1] / (found[0] * found[1]),
-            }
-        )
-    return rows
+
+    def by_hand(seed):
+        return plain_scores(plain, bundle.tokenizer, texts, plain_trials, seed)
+
+    base = cost(by_hand, repeats)
+    yield row(name, "plain, float32", plain_trials, base, base)
+    trials = default_trials(texts)
+    for precision in precisions:
+
+        def fast(seed, precision=precision):
+            return fast_scores(bundle, texts, trials, seed, precision)
+
+        yield row(name, f"fast, {precision}", trials, cost(fast, repeats), base)
+
+
+def default_trials(texts):
+    """Return what `score` takes where nothing is said."""
+    return max(8, min(32, 128 // len(texts)))
+
+
+def row(work, scorer, trials, found, base):
+    """Return one row of the table."""
+    return {
+        "work": work,
+        "scorer": scorer,
+        "trials": trials,
+        "seconds": found[0],
+        "error": found[1] ** 0.5,
+        "gain": base[0] * base[1] / (found[0] * found[1]),
+    }
+
+
+def disjoint_pairs(logits, *_control):
+    """Compare each noisy instance with one other only."""
+    distances = (logits[:, ::2] - logits[:, 1::2]).abs().sum(dim=2).double()
+    return distances.mean(dim=1).numpy(), (distances.var(dim=1) / distances.shape[1]).numpy()
+
+
+def from_the_block_s_start(recording, block, name, added):
+    """Run all of a module's block, of which only the module's own output is changed."""
+    clean = recording._inside(name)[name][0].output
+    noisy = clean[:, None] + added.to(clean.dtype)
+    call, sizes, copies = recording.calls[block][0], recording._sizes[block], added.shape[1]
+    args = recording._repeated(call.args, sizes.args, copies)
+    kwargs = recording._repeated(call.kwargs, sizes.kwargs, copies)
+    with recording._running({name: noisy.flatten(0, 1)}, copies):
+        return recording.model.get_submodule(block)(*args, **kwargs)
+
+
+# What each lever is replaced by.
+LEVERS = {
+    "nothing": [],
+    "bfloat16": [],
+    "control by the linear response": [(estimators, "linear_response", lambda *_: ())],
+    "all pairs": [(estimators, "all_pairs", disjoint_pairs)],
+    "blocks before the noise skipped": [
+        (replay.Recording, "_earlier_blocks", lambda *_: {}),
+    ],
+    "start inside the block": [(replay.Recording, "_end_of_block", from_the_block_s_start)],
+    "only rows that count": [(replay, "rows_that_count", lambda _: {})],
+    "one pass for a block's modules": [(estimators, "block_of", lambda name: name)],
+}
+
+
+def ablation(bundle, texts, repeats):
+    """Yield time and precision without each lever."""
+    trials, whole = default_trials(texts), None
+    for lever, patches in LEVERS.items():
+        precision = "float32" if lever == "bfloat16" else "bfloat16"
+        with contextlib.ExitStack() as stack:
+            for where, name, other in patches:
+                stack.enter_context(unittest.mock.patch.object(where, name, other))
+            found = cost(
+                lambda seed, precision=precision: fast_scores(
+                    bundle, texts, trials, seed, precision
+                ),
+                repeats,
+            )
+        whole = whole or found
+        yield row(f"without {lever}", "fast", trials, found, whole)
 
 
 def main() -> None:
@@ -131,19 +192,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", help="a task or file: 16 of its texts are one kind of work")
     parser.add_argument("--long-task", help="a task or file: 64 of its texts are another")
+    parser.add_argument("--ablation", action="store_true", help="one lever away at a time")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     bundle = load_model("embedded")
-    work = [("one sentence", sentence(SENTENCE).items, 2 * arguments.trials)]
-    for task, count in ((arguments.task, 16), (arguments.long_task, 64)):
+    both = ("float32", "bfloat16")
+    work = [("one sentence", sentence(SENTENCE).items, 5, both)]
+    for task, count, plain_trials, precisions in (
+        (arguments.task, 16, 2, both),
+        (arguments.long_task, 64, 1, ("bfloat16",)),
+    ):
         if task:
             texts = load_task(task).sample_texts(count, seed=0).items
-            work.append((f"{count} texts of {Path(task).name}", texts, arguments.trials))
+            work.append((f"{count} texts of {Path(task).name}", texts, plain_trials, precisions))
     about = {
         "cores": torch.get_num_threads(),
         "processor": platform.machine(),
+        "bfloat16 is native": bf16_is_native(),
         "torch": version("torch"),
         "transformers": version("transformers"),
     }
@@ -151,14 +217,21 @@ def main() -> None:
     print("| work | scorer | trials | seconds | relative error | gain at equal precision |")
     print("|---|---|---|---|---|---|", flush=True)
     rows = []
-    for name, texts, trials in work:
-        for row in measure(bundle, name, texts, trials, arguments.repeats):
-            rows.append(row)
-            print(
-                f"| {row['work']} | {row['scorer']} | {row['trials']} | {row['seconds']:.2f} | "
-                f"{row['error']:.1%} | {row['gain']:.1f}× |",
-                flush=True,
-            )
+
+    def show(found):
+        rows.append(found)
+        print(
+            f"| {found['work']} | {found['scorer']} | {found['trials']} | {found['seconds']:.2f} | "
+            f"{found['error']:.1%} | {found['gain']:.2f}× |",
+            flush=True,
+        )
+
+    for name, texts, plain_trials, precisions in work:
+        for found in measure(bundle, name, texts, plain_trials, arguments.repeats, precisions):
+            show(found)
+    if arguments.ablation:
+        for found in ablation(bundle, work[min(1, len(work) - 1)][1], arguments.repeats):
+            show(found)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
 

@@ -1,16 +1,16 @@
 """Ranks from scores: budgets, bounds, rounding, and the published figures."""
 
 import itertools
-import json
 import math
 import random
+import time
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adarank_core import AdaRankError, ModuleScore, RankPlan, Scores, allocate, uniform_plan
-from adarank_core.allocation import _proportional, lora_parameters, rounded
+from adarank_core import AdaRankError, ModuleScore, Scores, allocate, uniform_plan
+from adarank_core.allocation import lora_parameters
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 SIZES = [(8, 8), (8, 32), (32, 8), (16, 16), (12, 8)]
@@ -185,95 +185,17 @@ def test_what_a_full_module_cannot_take_goes_to_the_others_in_proportion():
     assert list(allocate(scores_of(modules), 50, min_rank=0).ranks.values()) == [8, 64, 64, 64]
 
 
-weights = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.1, 1.0, 2.5, 9.0]), st.integers(1, 5), st.integers(2, 9)),
-    min_size=1,
-    max_size=6,
-)
-
-
-@given(weights, st.integers(0, 2), st.floats(0, 1))
-def test_shares_meet_the_budget_and_are_clipped_proportions(modules, lowest, fullness):
-    wanted, costs, caps = (list(column) for column in zip(*modules, strict=True))
-    least = sum(cost * lowest for cost in costs)
-    most = sum(cost * cap for cost, cap in zip(costs, caps, strict=True))
-    budget = round(least + fullness * (most - least))
-    shares = _proportional(wanted, costs, budget, lowest, caps)
-    assert sum(c * s for c, s in zip(costs, shares, strict=True)) == pytest.approx(budget)
-    assert all(lowest <= share <= cap for share, cap in zip(shares, caps, strict=True))
-    inside = [
-        share / score
-        for share, score, cap in zip(shares, wanted, caps, strict=True)
-        if score and lowest + 1e-9 < share < cap - 1e-9
-    ]
-    assert not inside or max(inside) == pytest.approx(min(inside))
-    for share, score, cap in zip(shares, wanted, caps, strict=True):
-        if lowest == cap:
-            continue
-        if inside and score and share >= cap - 1e-9:
-            assert cap / score <= inside[0] * (1 + 1e-6)
-        if inside and score and share <= lowest + 1e-9:
-            assert lowest / score >= inside[0] * (1 - 1e-6)
-
-
-# Rounding
-
-
-def best_rounding(shares, costs, budget, caps):
-    """Try all ways to round up or down: the least left over, then the largest remainders."""
-    floors = [math.floor(share + 1e-9) for share in shares]
-    ways = []
-    for ups in itertools.product((0, 1), repeat=len(shares)):
-        ranks = [floor + up for floor, up in zip(floors, ups, strict=True)]
-        left = budget - sum(cost * rank for cost, rank in zip(costs, ranks, strict=True))
-        if left >= 0 and all(rank <= cap for rank, cap in zip(ranks, caps, strict=True)):
-            gained = sum(up * (s - f) for up, s, f in zip(ups, shares, floors, strict=True))
-            ways.append((left, -gained))
-    return min(ways)
-
-
 @settings(max_examples=300)
-@given(weights, st.floats(0, 1))
-def test_rounding_is_the_best_of_all_ways(modules, fullness):
-    wanted, costs, caps = (list(column) for column in zip(*modules, strict=True))
-    most = sum(cost * cap for cost, cap in zip(costs, caps, strict=True))
-    budget = round(fullness * most)
-    shares = _proportional(wanted, costs, budget, 0, caps)
-    ranks = rounded(shares, costs, budget, caps)
-    left = budget - sum(cost * rank for cost, rank in zip(costs, ranks, strict=True))
-    best_left, best_gain = best_rounding(shares, costs, budget, caps)
-    near = all(abs(rank - share) < 1 + 1e-9 for rank, share in zip(ranks, shares, strict=True))
-    if near:  # no further step was left over
-        assert left == best_left
-        gained = sum(
-            share - math.floor(share + 1e-9)
-            for rank, share in zip(ranks, shares, strict=True)
-            if rank > share + 1e-9
-        )
-        assert gained == pytest.approx(-best_gain, abs=1e-6)
-    else:
-        assert 0 <= left < best_left
-    assert all(0 <= rank <= cap for rank, cap in zip(ranks, caps, strict=True))
-    like = list(zip(costs, caps, shares, ranks, strict=True))
-    for (*size, share, rank), (*other_size, other_share, other_rank) in itertools.permutations(
-        like, 2
-    ):
-        if size == other_size and share > other_share + 1e-6:
-            assert rank >= other_rank
-
-
-@given(st.lists(st.floats(0, 20), min_size=1, max_size=8), st.data())
-def test_equal_costs_are_the_largest_remainder_method(shares, data):
-    budget = round(sum(shares))
-    assume(budget > 0 and sum(shares) > 0)
-    shares = [share * budget / sum(shares) for share in shares]
-    remainders = sorted(share - math.floor(share) for share in shares)
-    assume(all(b - a > 1e-6 for a, b in itertools.pairwise(remainders)))
-    assume(remainders[0] > 1e-6 and remainders[-1] < 1 - 1e-6)
-    left = budget - sum(math.floor(share) for share in shares)
-    first = sorted(range(len(shares)), key=lambda at: math.floor(shares[at]) - shares[at])[:left]
-    expected = [math.floor(share) + (at in first) for at, share in enumerate(shares)]
-    assert rounded(shares, [1] * len(shares), budget, [99] * len(shares)) == expected
+@given(modules, st.floats(1, 8), st.floats(0, 3))
+def test_a_larger_score_has_no_smaller_rank_whatever_the_sizes(modules, average_rank, temperature):
+    scores = scores_of(modules)
+    for budget_by, steps in (("rank", 0), ("parameters", 2)):
+        # Of two sizes one may be rounded down, the other up, and take a further step of the rest.
+        plan = allocate(scores, average_rank, temperature=temperature, budget_by=budget_by)
+        named = list(zip(modules, plan.ranks.values(), strict=True))
+        for (one, rank), (other, other_rank) in itertools.permutations(named, 2):
+            if one[0] > other[0] and rank < min(one[1:]):
+                assert rank >= other_rank - steps
 
 
 # The published figures (AdaRank.ipynb in google-research: value modules of bert-base-cased)
@@ -305,11 +227,31 @@ def test_the_published_ranks_come_out_of_the_published_scores():
     assert sorted(added) == [0] * 5 + [1] * 7
 
 
+def test_the_published_value_ranks_of_all_modules_together_come_out_too():
+    # There all families shared 384 ranks. The value modules' ranks are those of a budget of 152 or
+    # 153 for them; which one it was, the other families' unpublished scores would say.
+    scores = scores_of([(score, 768, 768) for score in PUBLISHED])
+    expected = [2, 6, 11, 14, 15, 14, 13, 14, 13, 16, 16, 13]
+    for budget in (152, 153):
+        plan = allocate(scores, budget / 12, rounding="floor")
+        assert list(plan.ranks.values()) == expected
+        assert plan.budget["requested"] == budget and plan.budget["spent"] == 147
+    assert list(allocate(scores, 13, rounding="floor").ranks.values()) != expected
+
+
 def test_floor_keeps_to_the_bounds_too():
     modules = [(100.0, 8, 8), (1.0, 64, 64), (0.0, 64, 64)]
     plan = allocate(scores_of(modules), 20, rounding="floor")
-    assert list(plan.ranks.values()) == [8, 1, 1]
-    assert plan.budget["residual"] == 60 - 10
+    assert list(plan.ranks.values()) == [8, 51, 1]  # rounding down comes after the bounds
+    assert plan.budget["residual"] == 0
+
+
+@given(modules, st.floats(1, 8), st.sampled_from(["rank", "parameters"]), st.integers(0, 1))
+def test_floor_never_overspends(modules, average_rank, budget_by, lowest):
+    plan = allocate(
+        scores_of(modules), average_rank, budget_by=budget_by, min_rank=lowest, rounding="floor"
+    )
+    assert plan.budget["residual"] >= 0 and min(plan.ranks.values()) >= lowest
 
 
 # What cannot be done
@@ -352,65 +294,16 @@ def test_a_uniform_rank_is_a_whole_number_that_fits(made_up, rank):
         uniform_plan(made_up(), rank)
 
 
-# JSON
-
-
-def test_a_plan_survives_json(made_up):
-    plan = allocate(made_up())
-    assert RankPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"format": "adarank-scores/1"},
-        {"ranks": []},
-        {"ranks": {}},
-        {"ranks": {"a": 0}},
-        {"ranks": {"a": -1}},
-        {"ranks": {"a": 1.5}},
-        {"ranks": {"a": True}},
-        {"ranks": {"a": "8"}},
-        {"ranks": {"a": None}},
-        {"ranks": {"a": 4, "b": 4}},
-        {"alpha": {}},
-        {"alpha": {"a": math.nan}},
-        {"alpha": {"a": math.inf}},
-        {"alpha": {"a": -1}},
-        {"alpha": {"a": True}},
-        {"alpha": {"a": "8"}},
-        {"alpha": None},
-        {"budget": 3},
-        {"model": 3},
-        {"scores_sha256": 3},
-    ],
-    ids=str,
-)
-def test_corrupt_plans_are_refused(change):
-    good = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
-    assert RankPlan.from_dict(good).ranks == {"a": 4}
-    with pytest.raises(AdaRankError) as caught:
-        RankPlan.from_dict({**good, **change})
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("key", ["format", "model", "ranks", "alpha", "budget", "scores_sha256"])
-def test_every_key_of_a_plan_is_needed(key):
-    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
-    del data[key]
-    with pytest.raises(AdaRankError):
-        RankPlan.from_dict(data)
-
-
-@pytest.mark.parametrize("data", [None, [], 3, "x"])
-def test_what_is_no_plan_is_refused(data):
-    with pytest.raises(AdaRankError, match="not a ranks file"):
-        RankPlan.from_dict(data)
-
-
-def test_many_modules_are_allocated_quickly():
+@pytest.mark.parametrize("options", [{}, {"budget_by": "parameters"}, {"group_by": "family"}])
+@pytest.mark.parametrize("kinds", [4, 40])
+def test_ten_thousand_modules_are_allocated_quickly(options, kinds):
     draw = random.Random(0)
     sizes = [(4096, 4096), (4096, 1024), (4096, 11008), (11008, 4096)]
-    modules = [(draw.lognormvariate(0, 1), *sizes[at % 4]) for at in range(2000)]
-    plan = allocate(scores_of(modules), 16, budget_by="parameters")
-    assert plan.budget["residual"] == 0
+    if kinds != 4:
+        sizes = [(draw.randint(64, 9000), draw.randint(64, 9000)) for _ in range(kinds)]
+    modules = [(draw.lognormvariate(0, 1), *sizes[at % kinds]) for at in range(10_000)]
+    scores = scores_of(modules)
+    started = time.process_time()
+    plan = allocate(scores, 16, **options)
+    assert time.process_time() - started < 4  # 0.4 s where it was written
+    assert plan.budget["residual"] < min(inputs + outputs for _, inputs, outputs in modules)

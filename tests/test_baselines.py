@@ -156,6 +156,9 @@ def test_the_stable_rank_of_known_matrices(bundle):
         model.get_submodule(names[1]).weight.copy_(torch.eye(8))
     found = values(stable_rank(ModelBundle(model, bundle.tokenizer, "known")))
     assert found[:2] == pytest.approx([1, 8], rel=1e-5)
+    with torch.no_grad():
+        model.get_submodule(names[0]).weight.zero_()
+    assert values(stable_rank(ModelBundle(model, bundle.tokenizer, "zeros")))[0] == 0
 
 
 # From other scores
@@ -278,6 +281,35 @@ def test_a_causal_model_s_labels_are_its_next_tokens(tiny_gpt2):
     causal = load_model(tiny_gpt2)
     assert min(values(gradient_norm(causal, TEXTS, [4, 5, 23]))) > 0
     assert "none of the head's 24 classes" in refusal(gradient_norm, causal, TEXTS, [4, 5, 24])
+
+
+@pytest.mark.parametrize("mode", [*FROM_GRADIENTS, "linearised"])
+def test_a_frozen_model_gives_the_same_scores_and_stays_frozen(bundle, mode):
+    frozen = ModelBundle(copy.deepcopy(bundle.model), bundle.tokenizer, "tiny")
+    frozen.model.requires_grad_(False)
+    frozen.model.bert.encoder.layer[0].output.dense.bias.requires_grad_(True)
+    flags = [parameter.requires_grad for parameter in frozen.model.parameters()]
+    if mode == "linearised":
+        assert linearised(frozen, TEXTS) == linearised(bundle, TEXTS)
+    else:
+        function = FROM_GRADIENTS[mode]
+        assert function(frozen, TEXTS, LABELS) == function(bundle, TEXTS, LABELS)
+    assert [parameter.requires_grad for parameter in frozen.model.parameters()] == flags
+    assert all(parameter.grad is None for parameter in frozen.model.parameters())
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_scores_that_are_no_numbers_are_told(bundle, broken):
+    model = copy.deepcopy(bundle.model)
+    name = "bert.encoder.layer.0.attention.self.query"
+    with torch.no_grad():
+        model.get_submodule(name).weight[0, 0] = broken
+    bad = ModelBundle(model, bundle.tokenizer, "bad")
+    calls = [(weight_norm, ()), (stable_rank, ()), (linearised, (TEXTS,))]
+    calls += [(function, (TEXTS, LABELS)) for function in FROM_GRADIENTS.values()]
+    for function, arguments in calls:
+        told = refusal(function, bad, *arguments)
+        assert repr(name) in told and "the weights may be broken" in told
 
 
 # Linearised

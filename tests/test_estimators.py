@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adarank_core import allocate, load_model, score, score_iter
-from adarank_core.estimators import expected_rank_change, logits_of, prepared
+from adarank_core.estimators import _smaller, logits_of, prepared
 from adarank_core.models import ModelBundle, adaptable_modules
 from adarank_core.scoring import encode
 
@@ -137,13 +137,29 @@ def test_a_tolerance_ends_at_the_last_round(loud_bert, monkeypatch):
     assert steps[-1].scores.trials == 8 and steps[-1].done == steps[-1].total == 4
 
 
-def test_the_expected_rank_change_is_that_of_two_draws():
-    draw = np.random.default_rng(0)
-    scores, errors = np.array([1.0, 2.0, 5.0]), np.array([0.02, 0.02, 0.2])
-    first, second = (scores + errors * draw.normal(size=(20000, 3)) for _ in range(2))
-    change = np.abs(first - second).mean(axis=0).max() * 3 * 8 / scores.sum()
-    assert expected_rank_change(scores, errors, 8) == pytest.approx(change, rel=0.03)
+@pytest.mark.parametrize("lengths", [(3, 3, 4, 5, 9, 9, 40), (200,), (100,) * 11, (2, 300, 600)])
+def test_batches_hold_texts_of_like_length_and_few_tokens(lengths):
+    mask = torch.tensor([[1] * length + [0] * (max(lengths) - length) for length in lengths])
+    parts = list(_smaller({"input_ids": 7 * mask, "attention_mask": mask}))
+    found = [part["attention_mask"].sum(dim=1).tolist() for part in parts]
+    assert [length for part in found for length in part] == list(lengths)
+    for part, batch in zip(found, parts, strict=True):
+        assert batch["input_ids"].shape == batch["attention_mask"].shape == (len(part), part[-1])
+        assert part[-1] <= 1.25 * part[0] and (len(part) == 1 or len(part) * part[-1] <= 512)
+    if lengths[0] == 3:
+        assert found == [[3, 3], [4, 5], [9, 9], [40]]
 
 
-def test_no_score_at_all_never_settles():
-    assert expected_rank_change([0.0, 0.0], [0.0, 0.0], 8) == math.inf
+def test_few_texts_get_more_instances(loud_bert):
+    for count, trials in ((1, 32), (4, 32), (9, 14), (16, 8), (40, 8)):
+        steps = score_iter(loud_bert, ["the cat"] * count, modules="1.output")
+        assert next(steps).scores.trials == trials
+
+
+def test_a_language_model_is_asked_for_the_last_logits_only(llama):
+    asked, head = [], llama.model.lm_head
+    handle = head.register_forward_pre_hook(lambda _module, args: asked.append(args[0].shape[1]))
+    [batch] = encode(llama, _list("the cat sat"))
+    logits_of(llama.model, batch)
+    handle.remove()
+    assert asked == [1]

@@ -9,7 +9,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model
 from adarank_core.export import export, lora_config, snippet, write_json
+from adarank_core.models import adaptable_modules
+from adarank_core.plans import ALPHA_POLICIES, alphas
 from adarank_core.scores import read_json
+from tests.test_replay import ARCHITECTURES, batch_of, louder
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,59 @@ def test_saving_and_loading_gives_equal_logits(adapted, batch, tmp_path):
     assert torch.equal(found, expected) and not torch.allclose(clean, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_gets_its_ranks_and_comes_back_from_disk(name, tmp_path):
+    model = louder(*ARCHITECTURES[name][:2])
+    names = [module.name for module in adaptable_modules(model)]
+    ranks = {module: (at + 1) % 5 for at, module in enumerate(names)}  # every fifth has none
+    plan = RankPlan(name, ranks, alphas(ranks))
+    kind = "SEQ_CLS" if "Classif" in type(model).__name__ else "CAUSAL_LM"
+    plain = copy.deepcopy(model)
+    adapted = get_peft_model(model, plan.lora_config(kind)).eval()
+    draw = torch.Generator().manual_seed(0)
+    for key, weight in adapted.named_parameters():
+        if "lora_B" in key:
+            weight.data.normal_(0, 0.3, generator=draw)
+    inner = adapted.base_model.model
+    for module, rank in ranks.items():
+        found = inner.get_submodule(module)
+        assert hasattr(found, "lora_A") == (rank > 0)
+        if rank:
+            assert found.r["default"] == rank and found.scaling["default"] == 2
+            assert found.lora_A["default"].weight.shape[0] == rank
+        else:
+            assert torch.equal(found.weight, plain.get_submodule(module).weight)
+    others = [key for key, module in inner.named_modules() if hasattr(module, "lora_A")]
+    assert set(others) == {module for module, rank in ranks.items() if rank}
+    adapted.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(plain), tmp_path).eval()
+    batch = batch_of([7, 5, 3])
+    with torch.inference_mode():
+        expected = adapted(**batch).logits
+        assert torch.equal(loaded(**batch).logits, expected)
+        assert not torch.allclose(plain.eval()(**batch).logits, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("policy", ALPHA_POLICIES)
+def test_the_alpha_policy_reaches_peft_through_the_file(policy, made_up, embedded):
+    plan = allocate(made_up(), 8, alpha_policy=policy, min_rank=0)
+    plan = RankPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    adapted = get_peft_model(copy.deepcopy(embedded.model), plan.lora_config())
+    names = {}
+    exec(snippet(plan), names)
+    assert names["config"].to_dict() == plan.lora_config().to_dict()
+    found = {
+        name.removeprefix("base_model.model."): module.scaling["default"]
+        for name, module in adapted.named_modules()
+        if hasattr(module, "lora_A")
+    }
+    assert found == pytest.approx(plan.scaling)
+    spread = max(found.values()) / min(found.values())
+    ranks = [rank for rank in plan.ranks.values() if rank]
+    wanted = {"proportional": 0, "constant": 1, "rslora": 0.5}[policy]
+    assert spread == pytest.approx((max(ranks) / min(ranks)) ** wanted)
+
+
 def test_the_snippet_builds_the_same_config(plan):
     names = {}
     exec(snippet(plan, "CAUSAL_LM"), names)
@@ -105,7 +161,8 @@ def test_a_pattern_fits_its_own_module_only():
 
 def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
     files = export(plan, tmp_path / "new" / "folder")
-    assert [file.name for file in files] == ["ranks.json", "adapter_config.json", "lora_config.py"]
+    names = ["ranks.json", "adapter_config.json", "lora_config.py", "ranks.csv", "report.html"]
+    assert [file.name for file in files] == names
     assert RankPlan.from_dict(read_json(files[0])) == plan
     stored = LoraConfig.from_pretrained(files[1].parent)
     assert stored.rank_pattern == lora_config(plan).rank_pattern
@@ -115,6 +172,8 @@ def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
 
 
 def test_what_cannot_be_exported_is_told(plan, tmp_path):
+    with pytest.raises(AdaRankError, match="every rank of the plan is 0"):
+        lora_config(RankPlan("tiny", {"a": 0}, {"a": 0}))
     with pytest.raises(AdaRankError, match="task_type is 'X'"):
         lora_config(plan, "X")
     (tmp_path / "file").touch()
@@ -128,3 +187,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_json(tmp_path / "data.json", {"rank": float("nan")})
     assert json.loads((tmp_path / "data.json").read_text()) == {"rank": 8}
     assert [path.name for path in tmp_path.iterdir()] == ["data.json"]
+
+
+def test_a_trained_adapter_is_not_written_over(plan, adapted, tmp_path):
+    adapted.save_pretrained(tmp_path)
+    before = (tmp_path / "adapter_config.json").read_bytes()
+    with pytest.raises(AdaRankError, match="holds a trained adapter"):
+        export(plan, tmp_path)
+    assert (tmp_path / "adapter_config.json").read_bytes() == before

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from adarank_core import AdaRankError, score, sentence
-from adarank_core.estimators import mean_and_error
+from adarank_core.error_bars import mean_and_error
 from adarank_core.lesson import (
     NoisyLogits,
     energy_kept,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import adarank_core
 from adarank_core import AdaRankError, RankPlan, Scores, Verdict, allocate, load_model, score
 from adarank_core import finetuning as finetuning_file
 from adarank_core.__main__ import main
-from adarank_core.comparison import same_rank
+from adarank_core.arms import same_rank
 from adarank_core.export import write_json
 from adarank_core.jobs import runs
 from adarank_core.scores import read_json
@@ -120,6 +121,7 @@ def test_score_with_a_task_has_as_many_labels_as_the_task(run, tiny_bert, tmp_pa
 
 def test_allocate_gives_what_python_gives(run, files):
     scores = Scores.from_dict(read_json(files / "scores.json"))
+    one, two = (module.name for module in scores.modules[:2])
     for options, expected in {
         (): allocate(scores),
         ("--average-rank", "2.5"): allocate(scores, 2.5),
@@ -131,21 +133,62 @@ def test_allocate_gives_what_python_gives(run, files):
             scores, group_by="family", min_rank=0
         ),
         ("--rounding", "floor", "--max-rank", "9"): allocate(scores, rounding="floor", max_rank=9),
+        ("--share", "0.3"): allocate(scores, share=0.3),
+        ("--adaptive", "--alpha-policy", "rslora"): allocate(
+            scores, adaptive=True, alpha_policy="rslora"
+        ),
+        ("--pin", f"{one}=5", "--pin", f"{two}=0", "--temperature", "0.5"): allocate(
+            scores, pinned={one: 5, two: 0}, temperature=0.5
+        ),
+        ("--exclude", "query", "--exclude", "layer.0.*key"): allocate(
+            scores,
+            excluded=[
+                m.name
+                for m in scores.modules
+                if m.family == "query" or "0.attention.self.key" in m.name
+            ],
+        ),
     }.items():
         out = run("allocate", "--scores", files / "scores.json", *options, "--json", "-")
         assert RankPlan.from_dict(json.loads(out)) == expected
     assert "residual 0" in run("allocate", "--scores", files / "scores.json")
 
 
-def test_export_writes_three_files(run, files, tmp_path):
+def test_export_writes_the_plan_in_every_form(run, files, tmp_path):
     out = run("export", "--ranks", files / "ranks.json", "--output", tmp_path, "--json", "-")
     written = json.loads(out)["files"]
-    assert [Path(file).name for file in written] == [
-        "ranks.json",
-        "adapter_config.json",
-        "lora_config.py",
-    ]
+    names = ["ranks.json", "adapter_config.json", "lora_config.py", "ranks.csv", "report.html"]
+    assert [Path(file).name for file in written] == names
     assert run("export", "--ranks", files / "ranks.json", "--output", tmp_path).split() == written
+    assert "family" not in (tmp_path / "ranks.csv").read_text()
+    both = ("--ranks", files / "ranks.json", "--scores", files / "scores.json")
+    run("export", *both, "--output", tmp_path)
+    assert "family" in (tmp_path / "ranks.csv").read_text()
+
+
+def test_export_reads_an_adapter_and_makes_it_portable(
+    run, refusal, files, tiny_bert, tiny_gpt2, tmp_path
+):
+    from peft import LoraConfig, get_peft_model
+
+    patterns = {"rank_pattern": {"key": 2, "value": 5}, "r": 3, "lora_alpha": 6}
+    config = LoraConfig(target_modules=["key", "value"], **patterns)
+    get_peft_model(load_model(tiny_bert).model, config).save_pretrained(tmp_path / "adapter")
+    ranks = ("--ranks", tmp_path / "adapter" / "adapter_config.json", "--output", tmp_path / "out")
+    options = ("--model", tiny_bert, "--adapter", tmp_path / "adapter", "--json", "-")
+    result = json.loads(run("export", *ranks, *options))
+    plan = RankPlan.from_dict(read_json(tmp_path / "out" / "ranks.json"))
+    assert sorted(plan.ranks.values()) == [2, 2, 5, 5] and all(".layer." in n for n in plan.ranks)
+    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 7
+    sizes = [result["compact_bytes"], result["portable_bytes"]]
+    weights = "adapter_model.safetensors"
+    folders = (tmp_path / "adapter", tmp_path / "out" / "portable")
+    assert sizes == [(folder / weights).stat().st_size for folder in folders]
+    assert sizes[0] < sizes[1]
+    wrong = ("--ranks", files / "ranks.json", "--output", tmp_path, "--adapter", tmp_path)
+    assert "has no adapter_model.safetensors" in refusal("export", *wrong)
+    others = ("--ranks", files / "ranks.json", "--output", tmp_path, "--model", tiny_gpt2)
+    assert "use ranks made for this model" in refusal("export", *others)
 
 
 def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, files, tmp_path):
@@ -270,7 +313,18 @@ def test_an_unknown_model_without_network(refusal, tiny_file, command):
         (["--parameters", "9" * 40], "above"),
         (["--parameters", "1.5"], "parameters"),
         (["--average-rank", "4", "--parameters", "9000"], "both given"),
-        (["--adaptive"], "not built yet"),
+        (["--adaptive", "--average-rank", "4"], "adaptive conflicts with average_rank"),
+        (["--share", "0.1", "--average-rank", "4"], "both given"),
+        (["--share", "nan"], "share is nan"),
+        (["--temperature", "-1"], "temperature is -1"),
+        (["--alpha-policy", "x"], "alpha_policy is 'x'"),
+        (["--pin", "x"], "must be NAME=RANK"),
+        (["--pin", "x=2.5"], "must be NAME=RANK"),
+        (["--pin", "x=2"], "pinned names 'x'"),
+        (["--pin", "x=2", "--pin", "x=3"], "names 'x' twice"),
+        (["--exclude", "zork"], "fits none of the"),
+        (["--exclude", "("], "not a regular expression"),
+        (["--exclude", ""], "all 12 modules are excluded"),
         (["--budget-by", "x"], "budget_by is 'x'"),
         (["--group-by", "x"], "group_by is 'x'"),
         (["--rounding", "x"], "rounding is 'x'"),
@@ -338,6 +392,8 @@ def test_a_corrupt_file(refusal, files, tmp_path, tiny_bert, tiny_file, content,
         (["--modules", "a{99999999999999}"], "no regular expression"),
         (["--modules", "zork"], "matches none"),
         (["--estimator", "x"], "estimator is 'x'"),
+        (["--logits", "first"], "logits is 'first'"),
+        (["--logits", "all"], "has a classification head"),
         (["--mode", "notebooks"], "'notebooks'"),
         (["--tolerance", "0"], "tolerance is 0"),
         (["--tolerance", "1", "--trials", "4"], "in place of trials"),
@@ -408,7 +464,6 @@ def test_a_fine_tune_that_cannot_be(refusal, tiny_bert, tiny_file, options, mess
     [
         (["--arms", ""], "no arms"),
         (["--arms", "best"], "the arm 'best' is unknown"),
-        (["--arms", "eva"], "not built yet"),
         (["--arms", "uniform,uniform"], "given twice"),
         (["--seeds", "0,0"], "given twice"),
         (["--seeds", "0,x"], "give whole numbers"),
@@ -433,6 +488,67 @@ def test_a_run_that_cannot_be_resumed(refusal, tiny_bert, tiny_file, tmp_path, c
     (tmp_path / "config.json").write_text(content)
     arguments = ["--model", tiny_bert, "--task", tiny_file, "--resume", "--output", tmp_path]
     refusal("compare", *arguments)
+
+
+def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_bert, tiny_file, home):
+    arguments = ["finetune", "--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2]
+    arguments += ["--output", home / "run", "--batch-size", 4]
+    stop = home / "run" / "cancel"
+    stop.parent.mkdir()
+    stop.touch()
+    assert run(*arguments, "--steps", 3, "--json", "-") == ""
+    assert "is not empty" in refusal(*arguments, "--steps", 3)
+    assert "had {'steps': 3" in refusal(*arguments, "--steps", 4, "--resume")
+    resumed = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
+    events = (home / "run" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("step") for line in events] == (
+        [None, 1, 1, None, None, 1, 2, 2, 3, 3, None, None]
+    )
+    whole = json.loads(run(*arguments[:-4], "--batch-size", 4, "--steps", 3, "--json", "-"))
+    times = ("train_seconds",)
+    assert {k: v for k, v in whole.items() if k not in times} == {
+        k: v for k, v in resumed.items() if k not in times
+    }
+    assert "has finished" in refusal(*arguments, "--steps", 3, "--resume")
+
+
+def test_an_arm_that_failed_is_named_after_the_verdict(
+    run, tiny_bert, tiny_file, tmp_path, monkeypatch
+):
+    from adarank_core import baselines
+
+    def inverse(scores):
+        raise AdaRankError("the score of 'x' is 0, which has no inverse")
+
+    monkeypatch.setattr(baselines, "inverse", inverse)
+    arguments = ["--model", tiny_bert, "--task", tiny_file, "--steps", 2, "--trials", 2]
+    out = run("compare", *arguments, "--arms", "uniform,inverse", "--output", tmp_path / "run")
+    assert "inverse is not compared: seed 0: the score of 'x' is 0" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a cat", "x"), ("a dog", "y")] * 4, "gives? at least|leaves none"),
+        ([(f"cat {at}", "only") for at in range(80)], "one class only, 'only'"),
+    ],
+    ids=["eight rows", "one class"],
+)
+@pytest.mark.parametrize("command", [["finetune", "--uniform-rank", "2"], ["compare"]])
+def test_data_that_cannot_be_trained_on(refusal, tiny_bert, tmp_path, rows, message, command):
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in rows)]))
+    assert re.search(message, refusal(*command, "--model", tiny_bert, "--task", table))
+
+
+def test_eight_rows_in_each_split_are_enough(run, tiny_bert, tiny_task, tmp_path):
+    for split in ("train", "validation", "test"):
+        rows = getattr(tiny_task, split)[:8]
+        names = rows["label"].map({0: "poor", 1: "fine"})  # labels are words
+        rows.assign(label=names).to_csv(tmp_path / f"{split}.csv", index=False)
+    arguments = ["--model", tiny_bert, "--task", tmp_path, "--steps", 2, "--trials", 2]
+    verdict = json.loads(run("compare", *arguments, "--average-rank", 2, "--json", "-"))
+    assert len(verdict["arms"]) == 2
 
 
 def test_noise_that_no_number_can_hold_is_told(capsys, tiny_bert):

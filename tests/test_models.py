@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import T5Config, T5ForSequenceClassification
 
 from adarank_core import AdaRankError, adaptable_modules, load_model
 from adarank_core import models as models_file
@@ -126,6 +127,17 @@ def test_weights_that_are_missing_are_not_replaced_by_random_ones(copied):
     weights = {name: w for name, w in weights.items() if "layer.1.attention" not in name}
     save_file(weights, copied / "model.safetensors", {"format": "pt"})
     assert "cannot be loaded" in refusal(copied)
+
+
+def test_a_decoder_without_a_start_is_refused(tiny_bert, tmp_path):
+    config = T5Config(vocab_size=24, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    config.decoder_start_token_id = 0
+    T5ForSequenceClassification(config).save_pretrained(tmp_path)
+    load_model(tiny_bert).tokenizer.save_pretrained(tmp_path)
+    assert type(load_model(tmp_path).model).__name__ == "T5ForSequenceClassification"
+    edit(tmp_path, decoder_start_token_id=None)
+    told = refusal(tmp_path)
+    assert f"the configuration of {str(tmp_path)!r} has no decoder_start_token_id" in told
 
 
 # Modules

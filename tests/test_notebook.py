@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adarank_core import AdaRankError, load_model, score, score_iter
-from adarank_core.estimators import mean_and_error
+from adarank_core.error_bars import mean_and_error
 from adarank_core.models import ModelBundle
 from adarank_core.noise import generator_for, weight_noise
 from adarank_core.scoring import encode
@@ -129,6 +129,6 @@ def test_the_weights_are_never_written(bundle, texts, mode):
 @pytest.mark.parametrize("mode", ["notebook", "notebook-accumulating"])
 def test_a_model_without_pooler_is_refused(tiny_gpt2, mode):
     with pytest.raises(AdaRankError) as caught:
-        score(load_model(tiny_gpt2), ["the cat"], mode=mode, trials=2)
+        score_iter(load_model(tiny_gpt2), ["the cat"], mode=mode, trials=2)
     assert "has no pooler" in str(caught.value) and repr(mode) in str(caught.value)
     assert "\n" not in str(caught.value)

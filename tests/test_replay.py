@@ -162,9 +162,13 @@ def whole_pass(model, batch, name, added):
         handle.remove()
 
 
+def go_on(recording, name, added):
+    return recording.logits_with({name: added})[name]
+
+
 def check(model, recording, name, copies):
     added = noise_for(recording, name, copies)
-    found = recording.logits_with(name, added)
+    found = go_on(recording, name, added)
     assert found.shape[:2] == added.shape[:2]
     for copy in range(copies):
         wanted = whole_pass(model, recording.batch, name, added[:, copy])
@@ -210,7 +214,7 @@ def test_nothing_added_gives_the_clean_logits(name):
     torch.testing.assert_close(recording.logits, logits_of(model, batch))
     for module in filter(recording.is_replayable, names_of(model)):
         nothing = torch.zeros_like(noise_for(recording, module, 2))
-        found = recording.logits_with(module, nothing)
+        found = go_on(recording, module, nothing)
         wanted = recording.logits[:, None].expand_as(found)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
@@ -233,8 +237,8 @@ def test_padding_further_changes_nothing(name):
         assert long.is_replayable(module)
         # What is added at the padding must not matter either.
         added = noise_for(long, module, 2)
-        found = long.logits_with(module, added)
-        wanted = short.logits_with(module, added[:, :, :7])
+        found = go_on(long, module, added)
+        wanted = go_on(short, module, added[:, :, :7])
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -320,11 +324,13 @@ def test_only_what_follows_a_module_runs(monkeypatch):
         added = noise_for(recording, module.name, 3)
         recording.input_of(module.name)  # once a block: the calls inside it are recorded
         blocks.clear(), linear.clear()
-        recording.logits_with(module.name, added)
+        go_on(recording, module.name, added)
         after = 4 - module.layer
         assert len(blocks) == 1 + after
-        # The rest of its own block, six modules a later block, pooler and head.
-        assert len(linear) == place[module.family] - 1 + 6 * after + 2
+        # The rest of its own block, six modules a later block, pooler and head; key and value do
+        # not run again beside a noisy query, nor value beside a noisy key.
+        beside = {"query": 2, "key": 1}.get(module.family, 0)
+        assert len(linear) == place[module.family] - 1 - beside + 6 * after + 2
 
 
 def test_only_what_is_read_is_repeated():
@@ -336,17 +342,70 @@ def test_only_what_is_read_is_repeated():
         return logits_of(model, batch)
 
     own = private_copy(louder("BertForSequenceClassification", {**SIZES, "num_hidden_layers": 4}))
-    name = f"{stack}.3.output.dense"
+    name = f"{stack}.2.output.dense"
     recording = Recording(own, batch_of((5, 3)), [name], read)
     for layer in range(4):
         own.get_submodule(f"{stack}.{layer}").register_forward_hook(
             lambda _module, _args, output, layer=layer: sizes.update({layer: len(output)})
         )
-    recording.logits_with(name, noise_for(recording, name, 3))
-    # Nothing inside of what is answered already; and of the earlier blocks, the last one alone.
-    inside = {f"{stack}.3.attention", f"{stack}.3.intermediate", name}
-    assert answered == {f"{stack}.{layer}" for layer in range(3)} | inside
+    go_on(recording, name, noise_for(recording, name, 3))
+    # Earlier blocks answer, in full size where the next one runs; of the last one, what only the
+    # first token needs is computed for it alone.
+    fewer = {f"{stack}.3.{path}" for path in ("attention.self.query", "attention.output.dense")}
+    fewer |= {f"{stack}.3.intermediate.dense", f"{stack}.3.output.dense"}
+    assert answered == {f"{stack}.{layer}" for layer in range(3)} | fewer
     assert sizes == {0: 2, 1: 2, 2: 6, 3: 6}
+
+
+def test_modules_of_one_block_share_what_follows(monkeypatch):
+    recording = recording_of(built("bert"), batch_of((5, 3, 7, 4)))
+    added = {
+        name: noise_for(recording, name, copies)
+        for copies, name in enumerate(names_of(built("bert"))[:6], start=1)
+    }
+    alone = {name: go_on(recording, name, noise) for name, noise in added.items()}
+    blocks = counted(monkeypatch, BertLayer)
+    together = recording.logits_with(added)
+    assert len(blocks) == 6 + 1
+    for name in added:
+        torch.testing.assert_close(together[name], alone[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_outputs_that_reach_no_logit_are_not_computed(name, monkeypatch):
+    """Of the last block's linear modules, only what the head reads runs, and it is all it reads."""
+    model, rows = built(name), []
+    recording = recording_of(model, batch_of((5, 3, 7, 4)))
+    first = next(filter(recording.is_replayable, names_of(model)), None)
+    if first is None:
+        pytest.skip("nothing to go on from")
+    last = recording.model.get_submodule(names_of(model)[-1])
+    forward = type(last).forward
+
+    def count(self, inputs):
+        if self is last:
+            rows.append(inputs.shape[:-1].numel())
+        return forward(self, inputs)
+
+    monkeypatch.setattr(type(last), "forward", count)
+    go_on(recording, first, noise_for(recording, first, 3))
+    # One token of each text; of a vocabulary no gradients are taken, so all tokens.
+    assert rows == [84 if "CausalLM" in ARCHITECTURES[name][0] or name == "gpt2" else 12]
+
+
+def test_a_gradient_that_happens_to_be_zero_saves_nothing(monkeypatch):
+    """A head that reads the second token, too, but only where it is larger than now."""
+    model = louder(*ARCHITECTURES["bert"][:2])
+    own, batch = private_copy(model), batch_of((5, 3))
+    now = own.bert(**batch).last_hidden_state[:, 1].amax(dim=0)
+
+    def read(model, batch):
+        hidden = model.bert(**batch).last_hidden_state
+        return model.classifier(hidden[:, 0] + torch.relu(hidden[:, 1] - now.clone() - 0.01))
+
+    recording = Recording(own, batch, names_of(model), read)
+    assert not (recording.gradients[names_of(model)[-1]][:, :, 1] != 0).any()
+    assert recording._rows == {}
 
 
 def test_a_block_is_recorded_once_for_all_its_modules(monkeypatch):
@@ -364,7 +423,7 @@ def test_the_encoder_is_at_rest_while_the_decoder_goes_on(monkeypatch):
     ]
     recording.input_of(last)
     blocks = counted(monkeypatch, T5Block)
-    recording.logits_with(last, noise_for(recording, last, 2))
+    go_on(recording, last, noise_for(recording, last, 2))
     assert len(blocks) == 1
 
 
@@ -425,13 +484,13 @@ def test_nothing_is_left_behind(name):
     recording = Recording(own, batch, names_of(model), read)
     for module in names_of(model):
         added = noise_for(recording, module, 2)
-        first = recording.logits_with(module, added)
+        first = go_on(recording, module, added)
         read.fails = True
         with pytest.raises(KeyError):
-            recording.logits_with(module, added)
+            go_on(recording, module, added)
         read.fails = False
         assert state_of(own) == clean
-        assert torch.equal(recording.logits_with(module, added), first)
+        assert torch.equal(go_on(recording, module, added), first)
     assert state_of(own) == clean and state_of(model) == before
     assert model.state_dict().keys() == weights.keys()
     assert all(torch.equal(model.state_dict()[path], weights[path]) for path in weights)
@@ -454,7 +513,7 @@ def test_two_threads_on_one_model_do_not_disturb_each_other():
         recording = recording_of(model, batches[number])
         logits = [recording.logits]
         for name in names:
-            logits.append(recording.logits_with(name, noise_for(recording, name, 2)))
+            logits.append(go_on(recording, name, noise_for(recording, name, 2)))
         return logits
 
     # One from the first module on, one from the last, so that they meet at different places.

@@ -136,3 +136,9 @@ def test_folders_and_missing_files_cannot_be_read(tmp_path):
     for path in (tmp_path, tmp_path / "missing.json", "x" * 5000):
         with pytest.raises(AdaRankError, match="cannot be read"):
             read_json(path)
+
+
+def test_a_name_that_stands_twice_in_a_json_object_is_refused(tmp_path):
+    (tmp_path / "twice.json").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
+    with pytest.raises(AdaRankError, match="names 'b' twice in one object"):
+        read_json(tmp_path / "twice.json")

@@ -11,12 +11,13 @@ import pytest
 import torch
 from tokenizers.normalizers import Replace
 from torch import nn
+from transformers import T5Config, T5ForSequenceClassification
 
-from adarank_core import AdaRankError, load_model, score, score_iter, sentence
+from adarank_core import AdaRankError, Scores, allocate, load_model, score, score_iter, sentence
 from adarank_core import estimators as estimators_file
 from adarank_core import scoring as scoring_file
-from adarank_core.estimators import all_pairs, mean_and_error
-from adarank_core.models import fresh_head
+from adarank_core.error_bars import mean_and_error
+from adarank_core.models import ModelBundle, fresh_head
 from adarank_core.noise import generator_for, weight_noise
 from adarank_core.scoring import BATCH_SIZE, encode
 
@@ -153,6 +154,22 @@ def test_a_score_does_not_depend_on_what_else_is_scored(bert, texts, estimator):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_scoring_halves_of_the_modules_changes_no_bit(tiny, texts, estimator):
+    everything = score(tiny, texts, trials=2, estimator=estimator).modules
+    halves = [
+        score(
+            tiny,
+            texts,
+            trials=2,
+            estimator=estimator,
+            modules="^(" + "|".join(re.escape(m.name) for m in everything[start::2]) + ")$",
+        ).modules
+        for start in (0, 1)
+    ]
+    assert everything[::2] == halves[0] and everything[1::2] == halves[1]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_dropout_is_off_and_training_mode_is_kept(bert, texts, estimator):
     expected = score(bert, texts, trials=2, estimator=estimator)
     bert.model.train()
@@ -277,46 +294,6 @@ def test_where_scores_come_from_is_written_down(bert):
     assert scores.texts == {"source": "sentence", "count": 1, "sha256": texts.sha256}
 
 
-# Errors of the mean
-
-
-def test_one_text_has_the_standard_error_of_the_trials():
-    values = np.random.default_rng(0).normal(size=(7, 1))
-    mean, error = mean_and_error(values)
-    assert mean == pytest.approx(values.mean())
-    assert error == pytest.approx(values.std(ddof=1) / math.sqrt(7))
-
-
-@pytest.mark.parametrize(("of_trials", "of_texts", "of_both"), [(1, 2, 1), (2, 1, 3), (0, 1, 1)])
-def test_the_variance_is_that_of_trials_and_texts_drawn_anew(of_trials, of_texts, of_both):
-    draw = np.random.default_rng(0)
-    means, variances = [], []
-    for _ in range(4000):
-        table = 10 + of_both * draw.normal(size=(5, 8))
-        table += of_trials * draw.normal(size=(5, 1)) + of_texts * draw.normal(size=(1, 8))
-        mean, error = mean_and_error(table)
-        means.append(mean)
-        variances.append(error**2)
-    true = of_trials**2 / 5 + of_texts**2 / 8 + of_both**2 / 40
-    assert np.var(means) == pytest.approx(true, rel=0.08)
-    assert np.mean(variances) == pytest.approx(true, rel=0.08)
-
-
-def test_all_pairs_are_those_of_two_loops_and_their_jackknife():
-    logits = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0))
-    means, variances = all_pairs(logits)
-    for text, (mean, variance) in enumerate(zip(means, variances, strict=True)):
-        values = logits[text].numpy().astype(float)
-
-        def over(instances, values=values):
-            pairs = [(i, j) for i in instances for j in instances if i < j]
-            return np.mean([np.abs(values[i] - values[j]).sum() for i, j in pairs])
-
-        without = np.array([over([j for j in range(6) if j != left]) for left in range(6)])
-        assert mean == pytest.approx(over(range(6)))
-        assert variance == pytest.approx(5 / 6 * ((without - without.mean()) ** 2).sum())
-
-
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_standard_error_is_how_far_seeds_lie_apart(bert, estimator, monkeypatch):
     """With one text and one head nothing but the noise is drawn anew."""
@@ -346,6 +323,8 @@ def test_bad_options_are_refused_at_once(bert):
     assert "modules is 'zork', which matches none of the 12" in refusal(bert, ["a"], modules="zork")
     for pattern in ("(", "a{99999999999999}", "*"):
         assert "no regular expression" in refusal(bert, ["a"], modules=pattern)
+    assert "logits is 'first'; it must be 'last' or 'all'" in refusal(bert, ["a"], logits="first")
+    assert "has a classification head" in refusal(bert, ["a"], logits="all")
 
 
 def test_a_sentence_past_the_model_s_length_is_refused_and_a_text_is_cut(bert):
@@ -363,6 +342,50 @@ def test_a_text_without_tokens_is_refused(tiny_gpt2):
     assert "the text 'bird' has no tokens" in refusal(bundle, ["cat", "bird"])
 
 
+def test_texts_of_special_tokens_alone_are_refused(embedded):
+    for blank in ("\u200b", "\u00ad\u200d"):
+        assert f"none of the texts has a token for this model (the first is {blank!r})" in refusal(
+            embedded, [blank, "\u200b"]
+        )
+    assert len(score(embedded, ["\u200b", "cat"], trials=2, modules="5.output").modules) == 1
+
+
+def test_a_decoder_without_a_start_is_refused(bert):
+    config = T5Config(
+        vocab_size=24, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, eos_token_id=3
+    )
+    t5 = T5ForSequenceClassification(config).eval()
+    bundle = ModelBundle(t5, bert.tokenizer, "t5")
+    assert "the configuration of 't5' has no decoder_start_token_id" in refusal(bundle, ["cat"])
+    t5.config.decoder_start_token_id = 0
+    assert score(bundle, ["cat"], trials=2).modules
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_module_that_no_logit_depends_on_scores_zero_and_gets_ranks(bert, texts, estimator):
+    """One before a weight of zeros, that weight (noise is relative to it), one nobody runs."""
+    block = bert.model.bert.encoder.layer[0]
+    block.output.dense.weight.data.zero_()
+    block.spare = nn.Linear(32, 32)
+    silent = [f"bert.encoder.layer.0.{n}" for n in ("intermediate.dense", "output.dense", "spare")]
+    scores = score(bert, texts, trials=2, estimator=estimator)
+    found = {module.name: (module.score, module.standard_error) for module in scores.modules}
+    assert [name for name, both in found.items() if both == (0, 0)] == silent
+    assert all(value > 0 for name, (value, _) in found.items() if name not in silent)
+    ranks = allocate(scores, average_rank=8).ranks
+    assert [ranks[name] for name in silent] == [1, 1, 1] and sum(ranks.values()) == 8 * 13
+    none = score(bert, texts, trials=2, estimator=estimator, modules="spare")
+    assert allocate(none, average_rank=8).ranks == {silent[2]: 8}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_overflow_in_half_precision_is_told(bert, estimator):
+    bert.model.half()
+    assert score(bert, ["the cat"], trials=2, estimator=estimator).modules[0].score > 0
+    with pytest.raises(AdaRankError, match="not finite"):
+        score(bert, ["the cat"], trials=2, estimator=estimator, noise_scale=1e6)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_broken_weights_are_told(bert, estimator):
     bert.model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = math.nan
@@ -378,6 +401,62 @@ def test_the_last_real_token_is_what_a_language_model_is_judged_by(tiny_gpt2):
         alone = scoring_file.logits_of(bundle.model, encode(bundle, sentence("cat"))[0])
     assert both.shape == (2, bundle.model.config.vocab_size)
     torch.testing.assert_close(both[1:], alone)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_all_tokens_count_alike_and_padding_never(tiny_gpt2, estimator):
+    """With noise as small as can be a clean pair of models is compared by hand."""
+    bundle, name = load_model(tiny_gpt2), "transformer.h.1.mlp.c_proj"
+    texts = ["the cat sat on the red dog", "cat", "a bird sang"]
+    options = {"modules": re.escape(name), "estimator": estimator, "logits": "all"}
+    found = score(bundle, texts, trials=40, **options).modules[0]
+    model = copy.deepcopy(bundle.model)
+    weight, distances = model.get_submodule(name).weight, []
+    clean = weight.detach().clone()
+    with torch.no_grad():
+        for pair in range(40):
+            logits = []
+            for instance in (2 * pair, 2 * pair + 1):
+                noise = weight_noise(clean, 1.0, generator_for(0, name, instance))
+                weight.copy_(clean + noise)
+                tokens = [bundle.tokenizer(text, return_tensors="pt") for text in texts]
+                logits.append([model(ids["input_ids"]).logits[0] for ids in tokens])
+            distances.append(
+                [
+                    (one - other).abs().sum(dim=1).mean().item()
+                    for one, other in zip(*logits, strict=True)
+                ]
+            )
+    mean, error = mean_and_error(np.array(distances))
+    if estimator == "paired":  # the same noise
+        assert (found.score, found.standard_error) == pytest.approx((mean, error), rel=1e-4)
+    assert found.score == pytest.approx(mean, rel=0.1)
+    assert "logits" not in vars(bundle.model) and not bundle.model._forward_hooks
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_all_tokens_of_more_than_one_batch(tiny_gpt2, texts, estimator):
+    """Batches of unlike length: the score is the mean of those that texts get alone."""
+    bundle, options = load_model(tiny_gpt2), {"estimator": estimator, "logits": "all"}
+    assert len(texts) > BATCH_SIZE
+    options |= {"trials": 60, "modules": "h.1.mlp.c_proj"}
+    together = score(bundle, texts, **options)
+    alone = [score(bundle, [text], **options).modules[0].score for text in texts]
+    assert together.modules[0].score == pytest.approx(np.mean(alone), rel=0.05)
+    assert (
+        together.to_dict()["logits"] == "all" and Scores.from_dict(together.to_dict()) == together
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_single_token_is_the_last_and_all(tiny_gpt2, estimator):
+    bundle, options = load_model(tiny_gpt2), {"trials": 3, "estimator": estimator}
+    last, every = (score(bundle, ["cat"], logits=logits, **options) for logits in ("last", "all"))
+    assert named(every) == pytest.approx(named(last), rel=1e-5)
+    longer = [
+        score(bundle, ["the red cat"], logits=logits, **options) for logits in ("last", "all")
+    ]
+    assert named(longer[0]) != pytest.approx(named(longer[1]), rel=1e-2)
 
 
 def test_half_precision_logits_are_compared_in_full_precision(bert):

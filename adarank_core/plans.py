@@ -1,0 +1,313 @@
+"""Plans of ranks: what they hold, LoRA's alpha for them, and how they are read back."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adarank_core.errors import AdaRankError
+from adarank_core.scores import check_format, check_keys, read_json
+
+__all__ = ["ALPHA_POLICIES", "RankPlan", "alphas", "read_plan"]
+
+FORMAT = "adarank-ranks/1"
+HIGHEST_RANK = 1_000_000  # no module is so large, and no number computed with it overflows
+# What LoRA multiplies by where all ranks are equal; every policy gives it at the average rank.
+SCALING = 2
+
+ALPHA_POLICIES = {
+    "proportional": "alpha is twice the rank: alpha / rank, LoRA's scaling, is 2 for every module",
+    "constant": "one alpha, twice the average rank: by alpha / rank, high ranks are scaled down",
+    "rslora": "one alpha, divided by the root of the rank: high ranks are scaled down less",
+}
+
+
+@dataclass(frozen=True)
+class RankPlan:
+    """One LoRA rank a module, and how it came about.
+
+    Parameters
+    ----------
+    model : str
+        The model's name, as given to `load_model`.
+    ranks : dict of str to int
+        By the module's full name; a module of rank 0 is not adapted.
+    alpha : dict of str to number
+        LoRA's alpha by the module's full name.
+    budget : dict
+        ``by`` (``"rank"``, ``"parameters"`` or ``"adaptive"``), ``requested``, ``spent`` and
+        ``residual`` in that unit (ranks for ``"adaptive"``), ``average_rank`` over all modules
+        and ``lora_parameters`` as they came out, ``rounding`` and ``alpha_policy`` (see
+        ``ALPHA_POLICIES``); for ``"adaptive"`` also ``units``, the score that is worth one rank,
+        by family (``"all"`` for all together); and those options of `allocate` that were given.
+    scores_sha256 : str
+        Digest of the scores that the ranks come from; empty for uniform ranks.
+
+    Examples
+    --------
+    >>> plan = RankPlan("tiny", {"query": 4}, {"query": 8}, {}, "")
+    >>> RankPlan.from_dict(plan.to_dict()) == plan
+    True
+    """
+
+    model: str
+    ranks: dict[str, int]
+    alpha: dict[str, float]
+    budget: dict = field(default_factory=dict)
+    scores_sha256: str = ""
+
+    @property
+    def alpha_policy(self) -> str:
+        """How alpha follows from the ranks: a key of ``ALPHA_POLICIES``."""
+        return self.budget.get("alpha_policy", "proportional")
+
+    @property
+    def scaling(self) -> dict[str, float]:
+        """What LoRA multiplies each adapted module's ``B A`` by.
+
+        Examples
+        --------
+        >>> RankPlan("tiny", {"query": 4, "key": 0}, {"query": 8, "key": 0}).scaling
+        {'query': 2.0}
+        """
+        rooted = self.alpha_policy == "rslora"
+        return {
+            name: self.alpha[name] / (math.sqrt(rank) if rooted else rank)
+            for name, rank in self.ranks.items()
+            if rank > 0
+        }
+
+    def to_dict(self) -> dict:
+        """Return the ``adarank-ranks/1`` dictionary."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "ranks": dict(self.ranks),
+            "alpha": dict(self.alpha),
+            "budget": dict(self.budget),
+            "scores_sha256": self.scores_sha256,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "RankPlan":
+        """Build a plan from an ``adarank-ranks/1`` dictionary, checking every value.
+
+        Raises
+        ------
+        AdaRankError
+            If the format tag, a key, a rank or an alpha is not right.
+        """
+        check_format(data, FORMAT, "ranks")
+        keys = ("model", "ranks", "alpha", "budget", "scores_sha256")
+        check_keys(data, keys, "the ranks")
+        for key in ("model", "scores_sha256"):
+            if not isinstance(data[key], str):
+                raise AdaRankError(f"{key!r} of the ranks is {data[key]!r}; it must be a string")
+        for key in ("ranks", "alpha", "budget"):
+            if not isinstance(data[key], dict):
+                raise AdaRankError(f"{key!r} of the ranks is {data[key]!r}; it must be an object")
+        for name, rank in data["ranks"].items():
+            _check_rank(name, rank, 0)
+            _check_alpha(name, data["alpha"].get(name))
+        if not any(data["ranks"].values()):
+            raise AdaRankError("the ranks are all 0 or missing; at least one must be above 0")
+        check_alpha_policy(data["budget"].get("alpha_policy", "proportional"))
+        return cls(**{key: data[key] for key in keys})
+
+    def lora_config(self, task_type: str = "SEQ_CLS"):
+        """Return the plan as a ``peft.LoraConfig``; see `adarank_core.export.lora_config`.
+
+        Examples
+        --------
+        >>> plan = RankPlan("tiny", {"query": 4}, {"query": 8}, {}, "")
+        >>> plan.lora_config(task_type="SEQ_CLS").rank_pattern
+        {'query': 4}
+        """
+        from adarank_core.export import lora_config
+
+        return lora_config(self, task_type)
+
+
+def alphas(ranks: dict[str, int], policy: str = "proportional") -> dict[str, int]:
+    """Return LoRA's alpha of every module; 0 where the rank is 0.
+
+    Parameters
+    ----------
+    ranks : dict of str to int
+    policy : {"proportional", "constant", "rslora"}
+        ``"proportional"``: twice the rank, so that the scaling alpha / rank is 2 for every module.
+        ``"constant"``: one alpha, twice the average rank of the adapted modules, so that a module
+        of higher rank is scaled down. ``"rslora"``: one alpha, twice the root of that average;
+        LoRA then scales by alpha / sqrt(rank) (Kalajdzievski, arXiv 2312.03732). All of them
+        scale by 2, up to rounding to a whole alpha, where the rank is the average.
+
+    Examples
+    --------
+    >>> alphas({"query": 4, "key": 12})
+    {'query': 8, 'key': 24}
+    >>> alphas({"query": 4, "key": 12}, "constant")
+    {'query': 16, 'key': 16}
+    >>> alphas({"query": 4, "key": 12}, "rslora")
+    {'query': 6, 'key': 6}
+    """
+    check_alpha_policy(policy)
+    if policy == "proportional":
+        return {name: SCALING * rank for name, rank in ranks.items()}
+    adapted = [rank for rank in ranks.values() if rank > 0]
+    average = sum(adapted) / max(len(adapted), 1)
+    one = max(1, round(SCALING * (average if policy == "constant" else math.sqrt(average))))
+    return {name: one if rank > 0 else 0 for name, rank in ranks.items()}
+
+
+def check_alpha_policy(policy) -> None:
+    """Raise `AdaRankError` unless this is one of ``ALPHA_POLICIES``."""
+    if not isinstance(policy, str) or policy not in ALPHA_POLICIES:
+        raise AdaRankError(
+            f"alpha_policy is {policy!r}; it must be one of {', '.join(ALPHA_POLICIES)}"
+        )
+
+
+def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPlan:
+    """Read a plan from a ``ranks.json``, or from a LoRA adapter's ``adapter_config.json``.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+    modules : sequence of str, optional
+        Full names of the model's modules. A plan that names others is refused. An adapter's
+        ``target_modules`` and patterns may be endings of names or regular expressions: they are
+        resolved over these names as PEFT does. Without them, the names in ``target_modules`` are
+        taken to be the modules.
+
+    Returns
+    -------
+    RankPlan
+
+    Raises
+    ------
+    AdaRankError
+        If the file is neither, or a value in it is not right, or it is another model's.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from adarank_core.export import export
+    >>> plan = RankPlan("tiny", {"0.query": 4, "0.key": 2}, {"0.query": 8, "0.key": 4})
+    >>> ranks_file, adapter_file, *_ = export(plan, tempfile.mkdtemp())
+    >>> read_plan(ranks_file) == plan
+    True
+    >>> read_plan(adapter_file, ["0.key", "0.query", "0.value"]).ranks
+    {'0.key': 2, '0.query': 4}
+    """
+    data = read_json(path)
+    if isinstance(data, dict) and "format" not in data and "peft_type" in data:
+        return _from_adapter(data, modules)
+    plan = RankPlan.from_dict(data)
+    if modules is not None:
+        known = set(modules)
+        for name in plan.ranks:
+            if name not in known:
+                raise AdaRankError(
+                    f"the ranks name {name!r}, which is none of the model's {len(known)} modules; "
+                    f"use ranks made for this model (these are for {plan.model!r})"
+                )
+    return plan
+
+
+def _from_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
+    if data["peft_type"] != "LORA":
+        raise AdaRankError(
+            f"this adapter's peft_type is {data['peft_type']!r}; ranks can be read from 'LORA' only"
+        )
+    patterns = {}
+    for key in ("rank_pattern", "alpha_pattern"):
+        patterns[key] = data.get(key) or {}
+        if not isinstance(patterns[key], dict):
+            raise AdaRankError(f"{key!r} of the adapter is {data[key]!r}; it must be an object")
+        for pattern in patterns[key]:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise AdaRankError(
+                    f"{pattern!r} in the adapter's {key} is no regular expression ({error})"
+                ) from None
+    names = _targets(data, modules)
+    for pattern in patterns["rank_pattern"]:
+        if not any(_fits(pattern, name) for name in names):
+            raise AdaRankError(
+                f"rank_pattern names {pattern!r}, which fits none of the "
+                + (
+                    "names in target_modules; give the model"
+                    if modules is None
+                    else f"{len(names)} modules that the adapter adapts in this model"
+                )
+            )
+    ranks, alpha = {}, {}
+    for name in names:
+        ranks[name] = _found(patterns["rank_pattern"], name, data.get("r", 8))
+        alpha[name] = _found(patterns["alpha_pattern"], name, data.get("lora_alpha", 8))
+        _check_rank(name, ranks[name], 1)
+        _check_alpha(name, alpha[name])
+    total = sum(ranks.values())
+    budget = {"by": "rank", "requested": total, "spent": total, "residual": 0}
+    budget |= {"average_rank": total / len(ranks), "rounding": "none"}
+    budget["alpha_policy"] = "rslora" if data.get("use_rslora") else "proportional"
+    if not data.get("use_rslora") and len(set(alpha.values())) == 1 < len(set(ranks.values())):
+        budget["alpha_policy"] = "constant"
+    return RankPlan(str(data.get("base_model_name_or_path") or "unknown"), ranks, alpha, budget)
+
+
+def _targets(data: dict, modules: Sequence[str] | None) -> list[str]:
+    """Name the modules that an adapter adapts."""
+    targets = data.get("target_modules")
+    listed = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
+    if not targets or not (listed or isinstance(targets, str)):
+        raise AdaRankError(
+            f"target_modules of the adapter is {targets!r}; it must name the adapted modules"
+        )
+    if modules is None:
+        if not listed:
+            raise AdaRankError(
+                f"target_modules of the adapter is the pattern {targets!r}; give the model whose "
+                "modules it means"
+            )
+        return targets
+    if targets == "all-linear":
+        return list(modules)
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    keys = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+    try:
+        config = LoraConfig(**{key: data[key] for key in keys if data.get(key) is not None})
+        names = [name for name in modules if check_target_module_exists(config, name)]
+    except (ValueError, TypeError, re.error) as error:
+        raise AdaRankError(f"the adapter's target_modules cannot be read ({error})") from None
+    if not names:
+        raise AdaRankError(
+            f"the adapter adapts none of the model's {len(modules)} modules; it is for "
+            f"{data.get('base_model_name_or_path')!r}"
+        )
+    return names
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return re.match(rf"(.*\.)?({pattern})$", name) is not None  # as PEFT does
+
+
+def _found(patterns: dict, name: str, otherwise):
+    return next((value for key, value in patterns.items() if _fits(key, name)), otherwise)
+
+
+def _check_rank(name: str, rank, lowest: int) -> None:
+    if type(rank) is not int or not lowest <= rank <= HIGHEST_RANK:
+        raise AdaRankError(
+            f"the rank of {name!r} is {rank!r}; it must be a whole number of {lowest} to "
+            f"{HIGHEST_RANK:,}"
+        )
+
+
+def _check_alpha(name: str, alpha) -> None:
+    if type(alpha) not in (int, float) or not 0 <= alpha < math.inf:
+        raise AdaRankError(f"the alpha of {name!r} is {alpha!r}; it must be 0 or more")

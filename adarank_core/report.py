@@ -1,0 +1,221 @@
+"""A plan for people: a table for a spreadsheet, and a page to read or to print."""
+
+import csv
+import io
+from html import escape
+
+from adarank_core.errors import AdaRankError
+from adarank_core.plans import ALPHA_POLICIES, RankPlan
+from adarank_core.scores import ModuleScore, Scores
+
+__all__ = ["ranks_csv", "report_html"]
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what makes a spreadsheet compute a cell
+# Okabe and Ito's hues, which colour-blind people can tell apart too.
+HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
+STYLE = """
+:root { color-scheme: light dark; --page: #fff; --ink: #1c2330; --faint: #667; --line: #d9dde5;
+        --bar: #0072B2; --uniform: #8a8f99; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #12161d; --ink: #e6e9ef; --faint: #9aa3b2; --line: #2c3440; --bar: #56B4E9; } }
+body { background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+       max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+p.note { color: var(--faint); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .15rem .6rem .15rem 0; border-bottom: 1px solid var(--line);
+         overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; }
+svg { width: 100%; height: auto; } svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
+rect.bar { fill: var(--bar); } line.uniform { stroke: var(--uniform); stroke-dasharray: 4 3; }
+"""
+
+
+def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
+    """Return a plan as CSV text, one module a row.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    scores : Scores, optional
+        Adds layer, family, size, LoRA parameters and score of every module.
+
+    Returns
+    -------
+    str
+        A cell that a spreadsheet would take for a formula starts with an apostrophe.
+
+    Examples
+    --------
+    >>> plan = RankPlan("tiny", {"query": 4, "=1+1": 2}, {"query": 8, "=1+1": 4})
+    >>> ranks_csv(plan).splitlines()
+    ['module,rank,alpha,scaling', 'query,4,8,2.0', "'=1+1,2,4,2.0"]
+    """
+    known = _known(plan, scores)
+    columns = ["module", "rank", "alpha", "scaling"]
+    if known:
+        columns += ["layer", "family", "in_features", "out_features", "lora_parameters"]
+        columns += ["score", "standard_error"]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for name, rank in plan.ranks.items():
+        row = [_cell(name), rank, plan.alpha[name], plan.scaling.get(name, "")]
+        if known:
+            module = known[name]
+            row += [module.layer, _cell(module.family), module.in_features, module.out_features]
+            row += [rank * (module.in_features + module.out_features)]
+            row += [module.score, module.standard_error]
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+
+
+def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
+    """Return a plan as one HTML page: charts inside, no script, nothing fetched.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    scores : Scores, optional
+        Adds the average rank by layer and family, and every module's score.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> page = report_html(RankPlan("<tiny>", {"query": 4}, {"query": 8}))
+    >>> "&lt;tiny&gt;" in page, "<script" in page
+    (True, False)
+    """
+    known = _known(plan, scores)
+    average = sum(plan.ranks.values()) / len(plan.ranks)
+    policy = plan.alpha_policy
+    parts = [
+        f"<h1>LoRA ranks for {escape(plan.model)}</h1>",
+        f"<p>{len(plan.ranks)} modules, ranks {min(plan.ranks.values())} to "
+        f"{max(plan.ranks.values())}, {average:.3g} on average.</p>",
+        _facts(plan, scores),
+        f"<p><b>Alpha policy {escape(policy)}</b>: {escape(ALPHA_POLICIES[policy])}.</p>",
+    ]
+    if known:
+        layers, families = {}, {}
+        for module in sorted(known.values(), key=lambda module: module.layer):
+            layers.setdefault(f"layer {module.layer}", []).append(plan.ranks[module.name])
+        for family in scores.families:
+            members = [name for name, module in known.items() if module.family == family]
+            families[family] = [plan.ranks[name] for name in members] or [0]
+        parts += ["<h2>Average rank by layer</h2>", _bars(_means(layers), average)]
+        parts += ["<h2>Average rank by family</h2>", _bars(_means(families), average, HUES)]
+    bars = [(_label(known.get(name), name), rank) for name, rank in plan.ranks.items()]
+    hues = ()
+    if known:
+        hue = {family: HUES[at % len(HUES)] for at, family in enumerate(scores.families)}
+        hues = [hue[known[name].family] for name in plan.ranks]
+    parts += [
+        "<h2>Every module</h2>",
+        _bars(bars, average, hues),
+        _table(plan, known),
+        '<p class="note">Dashed: uniform ranks of the same average. Made by AdaRank.</p>',
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>LoRA ranks for {escape(plan.model)}</title>\n<style>{STYLE}</style>\n"
+        "</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+    )
+
+
+def _known(plan: RankPlan, scores: Scores | None) -> dict[str, ModuleScore]:
+    if scores is None:
+        return {}
+    modules = {module.name: module for module in scores.modules}
+    for name in plan.ranks:
+        if name not in modules:
+            raise AdaRankError(
+                f"the scores have no module {name!r}, which the ranks name; give the scores that "
+                f"belong to the ranks (these are for {scores.model!r})"
+            )
+    return {name: modules[name] for name in plan.ranks}
+
+
+def _means(groups: dict[str, list[int]]) -> list[tuple[str, float]]:
+    return [(name, sum(ranks) / len(ranks)) for name, ranks in groups.items()]
+
+
+def _label(module: ModuleScore | None, name: str) -> str:
+    return name if module is None else f"layer {module.layer} · {module.family}"
+
+
+def _facts(plan: RankPlan, scores: Scores | None) -> str:
+    """Draw the table of the budget, and what the scores were taken from."""
+    rows = {}
+    for key, value in plan.budget.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name}: {number}" for name, number in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            value = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+        rows[key.replace("_", " ")] = str(value)
+    if scores is not None:
+        rows["scored on"] = f"{scores.texts.get('source')} ({scores.texts.get('count')} texts)"
+        rows["seed"] = str(scores.seed)
+    if plan.scores_sha256:
+        rows["scores sha256"] = plan.scores_sha256
+    return (
+        "<h2>Budget</h2>\n<table>"
+        + "".join(
+            f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>'
+            for key, value in rows.items()
+        )
+        + "</table>"
+    )
+
+
+def _bars(rows: list[tuple[str, float]], uniform: float, hues=()) -> str:
+    """Draw horizontal bars, with a dashed line at the uniform rank."""
+    most = max([uniform, *(value for _, value in rows)]) or 1
+    left, width, step = 260, 560, 20
+    height = step * len(rows) + 8
+    across = left + width * uniform / most
+    drawn = [
+        f'<svg viewBox="0 0 900 {height}" role="img" '
+        f'aria-label="average rank; the numbers are beside the bars">'
+    ]
+    for at, (label, value) in enumerate(rows):
+        top, long = 4 + step * at, width * value / most
+        short = label if len(label) <= 40 else "…" + label[-39:]
+        fill = f' style="fill: {hues[at % len(hues)]}"' if hues else ""
+        drawn.append(
+            f"<g><title>{escape(label)}: {value:.3g}</title>"
+            f'<text x="{left - 8}" y="{top + 13}" text-anchor="end">{escape(short)}</text>'
+            f'<rect class="bar"{fill} x="{left}" y="{top + 2}" width="{long:.1f}" height="14"/>'
+            f'<text x="{left + long + 6:.1f}" y="{top + 13}">{value:.3g}</text></g>'
+        )
+    drawn.append(
+        f'<line class="uniform" x1="{across:.1f}" x2="{across:.1f}" y1="0" y2="{height}"/></svg>'
+    )
+    return "".join(drawn)
+
+
+def _table(plan: RankPlan, known: dict[str, ModuleScore]) -> str:
+    heads = ["module", "rank", "alpha", "scaling"] + (["score", "± error"] if known else [])
+    lines = ["<details><summary>Numbers</summary><table><tr>"]
+    lines += [f'<th class="{"number" if at else ""}">{head}</th>' for at, head in enumerate(heads)]
+    lines.append("</tr>")
+    for name, rank in plan.ranks.items():
+        scaling = f"{plan.scaling[name]:.3g}" if rank else "–"
+        cells = [str(rank), f"{plan.alpha[name]:g}", scaling]
+        if known:
+            cells += [f"{known[name].score:.4g}", f"{known[name].standard_error:.2g}"]
+        numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        lines.append(f"<tr><td>{escape(name)}</td>{numbers}</tr>")
+    lines.append("</table></details>")
+    return "".join(lines)

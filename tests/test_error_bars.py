@@ -1,0 +1,117 @@
+"""Means and error bars against two loops, many draws and known variances."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from adarank_core.error_bars import Tally, all_pairs, expected_rank_change, mean_and_error
+
+
+def test_one_text_has_the_standard_error_of_the_trials():
+    values = np.random.default_rng(0).normal(size=(7, 1))
+    mean, error = mean_and_error(values)
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(values.std(ddof=1) / math.sqrt(7))
+
+
+@pytest.mark.parametrize(("of_trials", "of_texts", "of_both"), [(1, 2, 1), (2, 1, 3), (0, 1, 1)])
+def test_the_variance_is_that_of_trials_and_texts_drawn_anew(of_trials, of_texts, of_both):
+    draw = np.random.default_rng(0)
+    means, variances = [], []
+    for _ in range(4000):
+        table = 10 + of_both * draw.normal(size=(5, 8))
+        table += of_trials * draw.normal(size=(5, 1)) + of_texts * draw.normal(size=(1, 8))
+        mean, error = mean_and_error(table)
+        means.append(mean)
+        variances.append(error**2)
+    true = of_trials**2 / 5 + of_texts**2 / 8 + of_both**2 / 40
+    assert np.var(means) == pytest.approx(true, rel=0.08)
+    assert np.mean(variances) == pytest.approx(true, rel=0.08)
+
+
+def test_all_pairs_are_those_of_two_loops_and_their_jackknife():
+    logits = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0))
+    means, variances = all_pairs(logits)
+    for text, (mean, variance) in enumerate(zip(means, variances, strict=True)):
+        values = logits[text].numpy().astype(float)
+
+        def over(instances, values=values):
+            pairs = [(i, j) for i in instances for j in instances if i < j]
+            return np.mean([np.abs(values[i] - values[j]).sum() for i, j in pairs])
+
+        without = np.array([over([j for j in range(6) if j != left]) for left in range(6)])
+        assert mean == pytest.approx(over(range(6)))
+        assert variance == pytest.approx(5 / 6 * ((without - without.mean()) ** 2).sum())
+
+
+def controlled(generator, texts=4000, count=8, slope=1.0, noise=0.5):
+    """Draw logits that follow a linear model in part; their true mean distance is known."""
+    linear = torch.randn(texts, count, 2, generator=generator).double()
+    rest = torch.randn(texts, count, 2, generator=generator).double()
+    logits = slope * linear + noise * rest
+    known = 2 * 2 / math.sqrt(math.pi)
+    true = known * math.hypot(slope, noise)
+    return logits, linear, torch.full((texts,), known).double(), true
+
+
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("slope", [1.0, 0.0, -1.0])
+def test_the_control_moves_no_expectation(count, slope):
+    logits, linear, expected, true = controlled(
+        torch.Generator().manual_seed(0), 20000, count, slope
+    )
+    means, _ = all_pairs(logits, linear, expected)
+    error = means.std() / math.sqrt(len(means))
+    assert abs(means.mean() - true) < 4 * error and error < 0.005 * true
+
+
+def test_the_control_halves_the_variance_where_the_linear_model_holds():
+    logits, linear, expected, _ = controlled(torch.Generator().manual_seed(0))
+    (with_control, told), (without, _) = all_pairs(logits, linear, expected), all_pairs(logits)
+    assert with_control.var() < 0.5 * without.var()
+    assert told.mean() == pytest.approx(with_control.var(), rel=0.25)
+
+
+def test_the_unit_of_the_linear_model_does_not_matter():
+    draw = torch.Generator().manual_seed(0)
+    logits, linear, expected, _ = controlled(draw, texts=5)
+    for one, other in zip(
+        all_pairs(logits, linear, expected),
+        all_pairs(logits, 100 * linear, 100 * expected),
+        strict=True,
+    ):
+        assert one == pytest.approx(other)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_with_few_instances_nothing_is_controlled(count):
+    logits, linear, expected, _ = controlled(torch.Generator().manual_seed(0), 5, count)
+    for one, other in zip(all_pairs(logits, linear, expected), all_pairs(logits), strict=True):
+        assert (one == other).all()
+
+
+def test_a_text_without_any_response_is_left_as_it_is():
+    logits = torch.randn(1, 5, 2, generator=torch.Generator().manual_seed(0))
+    found = all_pairs(logits, torch.zeros(1, 5, 2), torch.zeros(1).double())
+    assert found == all_pairs(logits)
+
+
+def test_rounds_of_a_tally_are_averaged():
+    tally = Tally(2)
+    tally.add([0, 1], np.array([1.0, 3.0]), np.array([0.1, 0.1]))
+    tally.add([1, 0], np.array([5.0, 3.0]), np.array([0.1, 0.1]))
+    assert tally.mean() == 3.0 and tally.noise_error() == pytest.approx(math.sqrt(0.1) / 2)
+
+
+def test_the_expected_rank_change_is_that_of_two_draws():
+    draw = np.random.default_rng(0)
+    scores, errors = np.array([1.0, 2.0, 5.0]), np.array([0.02, 0.02, 0.2])
+    first, second = (scores + errors * draw.normal(size=(20000, 3)) for _ in range(2))
+    change = np.abs(first - second).mean(axis=0).max() * 3 * 8 / scores.sum()
+    assert expected_rank_change(scores, errors, 8) == pytest.approx(change, rel=0.03)
+
+
+def test_no_score_at_all_never_settles():
+    assert expected_rank_change([0.0, 0.0], [0.0, 0.0], 8) == math.inf

@@ -1,0 +1,237 @@
+"""Plans: their JSON, their alphas, and what is read back from files."""
+
+import json
+import math
+import re
+
+import pytest
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from adarank_core import AdaRankError, RankPlan, allocate, load_model, read_plan
+from adarank_core.export import export
+from adarank_core.models import adaptable_modules
+from adarank_core.plans import ALPHA_POLICIES, alphas
+
+
+def test_a_plan_survives_json(made_up):
+    plan = allocate(made_up())
+    assert RankPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "adarank-scores/1"},
+        {"ranks": []},
+        {"ranks": {}},
+        {"ranks": {"a": 0}},
+        {"ranks": {"a": -1}},
+        {"ranks": {"a": 1.5}},
+        {"ranks": {"a": True}},
+        {"ranks": {"a": "8"}},
+        {"ranks": {"a": None}},
+        {"ranks": {"a": 4, "b": 4}},
+        {"alpha": {}},
+        {"alpha": {"a": math.nan}},
+        {"alpha": {"a": math.inf}},
+        {"alpha": {"a": -1}},
+        {"alpha": {"a": True}},
+        {"alpha": {"a": "8"}},
+        {"alpha": None},
+        {"budget": 3},
+        {"model": 3},
+        {"scores_sha256": 3},
+    ],
+    ids=str,
+)
+def test_corrupt_plans_are_refused(change):
+    good = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
+    assert RankPlan.from_dict(good).ranks == {"a": 4}
+    with pytest.raises(AdaRankError) as caught:
+        RankPlan.from_dict({**good, **change})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["format", "model", "ranks", "alpha", "budget", "scores_sha256"])
+def test_every_key_of_a_plan_is_needed(key):
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
+    del data[key]
+    with pytest.raises(AdaRankError):
+        RankPlan.from_dict(data)
+
+
+@pytest.mark.parametrize("data", [None, [], 3, "x"])
+def test_what_is_no_plan_is_refused(data):
+    with pytest.raises(AdaRankError, match="not a ranks file"):
+        RankPlan.from_dict(data)
+
+
+def test_an_alpha_policy_that_nobody_knows_is_refused():
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {"alpha_policy": "x"}).to_dict()
+    for policy in ("x", 3, None, []):
+        data["budget"]["alpha_policy"] = policy
+        with pytest.raises(AdaRankError, match="alpha_policy is"):
+            RankPlan.from_dict(data)
+
+
+# Alpha
+
+
+def test_alphas_scale_by_two_at_the_average_rank_in_every_policy():
+    ranks = {"a": 4, "b": 16, "c": 28, "d": 0}
+    scaling = {
+        policy: RankPlan("tiny", ranks, alphas(ranks, policy), {"alpha_policy": policy}).scaling
+        for policy in ALPHA_POLICIES
+    }
+    assert all(found["b"] == 2 and "d" not in found for found in scaling.values())
+    assert scaling["proportional"] == {"a": 2, "b": 2, "c": 2}
+    assert scaling["constant"] == pytest.approx({"a": 8, "b": 2, "c": 32 / 28})
+    assert scaling["rslora"] == pytest.approx({"a": 4, "b": 2, "c": 8 / 28**0.5})
+    assert alphas(ranks)["d"] == alphas(ranks, "constant")["d"] == 0
+    with pytest.raises(AdaRankError, match="alpha_policy is 'x'; it must be one of proportional"):
+        alphas(ranks, "x")
+
+
+# Reading back
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(data, name="adapter_config.json"):
+        path = tmp_path / name
+        path.write_text(data if isinstance(data, str) else json.dumps(data))
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["query", "value"]},
+        {"target_modules": ["query", "value"], "rank_pattern": {"query": 3}},
+        {
+            "target_modules": ["query", "value", "dense"],
+            "rank_pattern": {r"layer\.1\..*query": 2, "query": 3, "output.dense": 1},
+            "alpha_pattern": {"value": 5, r"layer\.0\.attention.*": 20},
+            "exclude_modules": ["pooler.dense"],
+        },
+        {"target_modules": r".*layer\.[01]\.attention\.self\.(query|key)", "r": 5},
+        {"target_modules": ["query", "key"], "layers_to_transform": [1], "use_rslora": True},
+    ],
+    ids=str,
+)
+def test_an_adapter_is_read_as_peft_reads_it(options, tmp_path, tiny_bert):
+    model = load_model(tiny_bert).model
+    names = [module.name for module in adaptable_modules(model)]
+    get_peft_model(model, LoraConfig(**{"lora_alpha": 12, **options})).save_pretrained(tmp_path)
+    # What counts is the file: PEFT sorts its patterns, and so another may be the first that fits.
+    adapted = PeftModel.from_pretrained(load_model(tiny_bert).model, tmp_path)
+    found = {
+        name.removeprefix("base_model.model."): module
+        for name, module in adapted.named_modules()
+        if hasattr(module, "lora_A")
+    }
+    plan = read_plan(tmp_path / "adapter_config.json", names)
+    assert plan.ranks == {name: module.r["default"] for name, module in found.items()}
+    assert plan.alpha == {name: module.lora_alpha["default"] for name, module in found.items()}
+    wanted = {name: module.scaling["default"] for name, module in found.items()}
+    assert plan.scaling == pytest.approx(wanted)
+    assert plan.budget["spent"] == sum(plan.ranks.values())
+    assert RankPlan.from_dict(plan.to_dict()) == plan
+
+
+@pytest.mark.parametrize("policy", ALPHA_POLICIES)
+def test_our_own_files_are_read_back(policy, made_up, tmp_path):
+    plan = allocate(made_up(), 8, min_rank=0, alpha_policy=policy)
+    ranks_file, adapter_file, *_ = export(plan, tmp_path)
+    names = list(plan.ranks)
+    assert read_plan(ranks_file) == read_plan(ranks_file, names) == plan
+    kept = {name: rank for name, rank in plan.ranks.items() if rank}
+    back = read_plan(adapter_file, names)
+    assert back.ranks == kept and back.scaling == plan.scaling and back.model == plan.model
+    assert back.alpha_policy == policy
+    # Without the model, names are escaped patterns of themselves.
+    assert read_plan(adapter_file).ranks == kept
+
+
+def good_adapter():
+    return {
+        "peft_type": "LORA",
+        "r": 8,
+        "lora_alpha": 16,
+        "target_modules": ["0.query", "0.value"],
+        "rank_pattern": {r"0\.query": 4},
+        "alpha_pattern": {},
+        "base_model_name_or_path": "bert",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
+        ({"rank_pattern": {"0.query": 2.5}}, "rank of '0.query' is 2.5"),
+        ({"rank_pattern": {"0.query": -1}}, "rank of '0.query' is -1"),
+        ({"rank_pattern": {"0.query": 10**9}}, "rank of '0.query' is 1000000000"),
+        ({"rank_pattern": {"0.query": True}}, "rank of '0.query' is True"),
+        ({"rank_pattern": ["0.query"]}, "'rank_pattern' of the adapter is"),
+        ({"rank_pattern": {"(": 2}}, "no regular expression"),
+        ({"rank_pattern": {"key": 2}}, "fits none"),
+        ({"alpha_pattern": {"value": "8"}}, "alpha of '0.value' is '8'"),
+        ({"alpha_pattern": {"value": -8}}, "alpha of '0.value' is -8"),
+        ({"r": 0}, "rank of '0.value' is 0"),
+        ({"r": None}, "rank of '0.value' is None"),
+        ({"target_modules": None}, "target_modules of the adapter is None"),
+        ({"target_modules": []}, "target_modules of the adapter is"),
+        ({"target_modules": [3]}, "target_modules of the adapter is"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("modules", [None, ["0.query", "0.value"]], ids=["alone", "model"])
+def test_hand_edited_adapters_are_told_apart(write, change, message, modules):
+    assert read_plan(write(good_adapter()), modules).ranks == {"0.query": 4, "0.value": 8}
+    path = write({**good_adapter(), **change})
+    with pytest.raises(AdaRankError, match=re.escape(message)) as caught:
+        read_plan(path, modules)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_fits_whole_names_and_their_ends_after_a_dot(write):
+    names = ["0.query", "0.xquery"]
+    adapter = {**good_adapter(), "target_modules": names, "rank_pattern": {"query": 3}}
+    for modules in (None, names):
+        assert read_plan(write(adapter), modules).ranks == {"0.query": 3, "0.xquery": 8}
+
+
+def test_other_models_plans_are_told_apart(write):
+    with pytest.raises(AdaRankError, match=r"none of the model's 1 modules.*'bert'"):
+        read_plan(write(good_adapter()), ["h.0.c_attn"])
+    with pytest.raises(AdaRankError, match="is the pattern"):
+        read_plan(write({**good_adapter(), "target_modules": ".*query", "rank_pattern": {}}))
+    with pytest.raises(AdaRankError, match="cannot be read"):
+        read_plan(write({**good_adapter(), "target_modules": "("}), ["0.query"])
+    plan = RankPlan("other", {"0.query": 4}, {"0.query": 8})
+    path = write(plan.to_dict(), "ranks.json")
+    assert read_plan(path, ["0.query", "0.key"]) == plan
+    with pytest.raises(AdaRankError, match=r"name '0.query', which is none.*'other'"):
+        read_plan(path, ["h.0.c_attn"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"peft_type": "LORA", "r": 8, "r": 9}', "names 'r' twice"),
+        ('{"format": "adarank-ranks/1", "ranks": {"a": 1, "b": 2, "a": 3}}', "names 'a' twice"),
+        ('{"format": "adarank-scores/1"}', "not a ranks file"),
+        ('{"format": "adarank-scores/1", "peft_type": "LORA"}', "not a ranks file"),
+        ("{}", "not a ranks file"),
+        ("[]", "not a ranks file"),
+        ("{", "not valid JSON"),
+        ('{"format": "adarank-ranks/1", "ranks": {"a": NaN}}', "missing"),
+    ],
+)
+def test_files_that_are_no_plan_are_refused_in_one_sentence(write, text, message):
+    with pytest.raises(AdaRankError, match=message) as caught:
+        read_plan(write(text))
+    assert "\n" not in str(caught.value)
