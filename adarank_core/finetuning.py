@@ -1,33 +1,28 @@
 """Algorithm 1 of the paper: ordinary LoRA with given ranks, one arm of a comparison."""
 
+import errno
+import hashlib
 import math
+import os
+import re
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import (
-    DataCollatorWithPadding,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
+from safetensors import SafetensorError
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
+from adarank_core import checkpoints
 from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
+from adarank_core.live import Live
 from adarank_core.machine import bf16_is_native
-from adarank_core.models import (
-    ModelBundle,
-    adaptable_modules,
-    fresh_head,
-    head_names,
-    load_model,
-    longest_text,
-)
+from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
+from adarank_core.models import ModelBundle, load_model, longest_text
 from adarank_core.tasks import Task
 
 __all__ = ["Settings", "finetune", "length_grouped_order"]
@@ -35,6 +30,9 @@ __all__ = ["Settings", "finetune", "length_grouped_order"]
 # Batches of this many are drawn at random, sorted by length, cut, and shuffled again.
 GROUPED_BATCHES = 20
 LIVE_VALIDATION_ROWS = 320
+# All weights take about a hundredth of LoRA's learning rate; with LoRA's own they are destroyed.
+FULL_LEARNING_RATE = 0.01
+EVA_TEXTS = 16
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,10 @@ class Settings:
 def finetune(
     model: str,
     task: Task,
-    plan: RankPlan,
+    plan: RankPlan | None,
     settings: Settings | None = None,
     *,
+    method: str = "lora",
     seed: int = 0,
     output: Path | None = None,
     on_event: Callable[[dict], None] = lambda event: None,
@@ -92,30 +91,41 @@ def finetune(
     model : str
         Name for `load_model`.
     task : Task
-    plan : RankPlan
-        Its modules must be modules of the model.
+    plan : RankPlan or None
+        Its modules must be modules of the model. None only for a method without ranks.
     settings : Settings, optional
+    method : {"lora", "eva", "adalora", "head-only", "full"}
+        See `adarank_core.methods.adapted`. Full fine-tuning is at a hundredth of the learning
+        rate.
     seed : int
         Draws the head, LoRA's matrices, dropout and the order of the data.
     output : pathlib.Path, optional
-        Folder in which the adapter is saved, as ``adapter``.
+        Folder in which the adapter is saved, as ``adapter``, and while training goes on a
+        checkpoint every half minute and when it is stopped, as ``checkpoints``. The same run
+        goes on from the last of them, to the very numbers that it would have had; who keeps the
+        result deletes them with `adarank_core.checkpoints.clear`. AdaLoRA has state that PEFT
+        does not save, and begins again.
     on_event : callable
-        Called with a dictionary whose ``event`` is ``"step"`` (``step``, ``train_loss``,
-        ``seconds``) or ``"evaluation"`` (``step``, ``validation_loss``, ``validation_accuracy``,
-        the latter two over at most 320 rows).
+        Called with a dictionary whose ``event`` is ``"step"`` (``step``, ``steps``,
+        ``train_loss``, ``seconds``, ``examples_per_second``, ``memory_mb``), ``"evaluation"``
+        (``step``, ``validation_loss``, ``validation_accuracy``, the latter two over at most 320
+        rows) or ``"resumed"`` (``step``). AdaLoRA's train loss has its penalty in it.
     should_stop : callable
-        Asked after every step; when it says so, training ends and the result is None.
+        Asked after every step but the last; when it says so, training ends and the result is None.
 
     Returns
     -------
     dict or None
         ``seed``, ``test_loss`` (nats a text), ``test_accuracy``, ``macro_f1``, ``auc`` (None
-        unless there are two classes), ``train_seconds``, ``steps`` and ``lora_parameters``.
+        unless there are two classes), ``train_seconds`` (with what EVA takes to begin),
+        ``steps``, ``lora_parameters`` and ``ranks``, the latter two as they are at the end.
 
     Raises
     ------
     AdaRankError
-        If the plan does not fit the model, or the loss is not finite.
+        If the plan does not fit the model, the loss is not finite, or memory runs out.
+    OSError
+        If a checkpoint cannot be written, as on a full disk.
 
     Examples
     --------
@@ -130,71 +140,114 @@ def finetune(
         raise AdaRankError(f"the seed is {seed}; it must be from 0 to {2**32 - 1}")
     settings = settings or Settings()
     bundle = load_model(model, labels=len(task.label_names), head="classification")
-    adapted = _adapted(bundle, plan, seed)
     longest = min(settings.max_length, longest_text(bundle))
-    train = _tokenised(bundle, task.train, longest)
+    started = time.perf_counter()
+    adapting = adapted(
+        bundle,
+        plan,
+        method=method,
+        seed=seed,
+        steps=settings.steps,
+        texts=task.sample_texts(EVA_TEXTS, seed=seed).items if method == "eva" else (),
+        max_length=longest,
+    )
+    begun = time.perf_counter() - started
+    train = _tokenised(bundle, _enough(task.train, settings, seed), longest)
     order = length_grouped_order(
         [len(row) for row in train["input_ids"]], settings.batch_size, settings.steps, seed
     )
     validation = _tokenised(bundle, task.validation[:LIVE_VALIDATION_ROWS], longest)
     test = _tokenised(bundle, task.test, longest)
-    live = _Live(settings, on_event, should_stop)
+    live = Live(settings, on_event, should_stop)
+    callbacks, checkpoint = [live], None
+    if method == "adalora":
+        callbacks.append(AdaLoraSteps())
+    elif output is not None:
+        asked = {"model": model, "task": task_sha256(task), "settings": vars(settings)}
+        asked |= {"method": method, "plan": plan and plan.to_dict(), "seed": seed}
+        callbacks.append(checkpoints.Keeper(asked, live.seconds))
+        checkpoint = checkpoints.newest(output / "checkpoints", asked)
     trainer = Trainer(
-        model=adapted,
-        args=_arguments(settings, seed),
+        model=adapting,
+        args=_arguments(settings, seed, method, output),
         train_dataset=train.select(order),
         eval_dataset=_by_length(validation),
         data_collator=DataCollatorWithPadding(bundle.tokenizer),
-        compute_metrics=_accuracy,
-        callbacks=[live],
+        compute_metrics=_validation_metrics,
+        callbacks=callbacks,
     )
     for printer in [c for c in trainer.callback_handler.callbacks if "Printer" in type(c).__name__]:
         trainer.remove_callback(printer)
-    started = time.perf_counter()
-    trainer.train()
-    train_seconds = time.perf_counter() - started
-    if live.stopped:
-        return None
-    if output is not None:
-        adapted.save_pretrained(output / "adapter")
-    predicted = trainer.predict(_by_length(test))
+    live.start(begun if checkpoint is None else checkpoint[1])
+    with _told_in_a_sentence(settings):
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint[0]))
+        train_seconds = live.seconds()
+        if live.stopped:
+            return None
+        if output is not None and plan is not None:
+            adapting.save_pretrained(output / "adapter")
+        predicted = trainer.predict(_by_length(test))
     live.check_finite("prediction for a test text", predicted.predictions)
     return {
         "seed": seed,
         **_test_metrics(predicted.predictions, predicted.label_ids, len(task.label_names)),
         "train_seconds": round(train_seconds, 3),
         "steps": trainer.state.global_step,
-        "lora_parameters": sum(
-            weight.numel() for name, weight in adapted.named_parameters() if ".lora_" in name
-        ),
+        "lora_parameters": lora_size(adapting),
+        "ranks": final_ranks(adapting, plan),
     }
 
 
-def check_plan(bundle: ModelBundle, plan: RankPlan) -> None:
-    """Raise `AdaRankError` unless the plan's modules are the model's and its ranks fit them."""
-    known = {module.name: module for module in adaptable_modules(bundle.model)}
-    for name, rank in plan.ranks.items():
-        if name not in known:
+def task_sha256(task: Task) -> str:
+    """Return a digest of a task's texts, labels and their names.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
+    >>> one, other = (Task("mine", names, rows, rows, rows) for names in ("ab", "ac"))
+    >>> task_sha256(one) == task_sha256(one) != task_sha256(other)
+    True
+    """
+    from pandas.util import hash_pandas_object
+
+    digest = hashlib.sha256(repr(tuple(task.label_names)).encode())
+    for rows in (task.train, task.validation, task.test):
+        digest.update(hash_pandas_object(rows[["text", "label"]], index=False).to_numpy().tobytes())
+        digest.update(b"/")
+    return digest.hexdigest()
+
+
+@contextmanager
+def _told_in_a_sentence(settings: Settings):
+    """Tell what torch says when memory or the disk is full, which is long and of many kinds."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, SafetensorError) as error:
+        said = str(error)
+        memory = "allocate memory" in said or "not enough memory" in said
+        if memory or isinstance(error, torch.OutOfMemoryError | MemoryError):
+            smaller = f"batch_size, such as {settings.batch_size // 2}"
+            if settings.batch_size == 1:
+                smaller = f"max_length, such as {max(1, settings.max_length // 2)}"
             raise AdaRankError(
-                f"the ranks name the module {name!r}, which is none that LoRA adapts in "
-                f"{bundle.name!r}; use ranks made for this model (these are for {plan.model!r})"
-            )
-        most = min(known[name].in_features, known[name].out_features)
-        if rank > most:
-            raise AdaRankError(f"the rank of {name!r} is {rank}; it may be {most} at most")
+                f"memory ran out with batches of {settings.batch_size} texts of up to "
+                f"{settings.max_length} tokens; give a smaller {smaller}"
+            ) from None
+        # torch names no reason, safetensors does.
+        told = re.search(r"os error (\d+)", said)
+        if told or "inline_container" in said or "iostream" in said:
+            number = int(told[1]) if told else errno.ENOSPC
+            raise OSError(number, os.strerror(number)) from error
+        raise
 
 
-def _adapted(bundle: ModelBundle, plan: RankPlan, seed: int) -> nn.Module:
-    """Give the model the head of the seed, and LoRA with the plan's ranks."""
-    from peft import get_peft_model
-
-    check_plan(bundle, plan)
-    for name, head in fresh_head(bundle.model, seed).items():
-        setattr(bundle.model, name, head)
-    config = plan.lora_config(task_type="SEQ_CLS")
-    config.modules_to_save = list(head_names(bundle.model))
-    set_seed(seed)  # for LoRA's A matrices; Trainer seeds again, so that dropout is the same
-    return get_peft_model(bundle.model, config)
+def _enough(rows, settings: Settings, seed: int):
+    """Draw as many rows as the run will see; to tokenise all of a large task would take longer."""
+    seen = settings.steps * settings.batch_size
+    if len(rows) <= seen:
+        return rows
+    return rows.iloc[np.random.default_rng(seed).permutation(len(rows))[:seen]]
 
 
 def length_grouped_order(lengths: list[int], batch_size: int, steps: int, seed: int) -> list[int]:
@@ -238,13 +291,14 @@ def length_grouped_order(lengths: list[int], batch_size: int, steps: int, seed: 
     return [int(at) for batch in batches[:steps] for at in batch]
 
 
-def _arguments(settings: Settings, seed: int) -> TrainingArguments:
+def _arguments(settings: Settings, seed: int, method: str, output: Path | None):
+    rate = settings.learning_rate * (FULL_LEARNING_RATE if method == "full" else 1)
     return TrainingArguments(
-        output_dir="unused",  # nothing is saved by Trainer itself
+        output_dir="unused" if output is None else str(output / "checkpoints"),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=64,
-        learning_rate=settings.learning_rate,
+        learning_rate=rate,
         lr_scheduler_type="linear",
         warmup_steps=round(0.06 * settings.steps),
         train_sampling_strategy="sequential",  # the rows are ordered already
@@ -255,7 +309,8 @@ def _arguments(settings: Settings, seed: int) -> TrainingArguments:
         logging_nan_inf_filter=False,
         eval_strategy="steps",
         eval_steps=math.ceil(settings.steps / settings.evaluations),
-        save_strategy="no",
+        save_strategy="no",  # but when a callback asks for it
+        save_total_limit=2,  # the last stays until the next one is whole
         report_to="none",
         disable_tqdm=True,
         seed=seed,
@@ -280,65 +335,32 @@ def _by_length(data):
     return data.select(np.argsort([len(row) for row in data["input_ids"]], kind="stable"))
 
 
-def _accuracy(predicted) -> dict:
-    return {"accuracy": float((predicted.predictions.argmax(-1) == predicted.label_ids).mean())}
+def _validation_metrics(predicted) -> dict:
+    # Not Trainer's eval_loss, which has AdaLoRA's penalty in it.
+    logits, labels = predicted.predictions, predicted.label_ids
+    return {
+        "cross_entropy": _cross_entropy(logits, labels),
+        "accuracy": float((logits.argmax(-1) == labels).mean()),
+    }
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    from scipy.special import log_softmax
+
+    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    return float(-chosen.mean())
 
 
 def _test_metrics(logits: np.ndarray, labels: np.ndarray, classes: int) -> dict:
-    from scipy.special import log_softmax
     from sklearn.metrics import f1_score, roc_auc_score
 
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     chosen = logits.argmax(axis=1)
+    both = classes == 2 and len(set(labels)) == 2
     return {
-        "test_loss": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+        "test_loss": _cross_entropy(logits, labels),
         "test_accuracy": float((chosen == labels).mean()),
         "macro_f1": float(
             f1_score(labels, chosen, labels=range(classes), average="macro", zero_division=0)
         ),
-        "auc": float(roc_auc_score(labels, log_probabilities[:, 1]))
-        if classes == 2 and len(set(labels)) == 2
-        else None,
+        "auc": float(roc_auc_score(labels, logits[:, 1] - logits[:, 0])) if both else None,
     }
-
-
-class _Live(TrainerCallback):
-    """Pass Trainer's logs on as events, stop when asked to, and refuse a loss that is no number."""
-
-    def __init__(self, settings, on_event, should_stop):
-        self.settings, self.on_event, self.should_stop = settings, on_event, should_stop
-        self.started = time.perf_counter()
-        self.stopped = False
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not logs:
-            return
-        common = {"step": state.global_step, "steps": self.settings.steps}
-        common["seconds"] = round(time.perf_counter() - self.started, 3)
-        if "loss" in logs:
-            self.check_finite(f"training loss at step {state.global_step}", logs["loss"])
-            self.on_event({"event": "step", **common, "train_loss": logs["loss"]})
-        elif "eval_loss" in logs:
-            self.check_finite(f"validation loss at step {state.global_step}", logs["eval_loss"])
-            self.on_event(
-                {
-                    "event": "evaluation",
-                    **common,
-                    "validation_loss": logs["eval_loss"],
-                    "validation_accuracy": logs["eval_accuracy"],
-                }
-            )
-
-    def check_finite(self, what, values):
-        if not np.isfinite(values).all():
-            raise AdaRankError(
-                f"the {what} is not finite; lower the learning rate of "
-                f"{self.settings.learning_rate:g}"
-            )
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.should_stop():
-            self.stopped = True
-            control.should_training_stop = True
-            control.should_evaluate = False
-        return control

@@ -5,13 +5,14 @@ A run's folder holds ``config.json`` (what was asked), ``events.jsonl`` (what ha
 that its process holds: nothing can be stale, and two processes cannot share a folder.
 """
 
+import errno
 import json
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,6 +28,7 @@ __all__ = ["Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", 
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")
 ENDINGS = ("finished", "cancelled", "failed")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
     Raises
     ------
     AdaRankError
-        If another process is at work in the folder, or it cannot be written.
+        If another process is at work in the folder, or it cannot be written, then or later.
 
     Examples
     --------
@@ -137,7 +139,11 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         ) from None
     except OSError as error:
         raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
-    recorder = _Recorder(folder)
+    try:
+        recorder = _Recorder(folder)
+    except OSError as error:
+        lock.release()
+        raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
     try:
         if _age(folder / "cancel") > _age(folder / "events.jsonl"):
             # Answered already; a newer one is meant for this process.
@@ -145,7 +151,8 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         write_json(folder / "config.json", {**config, "versions": versions()})
         recorder.record({"event": "started"})
         yield recorder
-        recorder.record({"event": "cancelled" if recorder.should_stop() else "finished"})
+        # A cancel that nobody asked about any more came after the last step.
+        recorder.record({"event": "cancelled" if recorder.stopped else "finished"})
     except AdaRankError as error:
         recorder.record({"event": "failed", "message": str(error)})
         raise
@@ -153,8 +160,17 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         recorder.record({"event": "cancelled"})
         raise
     except BaseException as error:
-        why = f"{type(error).__name__}: {error}"
-        recorder.record({"event": "failed", "message": f"the run broke off ({why}); see log.txt"})
+        message = f"the run broke off ({type(error).__name__}: {error}); see log.txt"
+        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        if full:
+            message = (
+                f"{str(folder)!r} cannot be written any more ({error.strerror}); what has "
+                "finished stays: make room and go on with --resume"
+            )
+        with suppress(OSError):
+            recorder.record({"event": "failed", "message": message})
+        if full:
+            raise AdaRankError(message) from None
         raise
     finally:
         lock.release()
@@ -164,7 +180,11 @@ class _Recorder:
     """Append events to ``events.jsonl``, and tell whether the run is to stop."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self.stopped = folder, False
+        path = folder / "events.jsonl"
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            with path.open("ab") as file:  # a line that a killed process began
+                file.write(b"\n")
 
     def record(self, event: dict) -> None:
         line = json.dumps({**event, "time": round(time.time(), 3)})
@@ -172,11 +192,14 @@ class _Recorder:
             file.write(line + "\n")
 
     def should_stop(self) -> bool:
-        return (self.folder / "cancel").exists()
+        self.stopped = self.stopped or (self.folder / "cancel").exists()
+        return self.stopped
 
 
 def versions() -> dict:
     """Return the versions of Python and of what a run's numbers depend on.
+
+    ``revision`` is this code's commit where it is a git checkout, with ``+`` where it was changed.
 
     Examples
     --------
@@ -184,7 +207,19 @@ def versions() -> dict:
     True
     """
     found = {name: version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "machine": platform.machine(), **found}
+    found = {"python": platform.python_version(), "machine": platform.machine(), **found}
+    revision = _revision()
+    return {**found, "revision": revision} if revision else found
+
+
+def _revision() -> str:
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    here = Path(__file__).resolve().parent
+    try:
+        said = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):  # no git here
+        return ""
+    return said.stdout.strip() if said.returncode == 0 else ""
 
 
 def cancel(folder: Path) -> None:

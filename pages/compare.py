@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core import jobs
-from adarank_core.comparison import ARMS, check_arms
+from adarank_core.arms import ARMS, check_arms
 from adarank_core.errors import AdaRankError
 from adarank_core.folders import runs_folder
 from pages.parts import curves, progress, state

@@ -11,18 +11,19 @@ from transformers import Trainer
 from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
 from adarank_core import finetuning as finetuning_file
 from adarank_core.allocation import lora_parameters
+from adarank_core.arms import plain_scores, same_rank
 from adarank_core.baselines import depth_ramp
-from adarank_core.comparison import _plain_scores, same_rank
-from adarank_core.finetuning import Settings, _adapted, length_grouped_order
+from adarank_core.finetuning import Settings, length_grouped_order
+from adarank_core.methods import adapted
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
-TIMES = ("train_seconds", "seconds")
+TIMES = ("train_seconds", "seconds", "examples_per_second", "memory_mb")
 
 
 @pytest.fixture(scope="module")
 def plans(tiny_bert):
     """Uniform ranks, and very unlike ones with as many parameters."""
-    plain = _plain_scores(load_model(tiny_bert))
+    plain = plain_scores(load_model(tiny_bert))
     ramp = allocate(depth_ramp(plain, up=True), 4, budget_by="parameters")
     return {"uniform": same_rank(tiny_bert, 4), "ramp": ramp}
 
@@ -61,7 +62,9 @@ def test_a_run_gives_the_promised_numbers(run, plans):
         "train_seconds",
         "steps",
         "lora_parameters",
+        "ranks",
     ]
+    assert result["ranks"] == plans["uniform"].ranks
     assert result["seed"] == 3 and result["steps"] == 6
     assert result["lora_parameters"] == plans["uniform"].budget["lora_parameters"]
     assert all(0 <= result[key] <= 1 for key in ("test_accuracy", "macro_f1", "auc"))
@@ -75,6 +78,7 @@ def test_events_have_the_promised_keys(run):
     assert [event["step"] for event in evaluations] == [3, 6]
     for event in steps:
         assert set(event) >= {"step", "steps", "seconds", "train_loss"}
+        assert event["examples_per_second"] > 0 and 50 < event["memory_mb"] < 50_000
     for event in evaluations:
         assert set(event) >= {"step", "seconds", "validation_loss", "validation_accuracy"}
     seconds = [event["seconds"] for event in run[1]]
@@ -143,7 +147,7 @@ def test_the_test_data_are_touched_once_and_last(tiny_bert, tiny_task, plans, mo
 
 def test_arms_start_from_one_head_and_one_function(tiny_bert, plans):
     models = {
-        name: _adapted(load_model(tiny_bert, labels=3, head="classification"), plan, seed=5).eval()
+        name: adapted(load_model(tiny_bert, labels=3, head="classification"), plan, seed=5).eval()
         for name, plan in plans.items()
     }
     heads, logits = [], []
@@ -159,7 +163,7 @@ def test_arms_start_from_one_head_and_one_function(tiny_bert, plans):
 
 
 def test_arms_have_the_same_number_of_lora_parameters(tiny_bert, plans):
-    plain = _plain_scores(load_model(tiny_bert))
+    plain = plain_scores(load_model(tiny_bert))
     counts = {name: lora_parameters(plain, plan.ranks) for name, plan in plans.items()}
     assert counts["uniform"] == counts["ramp"]
     assert plans["uniform"].ranks != plans["ramp"].ranks
@@ -182,6 +186,23 @@ def test_arms_see_the_same_batches(tiny_bert, tiny_task, plans, monkeypatch):
         seen[name] = []
         finetune(tiny_bert, tiny_task, plan, QUICK, seed=2)
     assert len(seen["uniform"]) == 6 and seen["uniform"] == seen["ramp"]
+
+
+def test_no_more_rows_are_tokenised_than_a_run_sees(tiny_bert, tiny_task, plans, monkeypatch):
+    real, sizes, seen = finetuning_file._tokenised, [], []
+
+    def tokenised(bundle, frame, longest):
+        sizes.append(len(frame))
+        seen.extend(frame["text"] if len(sizes) == 1 else ())
+        return real(bundle, frame, longest)
+
+    monkeypatch.setattr(finetuning_file, "_tokenised", tokenised)
+    finetune(tiny_bert, tiny_task, plans["uniform"], QUICK, seed=1)
+    assert sizes == [48, 32, 48] and len(set(seen)) == 48  # train, validation, test
+    assert set(seen) < set(tiny_task.train["text"]) and seen != list(tiny_task.train["text"][:48])
+    sizes.clear()
+    finetune(tiny_bert, tiny_task, plans["uniform"], Settings(steps=13, batch_size=8), seed=1)
+    assert sizes == [96, 32, 48]
 
 
 # The order of the data
@@ -240,8 +261,8 @@ def test_a_run_that_is_told_to_stop_gives_nothing(tiny_bert, tiny_task, plans, t
         on_event=events.append,
         should_stop=lambda: len(events) >= 2,
     )
-    assert result is None and not list(tmp_path.iterdir())
-    assert [event["step"] for event in events] == [1, 2, 3]  # asked after every step
+    assert result is None and [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+    assert [event["step"] for event in events] == [1, 2, 3, 3]  # asked after every step
 
 
 @pytest.mark.parametrize("steps", [1, 12])
@@ -304,4 +325,10 @@ def test_a_rank_above_the_module_is_refused(tiny_bert, tiny_task):
 def test_a_model_without_one_bf16_unit_trains_in_full_precision(monkeypatch):
     for native in (True, False):
         monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda native=native: native)
-        assert finetuning_file._arguments(QUICK, 0).bf16 is native
+        assert finetuning_file._arguments(QUICK, 0, "lora", None).bf16 is native
+
+
+@pytest.mark.parametrize(("method", "share"), [("lora", 1), ("head-only", 1), ("full", 0.01)])
+def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, share):
+    rate = finetuning_file._arguments(QUICK, 0, method, None).learning_rate
+    assert rate == pytest.approx(share * QUICK.learning_rate)

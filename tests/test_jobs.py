@@ -1,5 +1,6 @@
 """Background runs: real processes, from their start to every kind of end."""
 
+import errno
 import json
 import os
 import signal
@@ -72,6 +73,55 @@ def test_a_run_that_fails_says_why(tmp_path):
     with pytest.raises(KeyboardInterrupt), open_run(tmp_path, {}):
         raise KeyboardInterrupt
     assert run_folder(tmp_path).state == "cancelled"
+
+
+def test_a_cancel_that_nobody_asks_about_any_more_leaves_a_finished_run_finished(tmp_path):
+    with open_run(tmp_path, {}) as recorder:
+        assert not recorder.should_stop()  # before the last step
+        cancel(tmp_path)
+    assert run_folder(tmp_path).state == "finished"
+    with open_run(tmp_path, {}) as recorder:  # nor does it stop the next one
+        assert not recorder.should_stop()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_sentence(tmp_path, number):
+    with (
+        pytest.raises(AdaRankError, match=r"cannot be written any more .* make room"),
+        open_run(tmp_path, {}) as recorder,
+    ):
+        recorder.record({"event": "step", "step": 1})
+        raise OSError(number, os.strerror(number))
+    run = run_folder(tmp_path)
+    assert run.state == "failed" and "make room" in run.message
+
+
+def test_a_disk_that_is_too_full_for_the_last_word_is_no_traceback(tmp_path, monkeypatch):
+    def record(recorder, event):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(AdaRankError, match="make room"), open_run(tmp_path, {}) as recorder:
+        monkeypatch.setattr(jobs._Recorder, "record", record)
+        recorder.record({"event": "step", "step": 1})
+    assert run_folder(tmp_path).state == "interrupted"
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
+    (tmp_path / "events.jsonl").write_bytes(b'{"event": "step", "step": 1}\n{"event": "st')
+    with open_run(tmp_path, {}):
+        pass
+    assert [event["event"] for event in run_folder(tmp_path).events] == [
+        "step",
+        "started",
+        "finished",
+    ]
+
+
+def test_a_run_says_what_code_it_ran(tmp_path, monkeypatch):
+    revision = jobs.versions().get("revision", "")
+    assert revision == "" or len(revision.removesuffix("+")) == 40
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    assert "revision" not in jobs.versions()
 
 
 def test_an_answered_cancel_does_not_stop_the_next_run(tmp_path):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.comparison import ONE_SEED, Verdict, describe
 from adarank_core.jobs import Run
 from adarank_core.scores import read_json
+from adarank_core.verdicts import ONE_SEED, Verdict, describe
 from pages.parts import curves, state
 from pages.parts.progress import arm_label
 

@@ -24,6 +24,7 @@ __all__ = [
 SCORED = {
     "adarank": "adarank",
     "permuted": "adarank",
+    "inverse": "adarank",
     "adarank-generic": "adarank-generic",
     "adarank-sentence": "adarank-sentence",
 }
@@ -53,7 +54,7 @@ def curve_table(events: Sequence[dict], metric: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``arm``, ``seed``, ``step`` and ``value``. An arm that was begun again after an
-        interruption is there once.
+        interruption is there once; one that went on from a checkpoint keeps what came before it.
 
     Examples
     --------
@@ -62,9 +63,14 @@ def curve_table(events: Sequence[dict], metric: str) -> pd.DataFrame:
     [['uniform', 0, 1, 1.5]]
     """
     curves: dict[tuple, list] = {}
+    before: dict[tuple, list] = {}
     for event in events:
         if event["event"] == "plan":
-            curves[event["arm"], event["seed"]] = []
+            pair = (event["arm"], event["seed"])
+            before[pair], curves[pair] = curves.get(pair, []), []
+        elif event["event"] == "resumed":
+            pair = (event["arm"], event["seed"])
+            curves[pair] = [row for row in before.get(pair, []) if row[2] <= event["step"]]
         elif metric in event:
             pair = (event["arm"], event["seed"])
             curves.setdefault(pair, []).append((*pair, event["step"], event[metric]))
@@ -167,6 +173,7 @@ def progress_of(config: dict, events: Sequence[dict]) -> Progress:
     sources = list(dict.fromkeys((SCORED[a], s) for a, s in pairs if a in SCORED))
     scoring, training = dict.fromkeys(sources, 0.0), dict.fromkeys(pairs, 0.0)
     begun: dict[tuple, float] = {}
+    first_steps: dict[tuple, tuple[float, int]] = {}
     module_seconds = step_seconds = None  # for all modules once, for one training with its test
     now, steps = "loading the task and the model", config["settings"]["steps"]
     for event in events:
@@ -184,19 +191,27 @@ def progress_of(config: dict, events: Sequence[dict]) -> Progress:
             now = f"ranks of {name}: {event['done']} of {event['total']}"
         elif kind == "plan" and pair in training:
             begun["train", *pair] = event["time"]
-            begun.pop(("steps", *pair), None)
+            first_steps.pop(pair, None)
             training[pair] = 0.0
             scoring.update({source: 1.0} if source in scoring else {})
             now = f"{name}: ranks are settled, training begins"
         elif kind in ("step", "evaluation") and pair in training:
             training[pair] = event["step"] / steps
             # Loading the model comes before the first step, so the pace is measured from there.
-            first = begun.setdefault(("steps", *pair), event["time"])
-            if event["step"] > 1:
-                step_seconds = (event["time"] - first) / (event["step"] - 1) * steps
+            since, first_step = first_steps.setdefault(pair, (event["time"], event["step"]))
+            if event["step"] > first_step:
+                pace = (event["time"] - since) / (event["step"] - first_step)
+                step_seconds = pace * steps
             now = f"{name}: step {event['step']} of {steps}"
             if event["step"] == steps:
                 now = f"{name}: trained, now on the test texts"
+        elif kind == "resumed" and pair in training:
+            training[pair] = event["step"] / steps
+            now = f"{name}: going on after step {event['step']}"
+        elif kind == "arm-failed":
+            training |= {other: 1.0 for other in training if other[0] == pair[0]}
+            scoring.update({source: 1.0} if source in scoring else {})
+            now = f"{name}: given up"
         elif kind == "result" and pair in training:
             training[pair] = 1.0
             scoring.update({source: 1.0} if source in scoring else {})

@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import jobs
-from adarank_core.comparison import verdict_of
 from adarank_core.export import write_json
+from adarank_core.verdicts import verdict_of
 from pages.parts import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
@@ -203,6 +203,7 @@ def test_a_cancelled_run_keeps_what_had_finished_and_goes_on(started):
     with recorded() as recorder:
         recorder.record(result("uniform", 0, 0.5))
         jobs.cancel(recorder.folder)
+        assert recorder.should_stop()
     at = opened(recorder.folder.name)
     assert "Cancelled; what had finished is kept" in texts(at)
     assert len(figure(at)["data"]) >= 2

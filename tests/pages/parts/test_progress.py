@@ -38,6 +38,27 @@ def test_an_arm_that_was_begun_again_is_drawn_once():
     assert list(curve_table(first + again, "train_loss")["step"]) == [1, 2]
 
 
+def test_an_arm_that_went_on_from_a_checkpoint_keeps_what_came_before_it():
+    first = [plan("uniform", 0), *steps("uniform", 0, 5)]
+    later = steps("uniform", 0, 6)[3:]
+    again = [event("started"), plan("uniform", 0), event("resumed", step=3), *later]
+    assert list(curve_table(first + again, "train_loss")["step"]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_pace_of_an_arm_that_went_on_is_that_of_its_own_steps():
+    events = [event("started"), plan("uniform", 0), event("resumed", step=6)]
+    config = {"arms": ["uniform"], "seeds": [0], "settings": {"steps": 10}}
+    assert progress_of(config, events).share == 0.6
+    at = progress_of(config, [*events, *steps("uniform", 0, 9)[6:]])  # one second a step
+    assert at.seconds_left == pytest.approx(1.0)
+
+
+def test_an_arm_that_was_given_up_is_not_waited_for():
+    failed = event("arm-failed", "adarank", 0, message="the loss is not finite")
+    at = progress_of(CONFIG, [event("started"), failed])
+    assert at.share == 0.5 and "given up" in at.now
+
+
 def test_an_arm_that_was_taken_over_keeps_its_curve():
     first = [plan("uniform", 0), *steps("uniform", 0, 3), event("result")]
     assert len(curve_table([*first, event("started"), event("result")], "train_loss")) == 3

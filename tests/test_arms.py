@@ -1,0 +1,158 @@
+"""Arms: every one has its own ranks, and all have the same number of LoRA parameters."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adarank_core import AdaRankError, adaptable_modules, allocate, load_model
+from adarank_core.allocation import lora_parameters
+from adarank_core.arms import (
+    ARMS,
+    Planner,
+    check_arms,
+    file_name,
+    permuted,
+    same_rank,
+)
+from adarank_core.baselines import depth_ramp
+from adarank_core.scores import read_json
+
+WITHOUT_RANKS = ("head-only", "full")
+RANKED = [arm for arm in ARMS if arm not in WITHOUT_RANKS]
+
+
+@given(st.integers(0, 99))
+def test_permuting_keeps_the_ranks_of_every_size(made_up, seed):
+    scores = made_up()
+    plan = allocate(scores, 8, budget_by="parameters")
+    other = permuted(plan, scores, seed)
+    assert list(other.ranks) == list(plan.ranks) and other.ranks != plan.ranks
+    for size in {(m.in_features, m.out_features) for m in scores.modules}:
+        names = [m.name for m in scores.modules if (m.in_features, m.out_features) == size]
+        assert sorted(other.ranks[n] for n in names) == sorted(plan.ranks[n] for n in names)
+    assert lora_parameters(scores, other.ranks) == lora_parameters(scores, plan.ranks)
+    assert other.alpha == {name: 2 * rank for name, rank in other.ranks.items()}
+    assert permuted(plan, scores, seed) == other
+
+
+def test_ramps_grow_and_fall_with_depth(made_up):
+    up = allocate(depth_ramp(made_up(), up=True), 8)
+    down = allocate(depth_ramp(made_up(), up=False), 8)
+    by_layer = [up.ranks[m.name] for m in made_up().modules if m.family == "value"]
+    assert by_layer == sorted(by_layer) and by_layer[0] < by_layer[-1]
+    assert [down.ranks[m.name] for m in made_up().modules if m.family == "value"] == by_layer[::-1]
+
+
+@pytest.fixture(scope="module")
+def planner(tiny_bert, tiny_task, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planner")
+    return Planner(tiny_bert, tiny_task, 4, trials=2, max_length=128, output=folder)
+
+
+@pytest.mark.parametrize("arm", RANKED)
+def test_every_arm_has_the_parameters_of_uniform_ranks(planner, tiny_bert, arm):
+    planned = planner.plan(arm, seed=0)
+    assert planner.size_of(planned.plan) == (same_rank(tiny_bert, 4).budget["lora_parameters"], 0)
+    uniform = {"uniform", "eva-uniform", "adalora"}
+    assert (len(set(planned.plan.ranks.values())) == 1) == (arm in uniform)
+    assert planned.plan.alpha == {name: 2 * rank for name, rank in planned.plan.ranks.items()}
+    special = {"eva": "eva", "eva-uniform": "eva", "adalora": "adalora"}
+    assert planned.method == special.get(arm, "lora")
+    free = {*uniform, "ramp-up", "ramp-down", "random"}
+    assert (planned.seconds > 0) == (arm not in free)
+
+
+@pytest.mark.parametrize("arm", WITHOUT_RANKS)
+def test_arms_without_ranks_say_how_many_parameters_they_are_short_of(planner, arm):
+    planned = planner.plan(arm, seed=0)
+    assert planned.plan is None and planned.method == arm
+    assert planner.size_of(None) == (0, planner.size_of(planner.plan("uniform", 0).plan)[0])
+
+
+def test_arms_are_unlike_each_other_but_for_eva(planner):
+    ranks = {arm: tuple(planner.plan(arm, 0).plan.ranks.values()) for arm in RANKED}
+    assert ranks.pop("eva") == ranks["eva-ranks"]
+    assert ranks.pop("eva-uniform") == ranks.pop("adalora") == ranks["uniform"]
+    assert len(set(ranks.values())) == len(ranks)
+
+
+def test_the_inverse_arm_turns_adarank_round(planner):
+    forward, back = (planner.plan(arm, 0).plan.ranks for arm in ("adarank", "inverse"))
+    first, second = list(forward.values()), list(back.values())
+    assert np.corrcoef(first, second)[0, 1] < -0.5
+
+
+def test_random_and_permuted_ranks_are_others_with_every_seed(planner):
+    for arm in ("random", "permuted"):
+        assert planner.plan(arm, 0).plan.ranks != planner.plan(arm, 1).plan.ranks
+        assert planner.plan(arm, 0).plan == planner.plan(arm, 0).plan
+
+
+@pytest.mark.parametrize("arm", ["gradient", "snip", "fisher"])
+def test_labels_come_from_the_training_rows_that_all_arms_read(
+    tiny_bert, tiny_task, tmp_path, monkeypatch, arm
+):
+    from adarank_core import baselines
+
+    name = {"gradient": "gradient_norm", "snip": "snip", "fisher": "empirical_fisher"}[arm]
+    seen, real = [], getattr(baselines, name)
+    monkeypatch.setattr(baselines, name, lambda *given: seen.append(given[1:]) or real(*given))
+    planner = Planner(tiny_bert, tiny_task, 4, trials=2, max_length=128, output=tmp_path)
+    planner.plan(arm, seed=3)
+    ((texts, labels, seed),) = seen
+    assert texts.items == tiny_task.sample_texts(16, seed=3).items and seed == 3
+    known = dict(zip(tiny_task.train["text"], tiny_task.train["label"], strict=True))
+    assert labels == [known[text] for text in texts.items]
+
+
+def test_scores_are_computed_once_and_their_seconds_count_for_all(planner, monkeypatch):
+    from adarank_core import scoring
+
+    first = planner.plan("adarank", 0)
+    monkeypatch.setattr(scoring, "score_iter", lambda *a, **o: pytest.fail("scored again"))
+    for arm in ("adarank", "permuted", "inverse"):
+        spent = read_json(planner.output / "scores" / "adarank-seed0.json")["seconds"]
+        assert planner.plan(arm, 0).seconds >= spent > 0
+    assert planner.plan("adarank", 0).plan == first.plan
+
+
+def test_a_rank_that_is_no_whole_number_is_matched_too(tiny_bert, tiny_task, tmp_path):
+    planner = Planner(tiny_bert, tiny_task, 2.5, trials=2, max_length=128, output=tmp_path)
+    module = adaptable_modules(load_model(tiny_bert).model)[0]
+    for arm in ("uniform", "adarank", "eva-ranks"):
+        _, residual = planner.size_of(planner.plan(arm, 0).plan)
+        assert 0 <= residual < module.in_features + module.out_features
+
+
+def test_file_names_are_plain(tmp_path):
+    names = set()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "adarank.json").write_text(folder)
+        names.add(file_name(str(tmp_path / folder / "adarank.json")))
+    names |= set(map(file_name, ARMS))
+    assert len(names) == len(ARMS) + 2
+    assert all("/" not in name and not name.startswith(".") for name in names)
+
+
+# What cannot be compared
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "message"),
+    [
+        ([], [0], "no arms"),
+        (["uniform"], [], "no seeds"),
+        (["uniform", "uniform"], [0], "the arm 'uniform' is given twice"),
+        (["uniform"], [0, 1, 0], "the seed 0 is given twice"),
+        (["best"], [0], "the arm 'best' is unknown"),
+        ([""], [0], "the arm '' is unknown"),
+        (["no/such.json"], [0], "cannot be read"),
+        (["uniform"], [-1], "the seed is -1"),
+        (["uniform"], [2**32], "the seed is 4294967296"),
+    ],
+)
+def test_bad_arms_and_seeds_are_refused(arms, seeds, message):
+    with pytest.raises(AdaRankError, match=message):
+        check_arms(arms, seeds)
