@@ -56,12 +56,14 @@ class _Call:
 class Recording:
     """The clean pass of one batch through a model, and passes that go on from a module.
 
+    It is made and used under ``torch.inference_mode``, which what it holds remembers.
+
     Parameters
     ----------
     model : torch.nn.Module
         A private copy; while a pass goes on from a module, others may not use it.
     batch : dict of str to torch.Tensor
-        Keyword arguments of the model, texts × tokens.
+        ``input_ids`` and ``attention_mask``, texts × tokens.
     names : sequence of str
         Modules to go on from, each inside a block ``<path>.<number>``.
     read : callable
@@ -79,7 +81,8 @@ class Recording:
     >>> from adarank_core.models import load_model
     >>> model = private_copy(load_model("embedded").model)
     >>> name = "bert.encoder.layer.3.output.dense"
-    >>> batch = {"input_ids": torch.tensor([[101, 2000, 102]])}
+    >>> batch = {
+    ...     "input_ids": torch.tensor([[101, 2000, 102]]), "attention_mask": torch.ones(1, 3).int()}
     >>> with torch.inference_mode():
     ...     recording = Recording(model, batch, [name], lambda model, batch: model(**batch).logits)
     ...     same = recording.logits_with({name: torch.zeros(1, 2, 3, 384)})
@@ -120,16 +123,7 @@ class Recording:
         few = self.logits.shape[1] <= MOST_LOGITS
         wanted = list({*names, *ends}) if few else []
         self.gradients = output_gradients(model, batch, wanted, read) if wanted else {}
-        self._rows = rows_that_count(
-            {
-                name: self.gradients[name]
-                for name in ends
-                if name in self.gradients
-                and self._goes_by_text(self.gradients[name], self._sizes[name].output)
-            }
-        )
-        if self._rows and not self._logits_without(self._rows).equal(self.logits):
-            self._rows = {}
+        self._rows = self._rows_that_count(ends)
 
     def is_replayable(self, name: str) -> bool:
         """Tell whether there is one place to go on from.
@@ -207,6 +201,18 @@ class Recording:
         }
         with _answering(self.model, answers), _running_only(self.model, fewer):
             yield
+
+    def _rows_that_count(self, names: list[str]) -> dict[str, torch.Tensor]:
+        """Return by module the tokens whose outputs reach the logits; nothing where unsure."""
+        found = rows_that_count(
+            {
+                name: self.gradients[name]
+                for name in names
+                if name in self.gradients
+                and self._goes_by_text(self.gradients[name], self._sizes[name].output)
+            }
+        )
+        return found if found and self._logits_without(found).equal(self.logits) else {}
 
     def _logits_without(self, rows: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the clean logits after all outputs but these rows were made nonsense."""

@@ -26,6 +26,7 @@ p.note { color: var(--faint); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .15rem .6rem .15rem 0; border-bottom: 1px solid var(--line);
          overflow-wrap: anywhere; }
+th { white-space: nowrap; }
 td.number, th.number { text-align: right; }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 rect.bar { fill: var(--bar); } line.uniform { stroke: var(--uniform); stroke-dasharray: 4 3; }
@@ -165,7 +166,9 @@ def _facts(plan: RankPlan, scores: Scores | None) -> str:
             value = f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
         rows[key.replace("_", " ")] = str(value)
     if scores is not None:
-        rows["scored on"] = f"{scores.texts.get('source')} ({scores.texts.get('count')} texts)"
+        count = scores.texts.get("count")
+        texts = "1 text" if count == 1 else f"{count} texts"
+        rows["scored on"] = f"{scores.texts.get('source')} ({texts})"
         rows["seed"] = str(scores.seed)
     if plan.scores_sha256:
         rows["scores sha256"] = plan.scores_sha256
