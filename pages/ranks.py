@@ -2,18 +2,22 @@
 
 import json
 
-import pandas as pd
 import streamlit as st
 
-from adarank_core.allocation import RankPlan, allocate
+from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
 from adarank_core.export import snippet
+from adarank_core.plans import ALPHA_POLICIES
+from adarank_core.report import ranks_csv, report_html
 from adarank_core.scores import Scores, read_json
-from pages.parts import charts, state, words
+from pages.parts import charts, state, what_if, words
 
-BYTES = 4  # of a parameter in float32, as adapters are saved
+BUDGETS = {"rank": "average rank", "parameters": "LoRA parameters", "adaptive": "adaptive"}
 EQUAL = {"rank": "sum of ranks", "parameters": "LoRA parameters"}
 GROUPS = {"none": "together", "family": "by family"}
+SORTED = {"layer": "layer", "rank": "rank"}
+BOUND = {"bind": "query-params", "persist_state": "session"}
+MOST_PARAMETERS = 10**12
 
 
 def stored_scores(source: str) -> None:
@@ -33,131 +37,186 @@ def stored_scores(source: str) -> None:
         st.rerun()
 
 
-def planned(shown: state.Shown, rank: int, budget_by: str, group_by: str) -> tuple[RankPlan, int]:
-    """Return the plan and its uniform rank; the last good ones where the budget cannot be met."""
-    scores = shown.scores
-    try:
-        plan = allocate(scores, rank, budget_by=budget_by, group_by=group_by)
-    except AdaRankError as error:
-        state.show_error(error)
-        last = st.session_state.get("plan")
-        if last is None or set(last[0].ranks) != {module.name for module in scores.modules}:
-            st.stop()
-        st.caption(f"Shown: the plan for an average rank of {last[1]}.")
-        return last
-    st.session_state.plan = (plan, rank)
-    return plan, rank
+def switch(label: str, options: dict, key: str, words: str) -> str:
+    """Draw a segmented control that is in the URL; its first option is the default."""
+    return st.segmented_control(
+        label,
+        list(options),
+        default=next(iter(options)),
+        required=True,
+        key=key,
+        format_func=options.get,
+        help=words,
+        **BOUND,
+    )
 
 
-def show(shown: state.Shown, plan: RankPlan, uniform: int) -> None:
-    """Draw the plan: bars, what it costs, the table and the files."""
-    scores, budget = shown.scores, plan.budget
-    st.plotly_chart(
-        charts.rank_bars(scores, plan, uniform),
-        width="stretch",
-        key="rank_bars",
-        alt="LoRA rank of every module, grouped by layer, with the uniform rank as a line",
-    )
-    at_uniform = uniform * sum(m.in_features + m.out_features for m in scores.modules)
-    used = budget["lora_parameters"]
-    unit = "parameters" if budget["by"] == "parameters" else "ranks"
-    cards = st.container(horizontal=True)
-    cards.metric("LoRA parameters", f"{used:,}", width=170, border=True)
-    cards.metric(
-        "Against uniform",
-        f"{used / at_uniform - 1:+.1%}",
-        width=170,
-        border=True,
-        help=f"Uniform rank {uniform} has {at_uniform:,} LoRA parameters. Equal sums of ranks are "
-        "not equal numbers of parameters where modules differ in size.",
-    )
-    size = f"{used * BYTES / 1e6:.2f} MB"
-    cards.metric("Adapter", size, width=170, border=True, help="In float32.")
-    cards.metric(
-        f"Residual, {unit}",
-        f"{budget['residual']:,}",
-        width=170,
-        border=True,
-        help="What of the budget no whole rank could spend.",
-    )
-    table = pd.DataFrame(
-        {
-            "module": [charts.module_label(module) for module in scores.modules],
-            "rank": [plan.ranks[module.name] for module in scores.modules],
-            "uniform": [uniform] * len(scores.modules),
-            "LoRA parameters": [
-                plan.ranks[m.name] * (m.in_features + m.out_features) for m in scores.modules
-            ],
-            "alpha": [plan.alpha[module.name] for module in scores.modules],
-            "path": [module.name for module in scores.modules],
-        }
-    )
-    with st.expander("Data"):
-        st.dataframe(table, hide_index=True, width="stretch")
-        st.download_button(
-            "ranks.csv", table.to_csv(index=False), "ranks.csv", "text/csv", on_click="ignore"
+def controls() -> tuple[state.Choice, state.Shown, dict]:
+    """Draw the budget and the rarer wishes; return what `allocate` is asked for."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        budget = switch(
+            "Budget",
+            BUDGETS,
+            "budget",
+            "What uniform LoRA of this rank would cost, a number of LoRA parameters, or none: "
+            "adaptive ranks come out of the scores alone.",
         )
-        st.caption("Alpha is twice the rank, so that every module has the same scaling.")
+        place = st.container(width=250)
+        equal = "rank"
+        if budget == "rank":
+            equal = switch(
+                "Kept equal to uniform",
+                EQUAL,
+                "equal",
+                "The same sum of ranks, or the same number of LoRA parameters.",
+            )
+        group_by = switch(
+            "Modules share the budget" if budget != "adaptive" else "One unit for all modules",
+            GROUPS,
+            "share",
+            "In the published code each family of modules has a budget of its own.",
+        )
+    choice = state.sidebar(budget_at=place if budget == "rank" else None)
+    shown = state.current(choice)
+    options = {"group_by": group_by}
+    if budget == "rank":
+        options |= {"average_rank": choice.average_rank, "budget_by": equal}
+    elif budget == "parameters":
+        one = sum(module.in_features + module.out_features for module in shown.scores.modules)
+        options["parameters"] = place.number_input(
+            "LoRA parameters",
+            1,
+            MOST_PARAMETERS,
+            one * choice.average_rank,
+            step=one,
+            key="parameters",
+            help="At first what uniform ranks have; a step is one rank for every module.",
+            **BOUND,
+        )
+    else:
+        options["adaptive"] = True
+    with st.expander("Bounds, temperature, alpha"):
+        options |= rarer()
+    return choice, shown, options
+
+
+def rarer() -> dict:
+    """Draw the wishes that few have."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        lowest = st.number_input(
+            "Smallest rank",
+            0,
+            64,
+            1,
+            key="min",
+            width=150,
+            help="0 may leave modules out.",
+            **BOUND,
+        )
+        highest = st.number_input(
+            "Largest rank",
+            1,
+            4096,
+            None,
+            key="max",
+            placeholder="no bound",
+            width=150,
+            help="Never above a module's smaller side in any case.",
+            **BOUND,
+        )
+        temperature = st.slider(
+            "Temperature",
+            0.0,
+            3.0,
+            1.0,
+            0.1,
+            key="temperature",
+            width=220,
+            help="The power to which scores are raised: 0 is uniform, 1 the paper.",
+            **BOUND,
+        )
+        policy = switch(
+            "Alpha", {policy: policy for policy in ALPHA_POLICIES}, "alpha", "How LoRA scales."
+        )
+    st.caption(f"**{policy}**: {state.plain(ALPHA_POLICIES[policy])}.")
+    return {
+        "min_rank": lowest,
+        "max_rank": highest,
+        "temperature": temperature,
+        "alpha_policy": policy,
+    }
+
+
+def about(plan: RankPlan) -> str:
+    """Say in a sentence where the ranks come from."""
+    budget = plan.budget
+    average = f"{budget['average_rank']:.3g}"
+    if budget["by"] == "adaptive":
+        units = [
+            f"{charts.number(unit)}" if family == "all" else f"{family} {charts.number(unit)}"
+            for family, unit in budget["units"].items()
+        ]
+        return (
+            f"No budget: the ranks come out of the scores alone and average **{average}**. One "
+            f"rank is worth a score of {state.plain(', '.join(units))}, the tenth percentile."
+        )
+    power = budget.get("temperature", 1)
+    to_the = "" if power == 1 else f" to the power {power:g}"
+    return (
+        f"{budget['requested']:,} {'LoRA parameters' if budget['by'] == 'parameters' else 'ranks'}"
+        f", {average} a module on average, split in proportion to the scores{to_the}: a module "
+        "whose noise moves the answers more gets a larger rank."
+    )
+
+
+def files(scores: Scores, plan: RankPlan) -> None:
+    """Draw the config ready to paste, and the plan in every form that it has."""
+    source = snippet(plan)
     with st.expander("LoraConfig, ready to paste"):
-        st.code(snippet(plan), language="python", height=420)
+        st.code(source, language="python", height=420)
+    offers = {
+        "ranks.json": (json.dumps(plan.to_dict(), indent=1) + "\n", "application/json"),
+        "adapter_config.json": (lambda: words.adapter_config(plan), "application/json"),
+        "lora_config.py": (source, "text/x-python"),
+        "ranks.csv": (lambda: ranks_csv(plan, scores), "text/csv"),
+        "report.html": (lambda: report_html(plan, scores), "text/html"),
+    }
     with st.container(horizontal=True):
-        st.download_button(
-            "ranks.json",
-            json.dumps(plan.to_dict(), indent=1) + "\n",
-            "ranks.json",
-            "application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        st.download_button(
-            "adapter_config.json",
-            lambda: words.adapter_config(plan),
-            "adapter_config.json",
-            "application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        for name, (content, kind) in offers.items():
+            st.download_button(
+                name, content, name, kind, icon=":material/download:", on_click="ignore"
+            )
 
 
 head = st.container()
-with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    slider = st.container(width=250)
-    budget_by = st.segmented_control(
-        "Kept equal to uniform",
-        list(EQUAL),
-        default="rank",
-        required=True,
-        key="equal",
-        format_func=EQUAL.get,
-        bind="query-params",
-        persist_state="session",
-        help="The same sum of ranks, or the same number of LoRA parameters.",
-    )
-    group_by = st.segmented_control(
-        "Modules share the budget",
-        list(GROUPS),
-        default="none",
-        required=True,
-        key="share",
-        format_func=GROUPS.get,
-        bind="query-params",
-        persist_state="session",
-        help="In the published code each family of modules has a budget of its own.",
-    )
-choice = state.sidebar(budget_at=slider)
-shown = state.current(choice)
-plan, uniform = planned(shown, choice.average_rank, budget_by, group_by)
+choice, shown, options = controls()
+scores, now = shown.scores, what_if.planned(shown.scores, options)
 with head:
-    st.title(state.plain(words.rank_finding(shown.scores, plan)), anchor=False)
-    st.markdown(
-        f"The budget of rank {uniform} a module, split in proportion to the scores: a module "
-        "whose noise moves the answers more gets a larger rank."
-    )
+    title = "No plan meets these wishes" if now is None else words.rank_finding(scores, now.plan)
+    st.title(state.plain(title), anchor=False)
+    if now is not None:
+        st.markdown(about(now.plan))
     state.badge(shown.kind, words.detail(shown))
-show(shown, plan, uniform)
+if now is not None:
+    picture = st.container()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        by_rank = switch("Sorted by", SORTED, "sort", "Of the chart and of the table.") == "rank"
+        other = what_if.beside(scores, now)
+    picture.plotly_chart(
+        charts.rank_bars(scores, now.plan, now.uniform, now.intervals, other, by_rank),
+        width="stretch",
+        key="rank_bars",
+        alt="LoRA rank of every module, coloured by family and sorted by "
+        + ("rank" if by_rank else "layer")
+        + ", with whiskers where the scores leave it open and the uniform rank as a line"
+        + (f"; grey diamonds: {other[0]}" if other else ""),
+    )
+    what_if.costs(scores, now)
+    what_if.table(scores, now, other, by_rank)
+    files(scores, now.plan)
 stored_scores(choice.source)
 st.page_link(
     "pages/compare.py",
-    label="Fine-tune with these ranks beside uniform ones",
+    label="Fine-tune: AdaRank's ranks beside uniform ones",
     icon=":material/arrow_forward:",
 )

@@ -4,7 +4,7 @@ Text and grid colours are left to Streamlit's theme, so that every figure fits l
 Families take the six Okabe-Ito hues that can be read on both.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -48,6 +48,8 @@ ARM_COLOURS = {
     "full": "#6A9A8B",
 }
 ARM_DASHES = {"permuted": "dash"}
+WHISKERS = {"symmetric": False, "color": GREY, "thickness": 1.5, "width": 3}
+DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FFFFFF", "width": 1}}
 SCALE = "Cividis"
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
 # What is written in a paper's figure rather than in a checkpoint.
@@ -264,8 +266,15 @@ def profile(scores: Scores) -> go.Figure:
     return _laid_out(figure, height=420)
 
 
-def rank_bars(scores: Scores, plan: RankPlan, uniform: float) -> go.Figure:
-    """Draw one bar a module, grouped by layer, with the uniform rank as a line across.
+def rank_bars(
+    scores: Scores,
+    plan: RankPlan,
+    uniform: float,
+    intervals: Mapping[str, tuple[int, int]] | None = None,
+    beside: tuple[str, Mapping[str, int]] | None = None,
+    by_rank: bool = False,
+) -> go.Figure:
+    """Draw one bar a module, with the uniform rank as a line across.
 
     Parameters
     ----------
@@ -274,47 +283,89 @@ def rank_bars(scores: Scores, plan: RankPlan, uniform: float) -> go.Figure:
     plan : RankPlan
     uniform : float
         The rank that uniform LoRA of the same budget gives every module.
+    intervals : mapping of str to (int, int), optional
+        By module, the lowest and highest rank that the scores' errors allow: drawn as whiskers.
+    beside : (str, mapping of str to int), optional
+        Another plan's name and ranks of the same modules, drawn as grey diamonds.
+    by_rank : bool
+        The largest rank first, rather than grouped by layer.
 
     Returns
     -------
     plotly.graph_objects.Figure
     """
-    colours = family_colours(scores.families)
+    colours, places, layers, width = family_colours(scores.families), {}, {}, 0.8
+    if by_rank:
+        names = sorted(plan.ranks, key=lambda name: -plan.ranks[name])
+        places = {name: at for at, name in enumerate(names, 1)}
+        first, last = 0.5, len(places) + 0.5
+    else:
+        # Places are our own, as Plotly's groups would not tell where a diamond belongs.
+        for module in scores.modules:
+            layers.setdefault(module.layer, []).append(module.name)
+        width = 0.82 / max(map(len, layers.values()))
+        for layer, names in layers.items():
+            for at, name in enumerate(names):
+                places[name] = layer + 1 + (at - (len(names) - 1) / 2) * width
+        first, last = min(layers) + 0.5, max(layers) + 1.5
     figure = go.Figure()
     for family in scores.families:
         modules = [module for module in scores.modules if module.family == family]
+        ranks = [plan.ranks[module.name] for module in modules]
+        spans = [intervals[m.name] for m in modules] if intervals else []
+        up = [high - rank for (_, high), rank in zip(spans, ranks, strict=False)]
+        down = [rank - low for (low, _), rank in zip(spans, ranks, strict=False)]
         figure.add_trace(
             go.Bar(
-                x=[module.layer + 1 for module in modules],
-                y=[plan.ranks[module.name] for module in modules],
+                x=[places[module.name] for module in modules],
+                y=ranks,
+                width=width * 0.92,
                 name=family_label(family),
                 marker={"color": colours[family]},
-                customdata=[
-                    f"{module_label(module).capitalize()} gets rank {plan.ranks[module.name]},<br>"
-                    f"uniform LoRA would give it {uniform:g}.<br><i>{module.name}</i>"
-                    for module in modules
-                ],
+                error_y={"array": up, "arrayminus": down, **WHISKERS},
+                customdata=[_rank_sentence(m, plan, uniform, intervals, beside) for m in modules],
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )
-    first = min(module.layer for module in scores.modules) + 0.5
-    last = max(module.layer for module in scores.modules) + 1.5
     figure.add_trace(
         go.Scatter(
             x=[first, last],
             y=[uniform, uniform],
             mode="lines",
-            name=f"uniform: {uniform:g}",
-            line={"color": ARM_COLOURS["uniform"], "width": 2},
+            name=f"uniform: {uniform:.3g}",
+            line={"color": GREY, "width": 2},
             hoverinfo="skip",
         )
     )
-    figure.update_layout(barmode="group", bargap=0.18, bargroupgap=0.04)
-    figure.update_xaxes(
-        title="layer (1 is nearest the input)", dtick=_step(scores.modules), range=[first, last]
-    )
+    if beside is not None:
+        figure.add_trace(
+            go.Scatter(
+                x=[places[name] for name in beside[1]],
+                y=list(beside[1].values()),
+                mode="markers",
+                name=beside[0],
+                marker=DIAMOND,
+                hoverinfo="skip",
+            )
+        )
+    title = "modules, the largest rank first" if by_rank else "layer (1 is nearest the input)"
+    figure.update_layout(barmode="overlay")
+    figure.update_xaxes(title=title, range=[first, last], showticklabels=not by_rank)
+    figure.update_xaxes(dtick=_step(scores.modules))
     figure.update_yaxes(title="LoRA rank", rangemode="tozero")
     return _laid_out(figure, height=420)
+
+
+def _rank_sentence(module: ModuleScore, plan, uniform, intervals, beside) -> str:
+    """Return what a bar's hover says."""
+    words = f"{module_label(module).capitalize()} gets rank {plan.ranks[module.name]},<br>"
+    words += f"uniform LoRA would give it {uniform:.3g}."
+    if intervals:
+        low, high = intervals[module.name]
+        words += "<br>It is settled." if low == high else f"<br>It may be {low} to {high}."
+    if beside is not None:
+        words += f"<br>Laid beside: rank {beside[1][module.name]}."
+    return f"{words}<br><i>{module.name}</i>"
 
 
 def _sentence(module: ModuleScore) -> str:

@@ -1,5 +1,6 @@
 import doctest
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -78,6 +79,27 @@ def test_rank_bars_show_every_rank_and_the_uniform_line(scores):
     assert shown == plan.ranks
     assert set(line.y) == {8}
     assert "uniform LoRA would give it 8" in bars[0].customdata[0]
+
+
+def test_rank_bars_by_rank_fall_and_diamonds_stand_on_their_bars(scores):
+    plan = allocate(scores, 8)
+    other = {name: 3 + at for at, name in enumerate(plan.ranks)}
+    intervals = {name: (rank - 1, rank + 2) for name, rank in plan.ranks.items()}
+    for by_rank in (False, True):
+        figure = charts.rank_bars(scores, plan, 8, intervals, ("other", other), by_rank)
+        *bars, _, diamonds = figure.data
+        places = sorted((x, y) for bar in bars for x, y in zip(bar.x, bar.y, strict=True))
+        gaps = [after[0] - before[0] for before, after in pairwise(places)]
+        assert min(gaps) >= bars[0].width  # no bar hides another
+        at = dict(zip(diamonds.y, diamonds.x, strict=True))
+        for family, bar in zip(scores.families, bars, strict=True):
+            of_family = [m.name for m in scores.modules if m.family == family]
+            assert [at[other[name]] for name in of_family] == list(bar.x)
+        assert set(bars[0].error_y.array) == {2}
+        assert set(bars[0].error_y.arrayminus) == {1}
+        assert "Laid beside: rank 3." in bars[0].customdata[0]
+    ranks = [y for _, y in places]
+    assert ranks == sorted(ranks, reverse=True)
 
 
 def test_families_have_colours_of_their_own():
