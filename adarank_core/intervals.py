@@ -6,7 +6,7 @@ from adarank_core.constraints import constraints
 from adarank_core.errors import AdaRankError
 from adarank_core.scores import Scores
 
-__all__ = ["rank_intervals"]
+__all__ = ["average_interval", "rank_intervals"]
 
 # Draws are rounded with a short look around, for speed: a rank may differ by one from the best
 # rounding where modules of several sizes share a budget of parameters.
@@ -55,6 +55,48 @@ def rank_intervals(
     >>> rank_intervals(scores, average_rank=8)
     {'query': (3, 5), 'key': (11, 13)}
     """
+    ranks, planned = _drawn(scores, average_rank, draws, seed, options)
+    low = np.minimum(np.percentile(ranks, 2.5, axis=0, method="lower"), planned)
+    high = np.maximum(np.percentile(ranks, 97.5, axis=0, method="higher"), planned)
+    bounds = zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True)
+    return {module.name: bound for module, bound in zip(scores.modules, bounds, strict=True)}
+
+
+def average_interval(
+    scores: Scores, *, draws: int = 200, seed: int = 0, **options
+) -> tuple[float, float]:
+    """Return the interval in which the average adaptive rank would fall if scores were taken again.
+
+    More texts and more trials make the scores' errors smaller, and the interval narrower.
+
+    Parameters
+    ----------
+    scores, draws, seed, **options
+        As in `rank_intervals`, for adaptive ranks.
+
+    Returns
+    -------
+    tuple of float
+        The lowest and the highest average of the middle 95 % of the draws; the plan's own is
+        always inside.
+
+    Examples
+    --------
+    >>> from adarank_core.scores import ModuleScore
+    >>> modules = [ModuleScore("query", 0, "query", 64, 64, 1.0, 0.0)]
+    >>> modules += [ModuleScore("key", 0, "key", 64, 64, 3.0, 0.3)]
+    >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules))
+    >>> average_interval(scores)
+    (2.0, 2.5)
+    """
+    ranks, planned = _drawn(scores, None, draws, seed, {**options, "adaptive": True})
+    averages, own = ranks.mean(axis=1), planned.mean()
+    low, high = np.percentile(averages, [2.5, 97.5], method="nearest")
+    return float(min(low, own)), float(max(high, own))
+
+
+def _drawn(scores, average_rank, draws, seed, options) -> tuple[np.ndarray, np.ndarray]:
+    """Return draws × modules ranks of scores drawn anew, and the planned ranks."""
     if draws < 1:
         raise AdaRankError(f"draws is {draws}; it must be at least 1")
     options.pop("alpha_policy", None)  # alpha follows from the ranks
@@ -64,8 +106,4 @@ def rank_intervals(
     noise = np.random.default_rng(seed).standard_normal((draws, len(values)))
     drawn = np.maximum(values + errors * noise, 0.0)
     ranks = np.array([asked.ranks(row, TRIES) for row in drawn.tolist()])
-    planned = np.array(asked.ranks(values.tolist()))
-    low = np.minimum(np.percentile(ranks, 2.5, axis=0, method="lower"), planned)
-    high = np.maximum(np.percentile(ranks, 97.5, axis=0, method="higher"), planned)
-    bounds = zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True)
-    return {module.name: bound for module, bound in zip(scores.modules, bounds, strict=True)}
+    return ranks, np.array(asked.ranks(values.tolist()))

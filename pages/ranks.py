@@ -147,9 +147,9 @@ def rarer() -> dict:
     }
 
 
-def about(plan: RankPlan) -> str:
+def about(now: what_if.Planned) -> str:
     """Say in a sentence where the ranks come from."""
-    budget = plan.budget
+    budget = now.plan.budget
     average = f"{budget['average_rank']:.3g}"
     if budget["by"] == "adaptive":
         units = [
@@ -158,7 +158,9 @@ def about(plan: RankPlan) -> str:
         ]
         return (
             f"No budget: the ranks come out of the scores alone and average **{average}**. One "
-            f"rank is worth a score of {state.plain(', '.join(units))}, the tenth percentile."
+            f"rank is worth a score of {state.plain(', '.join(units))}, the tenth percentile. "
+            f"Scored again, the average would be from {now.averages[0]:.3g} to "
+            f"{now.averages[1]:.3g}: more texts and trials narrow that."
         )
     power = budget.get("temperature", 1)
     to_the = "" if power == 1 else f" to the power {power:g}"
@@ -195,7 +197,7 @@ with head:
     title = "No plan meets these wishes" if now is None else words.rank_finding(scores, now.plan)
     st.title(state.plain(title), anchor=False)
     if now is not None:
-        st.markdown(about(now.plan))
+        st.markdown(about(now))
     state.badge(shown.kind, words.detail(shown))
 if now is not None:
     picture = st.container()

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from adarank_core import AdaRankError, ModuleScore, Scores, allocate, rank_intervals
+from adarank_core.intervals import average_interval
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 
@@ -79,3 +80,11 @@ def test_a_slider_need_not_wait(made_up):
         found = rank_intervals(scores, **options)
         assert time.process_time() - started < 0.3 * 4  # for slow machines
         assert np.mean([low < high for low, high in found.values()]) >= 0
+
+
+def test_the_average_adaptive_rank_is_surer_of_surer_scores():
+    values = [1.0 + at / 4 for at in range(30)]
+    own = allocate(scores_of(values, [0.0] * 30), adaptive=True).budget["average_rank"]
+    assert average_interval(scores_of(values, [0.0] * 30)) == (own, own)
+    few, many = (average_interval(scores_of(values, [e] * 30)) for e in (0.4, 0.1))
+    assert few[0] < many[0] <= own <= many[1] < few[1]

@@ -8,7 +8,7 @@ import streamlit as st
 
 from adarank_core.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.errors import AdaRankError
-from adarank_core.intervals import rank_intervals
+from adarank_core.intervals import average_interval, rank_intervals
 from adarank_core.plans import read_plan
 from adarank_core.scores import Scores
 from pages.parts import charts, state
@@ -34,6 +34,8 @@ class Planned:
     scores_sha256 : str
     uniform : float
         The rank that uniform LoRA has at the same budget.
+    averages : tuple of float, optional
+        Of adaptive ranks, between which averages they would come out again.
     """
 
     plan: RankPlan
@@ -41,6 +43,7 @@ class Planned:
     intervals: dict[str, tuple[int, int]]
     scores_sha256: str
     uniform: float
+    averages: tuple[float, float] | None = None
 
     @property
     def settled(self) -> int:
@@ -96,7 +99,9 @@ def _plan(scores: Scores, options: dict, last: Planned | None) -> Planned:
         uniform = options["parameters"] / sizes
     elif uniform is None:
         uniform = plan.budget["average_rank"]
-    return Planned(plan, options, rank_intervals(scores, **options), scores.sha256, uniform)
+    averages = average_interval(scores, **options) if options.get("adaptive") else None
+    intervals = rank_intervals(scores, **options)
+    return Planned(plan, options, intervals, scores.sha256, uniform, averages)
 
 
 def pins_after(

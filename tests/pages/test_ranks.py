@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core.allocation import allocate, lora_parameters
-from adarank_core.intervals import rank_intervals
+from adarank_core.intervals import average_interval, rank_intervals
 from pages.parts import state, words
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
@@ -243,6 +243,8 @@ def test_adaptive_tells_its_average_and_its_unit(ranks):
     (said,) = [text.value for text in at.markdown if "No budget" in text.value]
     assert f"average **{plan.budget['average_rank']:.3g}**" in said
     assert "worth a score of 0.00472" in said
+    low, high = average_interval(state.example_scores("generic"))
+    assert f"would be from {low:.3g} to {high:.3g}" in said
     at = at.segmented_control(key="share").set_value("family").run()
     assert not at.exception and not at.error
 
