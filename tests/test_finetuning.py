@@ -1,5 +1,6 @@
 """One arm of LoRA: the same numbers again, the same conditions for every arm, honest ends."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -83,6 +84,22 @@ def test_events_have_the_promised_keys(run):
         assert set(event) >= {"step", "seconds", "validation_loss", "validation_accuracy"}
     seconds = [event["seconds"] for event in run[1]]
     assert seconds == sorted(seconds)
+
+
+def test_validation_on_the_way_sees_every_class_of_a_sorted_file(tiny_task, tiny_bert, monkeypatch):
+    seen = []
+    real = finetuning_file._tokenised
+
+    def tokenised(bundle, rows, length):
+        seen.append(rows["label"].value_counts().to_dict())
+        return real(bundle, rows, length)
+
+    monkeypatch.setattr(finetuning_file, "_tokenised", tokenised)
+    monkeypatch.setattr(finetuning_file, "VALIDATION_ROWS", (8, 8))
+    in_order = tiny_task.validation.sort_values("label", ignore_index=True)
+    task = dataclasses.replace(tiny_task, validation=in_order)
+    finetune(tiny_bert, task, same_rank(tiny_bert, 2), QUICK)
+    assert {0: 4, 1: 4} in seen
 
 
 def test_the_test_numbers_are_those_of_the_saved_adapter(run, tiny_bert, tiny_task):
