@@ -1,5 +1,6 @@
 """The ways to adapt a model: LoRA with given ranks, EVA's start, AdaLoRA, the head alone, all."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -112,7 +113,9 @@ def _with_lora(model, config, seed: int, vectors: dict) -> nn.Module:
     config.modules_to_save = list(head_names(model))
     set_seed(seed)  # for LoRA's A matrices; Trainer seeds again, so that dropout is the same
     try:
-        model = get_peft_model(model, config)
+        with warnings.catch_warnings():  # PEFT asks for what transformers has renamed
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            model = get_peft_model(model, config)
     except ValueError as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise AdaRankError(f"PEFT cannot adapt this model so ({reason})") from None

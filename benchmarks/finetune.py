@@ -165,12 +165,18 @@ def _timed(owner, name: str, spent: dict, what: str):
         yield
 
 
-def measured(model_name: str, task, settings: Settings, rank: int, seeds: list[int]) -> dict:
-    """Run every row with every seed."""
+def measured(
+    model_name: str, task, settings: Settings, rank: int, seeds: list[int], wanted: list[str]
+) -> dict:
+    """Run the plain loop and the rows that are wanted with every seed."""
     plan = same_rank(model_name, rank)
     once = Settings(**{**vars(settings), "evaluations": 1})
     able = bf16_is_native()
-    chosen = {name: levers for name, levers in ROWS.items() if able or not (levers and levers[1])}
+    chosen = {
+        name: levers
+        for name, levers in ROWS.items()
+        if levers is None or (name in wanted and (able or not levers[1]))
+    }
     rows: dict[str, list[dict]] = {name: [] for name in chosen}
     shares = []
     for seed in seeds:
@@ -180,8 +186,9 @@ def measured(model_name: str, task, settings: Settings, rank: int, seeds: list[i
                 rows[name].append(plain_loop(model_name, task, plan, once, seed))
             else:
                 rows[name].append(library(model_name, task, plan, once, seed, *levers))
-        print(f"{task.name}: shipped, seed {seed} …", file=sys.stderr)
-        shares.append(shipped(model_name, task, plan, settings, seed))
+        if "shipped" in wanted:
+            print(f"{task.name}: shipped, seed {seed} …", file=sys.stderr)
+            shares.append(shipped(model_name, task, plan, settings, seed))
     return {"task": task.name, "seeds": seeds, "rows": rows, "shares": shares}
 
 
@@ -204,6 +211,8 @@ def markdown(found: dict) -> str:
         times = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         loss = statistics.median(losses)
         lines.append(f"| {name} | {speed:.1f} | {times} | {loss:.3f} | {against} |")
+    if not found["shares"]:
+        return "\n".join(lines)
     lines += ["", "| of the training time, as shipped | median share |", "|---|---|"]
     for what in found["shares"][0]:
         share = statistics.median(run[what] for run in found["shares"])
@@ -215,6 +224,8 @@ def main() -> None:
     """Measure the tasks that are asked for, and print them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", action="append", help="default docstrings; several are allowed")
+    rows = [name for name, levers in ROWS.items() if levers is not None] + ["shipped"]
+    parser.add_argument("--row", action="append", choices=rows, help="beside the plain loop")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--steps", type=int, default=150)
@@ -228,7 +239,8 @@ def main() -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     tasks = []
     for name in arguments.task or ["docstrings"]:
-        found = measured(arguments.model, load_task(name), settings, arguments.rank, seeds)
+        rows = arguments.row or rows
+        found = measured(arguments.model, load_task(name), settings, arguments.rank, seeds, rows)
         print(markdown(found), end="\n\n", flush=True)
         tasks.append(found)
     about = {
