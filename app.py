@@ -9,5 +9,6 @@ st.navigation(
         st.Page("pages/ranks.py", title="Ranks", icon=":material/bar_chart:"),
         st.Page("pages/compare.py", title="Compare", icon=":material/show_chart:"),
         st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+        st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
     ]
 ).run()

@@ -22,6 +22,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.live import Live
 from adarank_core.machine import bf16_is_native
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
+from adarank_core.metrics import cross_entropy, metrics_of
 from adarank_core.models import ModelBundle, load_model, longest_text
 from adarank_core.tasks import Task
 
@@ -49,7 +50,8 @@ class Settings:
     batch_size : int
         Texts a step.
     learning_rate : float
-        Peak of a linear schedule with 6% warm-up, for AdamW.
+        Peak of a linear schedule with 6% warm-up, for AdamW. Full fine-tuning takes a hundredth
+        of it.
     max_length : int
         Longer texts are cut to this many tokens.
     evaluations : int
@@ -72,7 +74,9 @@ class Settings:
             if getattr(self, name) < 1:
                 raise AdaRankError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.learning_rate < math.inf:
-            raise AdaRankError(f"learning_rate is {self.learning_rate}; it must be above 0")
+            raise AdaRankError(
+                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
+            )
 
 
 def finetune(
@@ -82,12 +86,13 @@ def finetune(
     settings: Settings | None = None,
     *,
     method: str = "lora",
+    measure: str = "test",
     seed: int = 0,
     output: Path | None = None,
     on_event: Callable[[dict], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict | None:
-    """Fine-tune a model on a task with a plan's ranks, and test it once at the end.
+    """Fine-tune a model on a task with a plan's ranks, and measure it once at the end.
 
     Parameters
     ----------
@@ -98,8 +103,10 @@ def finetune(
         Its modules must be modules of the model. None only for a method without ranks.
     settings : Settings, optional
     method : {"lora", "eva", "adalora", "head-only", "full"}
-        See `adarank_core.methods.adapted`. Full fine-tuning is at a hundredth of the learning
-        rate.
+        See `adarank_core.methods.adapted`.
+    measure : {"test", "validation"}
+        What is measured at the end. On the validation texts choices are made: the test texts are
+        then not touched, and no adapter is saved.
     seed : int
         Draws the head, LoRA's matrices, dropout and the order of the data.
     output : pathlib.Path, optional
@@ -123,6 +130,8 @@ def finetune(
         ``seed``, ``test_loss`` (nats a text), ``test_accuracy``, ``macro_f1``, ``auc`` (None
         unless there are two classes), ``train_seconds`` (with what EVA takes to begin),
         ``steps``, ``lora_parameters`` and ``ranks``, the latter two as they are at the end.
+        Measured on validation, it has ``validation_loss`` and ``validation_accuracy`` instead,
+        over all validation texts, whose measuring counts in ``train_seconds``.
 
     Raises
     ------
@@ -142,6 +151,8 @@ def finetune(
     """
     if not 0 <= seed < 2**32:
         raise AdaRankError(f"the seed is {seed}; it must be from 0 to {2**32 - 1}")
+    if measure not in ("test", "validation"):
+        raise AdaRankError(f"measure is {measure!r}; it must be 'test' or 'validation'")
     settings = settings or Settings()
     bundle = load_model(model, labels=len(task.label_names), head="classification")
     longest = min(settings.max_length, longest_text(bundle))
@@ -161,7 +172,7 @@ def finetune(
         [len(row) for row in train["input_ids"]], settings.batch_size, settings.steps, seed
     )
     validation = _tokenised(bundle, _spread(task.validation, _validation_rows(settings)), longest)
-    test = _tokenised(bundle, task.test, longest)
+    measured = _tokenised(bundle, getattr(task, measure), longest)
     live = Live(settings, on_event, should_stop)
     callbacks, checkpoint = [live], None
     if method == "adalora":
@@ -188,13 +199,17 @@ def finetune(
         train_seconds = live.seconds()
         if live.stopped:
             return None
-        if output is not None and plan is not None:
+        if output is not None and plan is not None and measure == "test":
             adapting.save_pretrained(output / "adapter")
-        predicted = trainer.predict(_by_length(test))
-    live.check_finite("prediction for a test text", predicted.predictions)
+        predicted = trainer.predict(_by_length(measured))
+        if measure == "validation":
+            train_seconds = live.seconds()
+    live.check_finite(f"prediction for a {measure} text", predicted.predictions)
     return {
         "seed": seed,
-        **_test_metrics(predicted.predictions, predicted.label_ids, len(task.label_names)),
+        **metrics_of(
+            predicted.predictions, predicted.label_ids, len(task.label_names), split=measure
+        ),
         "train_seconds": round(train_seconds, 3),
         "steps": trainer.state.global_step,
         "lora_parameters": lora_size(adapting),
@@ -369,28 +384,6 @@ def _validation_metrics(predicted) -> dict:
     # Not Trainer's eval_loss, which has AdaLoRA's penalty in it.
     logits, labels = predicted.predictions, predicted.label_ids
     return {
-        "cross_entropy": _cross_entropy(logits, labels),
+        "cross_entropy": cross_entropy(logits, labels),
         "accuracy": float((logits.argmax(-1) == labels).mean()),
-    }
-
-
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    from scipy.special import log_softmax
-
-    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    return float(-chosen.mean())
-
-
-def _test_metrics(logits: np.ndarray, labels: np.ndarray, classes: int) -> dict:
-    from sklearn.metrics import f1_score, roc_auc_score
-
-    chosen = logits.argmax(axis=1)
-    both = classes == 2 and len(set(labels)) == 2
-    return {
-        "test_loss": _cross_entropy(logits, labels),
-        "test_accuracy": float((chosen == labels).mean()),
-        "macro_f1": float(
-            f1_score(labels, chosen, labels=range(classes), average="macro", zero_division=0)
-        ),
-        "auc": float(roc_auc_score(labels, logits[:, 1] - logits[:, 0])) if both else None,
     }

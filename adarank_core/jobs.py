@@ -7,6 +7,7 @@ that its process holds: nothing can be stale, and two processes cannot share a f
 
 import errno
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,11 +25,15 @@ from filelock import FileLock, Timeout
 from adarank_core.errors import AdaRankError
 from adarank_core.export import write_json
 from adarank_core.folders import runs_folder
+from adarank_core.queue import at_once, cores, is_locked
 
-__all__ = ["Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
+__all__ = ["ALIVE", "Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")
+#: The states of a run that has a process, or soon will.
+ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
+TAIL = 2048  # bytes; an event is seldom longer
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,23 +45,34 @@ class Run:
     ----------
     folder : pathlib.Path
     config : dict
-        What was asked for, and the versions it ran with.
-    events : tuple of dict
-        In order; each has ``event`` and ``time`` (seconds since 1970).
+        What was asked for, and the versions it ran with; empty as long as that is not known.
     state : str
-        ``"starting"``, ``"running"``, ``"finished"``, ``"cancelled"``, ``"failed"`` or
-        ``"interrupted"`` (its process went away without a word).
+        ``"starting"``, ``"queued"`` (waiting for other runs), ``"running"``, ``"finished"``,
+        ``"cancelled"``, ``"failed"`` or ``"interrupted"`` (its process went away without a word).
+    message : str
+        Why it failed, in one sentence; empty otherwise.
+    place : int
+        In the queue, where 1 is next; 0 unless it is queued.
+
+    Examples
+    --------
+    >>> Run(Path("run"), {"task": "docstrings"}, "queued", place=2).events
+    ()
     """
 
     folder: Path
     config: dict
-    events: tuple[dict, ...]
     state: str
+    message: str = ""
+    place: int = 0
 
-    @property
-    def message(self) -> str:
-        """Why the run failed, in one sentence; empty otherwise."""
-        return next((e["message"] for e in reversed(self.events) if e["event"] == "failed"), "")
+    @cached_property
+    def events(self) -> tuple[dict, ...]:
+        """What happened, in order; each has ``event`` and ``time`` (seconds since 1970).
+
+        Read when first asked for, so that many runs can be listed at once.
+        """
+        return tuple(_events(self.folder / "events.jsonl"))
 
 
 def new_run_folder(name: str, parent: Path | None = None) -> Path:
@@ -81,6 +98,9 @@ def new_run_folder(name: str, parent: Path | None = None) -> Path:
 def start(arguments: Sequence[str], folder: Path) -> None:
     """Start ``python -m adarank_core`` with these arguments; it outlives this process.
 
+    Where several runs may work at once each gets its share of the cores, unless
+    ``OMP_NUM_THREADS`` is set.
+
     Parameters
     ----------
     arguments : sequence of str
@@ -88,6 +108,9 @@ def start(arguments: Sequence[str], folder: Path) -> None:
     folder : pathlib.Path
         An empty folder from `new_run_folder`.
     """
+    environment = dict(os.environ)
+    if at_once() > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(cores() // at_once()))
     command = [sys.executable, "-m", "adarank_core", *arguments, "--output", str(folder.resolve())]
     (folder / "cancel").unlink(missing_ok=True)  # of the run that this one goes on with
     with (folder / "log.txt").open("ab") as log:
@@ -99,6 +122,7 @@ def start(arguments: Sequence[str], folder: Path) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).resolve().parent.parent,
+            env=environment,
             start_new_session=True,
         )
     write_json(folder / "command.json", {"command": ["python", *command[1:]]})
@@ -145,9 +169,6 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         lock.release()
         raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
     try:
-        if _age(folder / "cancel") > _age(folder / "events.jsonl"):
-            # Answered already; a newer one is meant for this process.
-            (folder / "cancel").unlink(missing_ok=True)
         write_json(folder / "config.json", {**config, "versions": versions()})
         recorder.record({"event": "started"})
         yield recorder
@@ -182,6 +203,9 @@ class _Recorder:
     def __init__(self, folder: Path):
         self.folder, self.stopped = folder, False
         path = folder / "events.jsonl"
+        if _changed(folder / "cancel") < _changed(path):
+            # Answered already; a newer one is meant for this process.
+            (folder / "cancel").unlink(missing_ok=True)
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             with path.open("ab") as file:  # a line that a killed process began
                 file.write(b"\n")
@@ -253,33 +277,42 @@ def run_folder(folder: Path) -> Run:
     >>> run_folder(Path(tempfile.mkdtemp())).state
     'interrupted'
     """
-    alive = _is_locked(folder)
-    events = tuple(_events(folder / "events.jsonl"))
-    asked = _age(folder / "command.json")
-    unheard = asked <= _age(folder / "events.jsonl")  # of the newest process nothing is recorded
-    refused = _refusal(folder / "log.txt") if unheard else ""
-    if alive:
-        state = "running"
-    elif refused:
-        state = "failed"
-        events = (*events, {"event": "failed", "message": refused, "time": time.time() - asked})
-    elif unheard and asked < 60:
-        state = "starting"  # a process takes seconds to import torch before it takes the lock
-    elif events and events[-1]["event"] in ENDINGS:
-        state = events[-1]["event"]
-    elif _is_locked(folder):
-        state = "running"  # since a moment ago
-    else:
-        state = "interrupted"
+    state, message, place = _standing(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         config = {}
-    return Run(folder, config, events, state)
+    return Run(folder, config if isinstance(config, dict) else {}, state, message, place)
+
+
+def _standing(folder: Path) -> tuple[str, str, int]:
+    """Return a run's state, why it failed, and its place in the queue."""
+    last, unheard = _last_word(folder)
+    if unheard or last["event"] not in ENDINGS:  # else there is no need to test the lock
+        if is_locked(folder):
+            if last["event"] == "queued" and not unheard:
+                return "queued", "", last.get("place", 0)
+            return "running", "", 0
+        last, unheard = _last_word(folder)  # it may have ended meanwhile
+        refused = _refusal(folder / "log.txt") if unheard else ""
+        if refused:
+            return "failed", refused, 0
+        if unheard and time.time() - _changed(folder / "command.json") < 60:
+            return "starting", "", 0  # importing torch, before it takes the lock, takes seconds
+    if last["event"] in ENDINGS:
+        return last["event"], str(last.get("message", "")), 0
+    return ("running" if is_locked(folder) else "interrupted"), "", 0  # since a moment ago
+
+
+def _last_word(folder: Path) -> tuple[dict, bool]:
+    """Return the last event, and whether nothing is recorded yet of the newest process."""
+    path = folder / "events.jsonl"
+    unheard = _changed(folder / "command.json") >= _changed(path)
+    return _last_event(path) or {"event": ""}, unheard
 
 
 def runs(parent: Path | None = None) -> list[Run]:
-    """Return all runs, the newest first.
+    """Return all runs, the newest first; folders whose name begins with a dot are none.
 
     Examples
     --------
@@ -288,45 +321,65 @@ def runs(parent: Path | None = None) -> list[Run]:
     []
     """
     parent = runs_folder() if parent is None else parent
-    folders = sorted((path for path in parent.iterdir() if path.is_dir()), reverse=True)
-    return [run_folder(folder) for folder in folders]
+    folders = [path for path in parent.iterdir() if path.is_dir() and path.name[0] != "."]
+    return [run_folder(folder) for folder in sorted(folders, reverse=True)]
 
 
 def _events(path: Path) -> Iterator[dict]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except OSError:
         return
     for line in lines[:-1]:  # what follows the last line's end is still being written
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and "event" in event:
+        event = _event(line)
+        if event is not None:
             yield event
+
+
+def _event(line: bytes) -> dict | None:
+    try:
+        event = json.loads(line.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def _last_event(path: Path) -> dict | None:
+    """Return the last of `_events`, reading from the file's end no more than it takes."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            length = TAIL
+            while True:
+                begin = max(0, size - length)
+                file.seek(begin)
+                lines = file.read(size - begin).split(b"\n")
+                # The first may be the end of a longer one.
+                for line in reversed(lines[1 if begin else 0 : -1]):
+                    event = _event(line)
+                    if event is not None:
+                        return event
+                if not begin:
+                    return None
+                length *= 8
+    except OSError:
+        return None
 
 
 def _refusal(path: Path) -> str:
     """Return the error that a process ended with before it held its folder, or nothing."""
     try:
-        last = path.read_bytes()[-2000:].decode(errors="replace").rstrip().split("\n")[-1]
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            last = file.read().decode(errors="replace").rstrip().split("\n")[-1]
     except OSError:
         return ""
     return last.removeprefix("error: ") if last.startswith("error: ") else ""
 
 
-def _is_locked(folder: Path) -> bool:
-    if not (folder / "lock").exists():
-        return False
+def _changed(path: Path) -> float:
+    """Return when a file was changed last, in seconds since 1970, or 0 where there is none."""
     try:
-        with FileLock(folder / "lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
-        return float("inf")
+        return 0.0

@@ -9,7 +9,19 @@ from transformers import TrainerCallback
 
 from adarank_core.errors import AdaRankError
 
-__all__ = ["Live"]
+__all__ = ["Live", "NotFiniteError"]
+
+
+class NotFiniteError(AdaRankError):
+    """A loss or a prediction that is no finite number: training has diverged.
+
+    Examples
+    --------
+    >>> raise NotFiniteError("the training loss at step 3 is not finite")
+    Traceback (most recent call last):
+    ...
+    adarank_core.live.NotFiniteError: the training loss at step 3 is not finite
+    """
 
 
 class Live(TrainerCallback):
@@ -81,9 +93,9 @@ class Live(TrainerCallback):
         return round(held / 1e6)
 
     def check_finite(self, what: str, values) -> None:
-        """Raise `AdaRankError` where a number is none."""
+        """Raise `NotFiniteError` where a number is none."""
         if not np.isfinite(values).all():
-            raise AdaRankError(
+            raise NotFiniteError(
                 f"the {what} is not finite; lower the learning rate of "
                 f"{self.settings.learning_rate:g}"
             )

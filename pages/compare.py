@@ -11,10 +11,12 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core import jobs
-from adarank_core.arms import ARMS, check_arms
 from adarank_core.errors import AdaRankError
 from adarank_core.folders import runs_folder
 from pages.parts import curves, progress, state
+from pages.parts.following import Follower, follow
+from pages.parts.launcher import LEARNING_RATE, arguments, launcher
+from pages.parts.legend import legend
 from pages.parts.outcome import (
     ALIVE,
     draw_results,
@@ -23,6 +25,7 @@ from pages.parts.outcome import (
     read_verdict,
     task_label,
 )
+from pages.parts.standing import draw_standing, run_label
 
 CURVE_NAMES = {
     "validation_loss": "Validation loss",
@@ -32,6 +35,7 @@ CURVE_NAMES = {
 SHOWN = "compare_run"  # keeps the run's name in the session while other pages are visited
 MORE_SEEDS = 4
 RECENT = 30
+POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events are recorded
 
 
 # Which run is shown ------------------------------------------------------------------------------
@@ -70,9 +74,8 @@ def show(name: str | None) -> None:
         st.query_params["run"] = name
 
 
-def choose_run(run: jobs.Run | None) -> None:
+def choose_run(run: jobs.Run | None, recent: list[jobs.Run]) -> None:
     """Draw the box that reopens a recent run."""
-    recent = [jobs.run_folder(runs_folder() / name) for name in names()[:RECENT]]
     labels = {"": "Stored example", **{r.folder.name: run_label(r) for r in recent}}
     if run is not None:
         labels.setdefault(run.folder.name, run_label(run))
@@ -88,122 +91,25 @@ def choose_run(run: jobs.Run | None) -> None:
     )
 
 
-def run_label(run: jobs.Run) -> str:
-    """Say in one line when a run was started, what it compares, and how it stands."""
-    stamp = run.folder.name
-    when = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]} {stamp[9:11]}:{stamp[11:13]} UTC"
-    if not run.config:
-        return f"{when} · {run.state}"
-    arms = ", ".join(progress.arm_label(arm) for arm in run.config["arms"])
-    return f"{when} · {task_label(run.config['task'])} · {arms} · {run.state}"
-
-
-# Start, cancel, go on ----------------------------------------------------------------------------
-
-
-def arguments(config: dict) -> list[str]:
-    """Return the command line of a comparison, without its output folder."""
-    settings = {name.replace("_", "-"): value for name, value in config["settings"].items()}
-    flags = {
-        "model": config["model"],
-        "task": config["task"],
-        "arms": ",".join(config["arms"]),
-        "average-rank": f"{config['average_rank']:g}",
-        "seeds": ",".join(map(str, config["seeds"])),
-        "trials": config["trials"],
-        **{name: value for name, value in settings.items() if name != "evaluations"},
-    }
-    # One word each, so that a value that begins with a dash is not taken for a flag.
-    given = {flag: value for flag, value in flags.items() if value is not None}
-    return ["compare", *(f"--{flag}={value}" for flag, value in given.items())]
+# Start, go on ------------------------------------------------------------------------------------
 
 
 def start(config: dict, folder: Path | None = None) -> None:
-    """Start a comparison, or go on with the one in a folder, and show it."""
+    """Start a comparison, or go on with the one in a folder, and show it.
+
+    It waits for its turn where others are at work.
+    """
     try:
         if folder is None:
             folder = jobs.new_run_folder("compare")
-            jobs.start(arguments(config), folder)
+            jobs.start([*arguments(config), "--queue"], folder)
         else:
-            jobs.start([*arguments(config), "--resume"], folder)
+            jobs.start([*arguments(config), "--queue", "--resume"], folder)
     except OSError as error:
         st.error(f"The run cannot be started ({error.strerror}).", icon=":material/error:")
         return
     show(folder.name)
     st.rerun()
-
-
-def seeds_from(text: str) -> list[int]:
-    """Read whole numbers with commas between them."""
-    try:
-        return [int(seed) for seed in text.split(",") if seed.strip()]
-    except ValueError:
-        raise AdaRankError(f"seeds is {text!r}; give whole numbers such as 0,1,2") from None
-
-
-def launcher(choice: state.Choice, busy: bool) -> None:
-    """Draw the form that starts a comparison."""
-    st.subheader("Your own comparison", anchor=False)
-    kept = {"persist_state": "session"}
-    arms = st.multiselect(
-        "Arms", list(ARMS), ["uniform", "adarank"], key="compare_arms", placeholder="none", **kept
-    )
-    for arm in arms:
-        st.caption(f"**{arm}**: {ARMS[arm]}")
-    first = choice.seed
-    seeds = st.text_input(
-        "Seeds",
-        f"{first},{first + 1},{first + 2}",
-        key=f"compare_seeds_{first}",
-        help="Every arm is trained once with each. One seed decides nothing; five are better "
-        "than three.",
-        **kept,
-    )
-    left, right = st.columns(2)
-    steps = left.number_input("Steps", 1, 100_000, 150, key="compare_steps", **kept)
-    batch = right.number_input("Batch size", 1, 1024, 32, key="compare_batch", **kept)
-    with st.expander("More"):
-        trials = st.number_input(
-            "Trials",
-            2,
-            200,
-            8,
-            key="compare_trials",
-            help="Noisy models a module, for the arms whose ranks come from disagreement. More "
-            "take longer and give surer ranks.",
-            **kept,
-        )
-        own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
-    st.caption(
-        f"On **{state.plain(task_label(choice.task))}** with **{state.plain(choice.model)}** at "
-        f"average rank **{choice.average_rank}**, as the sidebar says."
-    )
-    if st.button(
-        "Start",
-        type="primary",
-        icon=":material/play_arrow:",
-        width="stretch",
-        disabled=busy,
-        help="A comparison is under way; cancel it first." if busy else None,
-        key="compare_start",
-    ):
-        path = None if own is None else state.save_upload(own.name, own.getvalue())
-        try:
-            names = [*arms, *([] if path is None else [str(path)])]
-            numbers = seeds_from(seeds)
-            check_arms(names, numbers)
-            config = {
-                "model": choice.model,
-                "task": choice.task,
-                "arms": names,
-                "seeds": numbers,
-                "average_rank": choice.average_rank,
-                "trials": int(trials),
-                "settings": {"steps": int(steps), "batch_size": int(batch)},
-            }
-            start(config)
-        except AdaRankError as error:
-            state.show_error(error, path)
 
 
 # What a run shows --------------------------------------------------------------------------------
@@ -214,104 +120,88 @@ def details(run: jobs.Run) -> str:
     config = run.config
     if not config:
         return ""
-    seeds = ", ".join(map(str, config["seeds"]))
+    settings, seeds = config["settings"], ", ".join(map(str, config["seeds"]))
+    rate = f"learning rate {settings.get('learning_rate', LEARNING_RATE):g}"
+    if config.get("learning_rates"):
+        rate = "best learning rate of " + ", ".join(f"{one:g}" for one in config["learning_rates"])
     return (
         f"{config['model']} on {task_label(config['task'])}, average rank "
-        f"{config['average_rank']:g}, {config['settings']['steps']} steps of "
-        f"{config['settings']['batch_size']} texts, seed{'s'[: len(config['seeds']) > 1]} {seeds}"
+        f"{config['average_rank']:g}, {settings['steps']} steps of {settings['batch_size']} texts, "
+        f"{rate}, seed{'s'[: len(config['seeds']) > 1]} {seeds}"
     )
 
 
-def standing(shown: jobs.Run) -> None:
-    """Draw how a run stands by now, and what can be done about it."""
-    run = jobs.run_folder(shown.folder)
-    if run.state != shown.state:
+def live(shown: jobs.Run, alive: list[jobs.Run]) -> None:
+    """Draw how a run stands by now, the curves of all arms, and what is known of them."""
+    run, follower = jobs.run_folder(shown.folder), follow(shown.folder)
+    if (run.state, run.place) != (shown.state, shown.place):
         st.rerun()  # the rest of the page has to hear of it, and polling may have to end
-    if run.state in ALIVE:
-        cancelling = (run.folder / "cancel").exists()
-        at = progress.progress_of(run.config, run.events)
-        now = "cancelling after the current step" if cancelling else at.now
-        if at.seconds_left is not None and not cancelling:
-            more = "at least" if at.at_least else "about"
-            now += f" · {more} {progress.duration(at.seconds_left)} left"
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.progress(at.share, text=state.plain(now), width="stretch")
-            st.button(
-                "Cancel",
-                key="compare_cancel",
-                on_click=jobs.cancel,
-                args=(run.folder,),
-                disabled=cancelling,
-            )
-        return
-    if run.state == "finished":
-        return
-    words = {
-        "cancelled": "Cancelled; what had finished is kept.",
-        "interrupted": "The run's process ended without a word; what had finished is kept.",
-        "failed": run.message,
-    }[run.state]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if run.state == "failed":
-            st.error(state.plain(words), icon=":material/error:", width="stretch")
-        else:
-            st.info(words, icon=":material/info:", width="stretch")
-        label = "Try again" if run.state == "failed" else "Go on"
-        about = "What has finished is not run again."
-        if run.config and st.button(label, key="compare_go_on", help=about):
-            start(run.config, run.folder)
+    if draw_standing(run, follower.progress(run.config), alive, show):
+        start(run.config, run.folder)
+    chart(run, follower)
+    legend(run.config, follower.events)
 
 
-def legend(run: jobs.Run) -> None:
-    """Say of every arm what it controls for, how large it is and what its ranks cost."""
-    if not run.config:
-        return
-    results = progress.finished_results(run.events)
-    parameters = progress.planned(run.events)
-    with st.container(border=True, gap="xsmall"):
-        for arm in run.config["arms"]:
-            facts = [ARMS.get(arm, "ranks from a file")]
-            if arm in parameters:
-                facts.append(f"{parameters[arm]:,} LoRA parameters")
-            if arm in results and results[arm]["allocation_seconds"] >= 0.5:
-                facts.append(f"{results[arm]['allocation_seconds']:.0f} s for its ranks")
-            name = state.plain(progress.arm_label(arm))
-            st.caption(f"**{name}** · {state.plain(' · '.join(facts))}")
-
-
-def chart(shown: jobs.Run) -> None:
+def chart(run: jobs.Run, follower: Follower) -> None:
     """Draw the curves of all arms as they are by now, with a switch and their numbers."""
-    run = jobs.run_folder(shown.folder)
-    metric = st.segmented_control(
-        "Curve",
-        list(CURVE_NAMES),
-        default="validation_loss",
-        required=True,
-        format_func=CURVE_NAMES.get,
-        key="compare_curve",
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    table = progress.curve_table(run.events, metric)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        metric = st.segmented_control(
+            "Curve",
+            list(CURVE_NAMES),
+            default="validation_loss",
+            required=True,
+            format_func=CURVE_NAMES.get,
+            key="compare_curve",
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+        smoothing = 0.0
+        if metric == "train_loss":
+            smoothing = st.slider(
+                "Smoothing",
+                0.0,
+                0.95,
+                0.6,
+                0.05,
+                key="compare_smoothing",
+                width=200,
+                help="How much of its past a step takes over (an exponential moving average). The "
+                "faint lines are the mean without it.",
+                persist_state="session",
+            )
     arms, steps = run.config.get("arms", ()), run.config.get("settings", {}).get("steps", 1)
-    figure = curves.curves(table, metric, arms, steps)
+
+    def drawn():
+        table = progress.curve_table(follower.events, metric)
+        return table, curves.curves(table, metric, arms, steps, smoothing)
+
+    table, figure = follower.drawn((metric, smoothing, run.state, tuple(arms)), drawn)
     st.plotly_chart(
         figure,
         width="stretch",
         key=f"compare_curves_{metric}",
         alt=f"{CURVE_NAMES[metric]} over the steps, one colour an arm",
     )
-    legend(run)
-    with st.expander("Data"):
-        st.dataframe(table, hide_index=True, width="stretch", height=240)
-        st.download_button(
-            f"{metric}.csv",
-            table.to_csv(index=False),
-            f"{metric}.csv",
-            "text/csv",
-            on_click="ignore",
-            key="compare_curves_csv",
+    if run.state in ALIVE and table.empty and run.config.get("learning_rates"):
+        st.caption("Trainings that only look for a learning rate are not drawn.")
+    if metric == "train_loss" and "adalora" in arms:
+        st.caption(
+            "**adalora**'s train loss has the penalty in it that keeps its matrices orthogonal, "
+            "so it cannot be held against the others'; its validation loss can."
         )
+    # A closed table is not sent: at every look it would cost more than all the rest.
+    data = st.expander("Data", key="compare_curves_data", on_change="rerun")
+    if data.open:
+        with data:
+            st.dataframe(table, hide_index=True, width="stretch", height=240)
+            st.download_button(
+                f"{metric}.csv",
+                lambda: table.to_csv(index=False),
+                f"{metric}.csv",
+                "text/csv",
+                on_click="ignore",
+                key="compare_curves_csv",
+            )
 
 
 def command(run: jobs.Run) -> str:
@@ -336,26 +226,29 @@ def draw() -> None:
     except AdaRankError as error:
         state.show_error(error)
         verdict = None
-    st.title(headline(run, verdict), anchor=False)
+    st.title(state.plain(headline(run, verdict)), anchor=False)
     st.markdown(
         "Every arm is LoRA with as many parameters, on the same texts in the same order; only "
         "the ranks differ. Thin lines are seeds, thick lines their mean."
     )
     state.badge("stored example" if opened is None else "your run", details(run))
-    choose_run(opened)
-    poll = st.fragment(run_every=1 if run.state in ALIVE else None)
-    poll(standing)(run)
+    recent = [jobs.run_folder(runs_folder() / name) for name in names()[:RECENT]]
+    choose_run(opened, recent)
+    under_way = run.state in ALIVE
+    alive = [one for one in jobs.runs() if one.state in ALIVE] if under_way else []
     picture, form = st.columns([2, 1], gap="large")
     with picture:
-        poll(chart)(run)
+        st.fragment(live, run_every=POLL if under_way else None)(run, alive)
     with form:
-        launcher(choice, busy=run.state in ALIVE)
+        asked = launcher(choice, recent)
+        if asked is not None:
+            start(asked)
     if verdict is not None:
-        if draw_verdict(run, verdict, more=opened is not None):
+        if draw_verdict(run, follow(run.folder).events, verdict, more=opened is not None):
             known = run.config["seeds"]
             more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
             start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
-    elif run.state not in ALIVE and (done := progress.finished_results(run.events)):
+    elif not under_way and (done := progress.finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)
     with st.expander("Command"):

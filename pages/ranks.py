@@ -190,6 +190,21 @@ def files(scores: Scores, plan: RankPlan) -> None:
             )
 
 
+def hand_over(plan: RankPlan) -> None:
+    """Draw the button that takes the plan, with its pins, to Compare as an arm of its own."""
+    if st.button(
+        "Compare these ranks with uniform",
+        key="ranks_compare",
+        icon=":material/show_chart:",
+        help="They become one more arm on the page Compare.",
+    ):
+        content = json.dumps(plan.to_dict(), indent=1) + "\n"
+        path = state.save_upload("edited-ranks.json", content.encode())
+        st.session_state["compare_own_plan"] = str(path)
+        # Without a value it refuses where a widget is in the URL.
+        st.switch_page("pages/compare.py", query_params={})
+
+
 head = st.container()
 choice, shown, options = controls()
 scores, now = shown.scores, what_if.planned(shown.scores, options)
@@ -216,6 +231,7 @@ if now is not None:
     what_if.costs(scores, now)
     what_if.table(scores, now, other, by_rank)
     files(scores, now.plan)
+    hand_over(now.plan)
 stored_scores(choice.source)
 st.page_link(
     "pages/compare.py",

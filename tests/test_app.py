@@ -15,6 +15,12 @@ def app():
     return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
 
 
+def test_runs_open_with_a_title(app):
+    page = app.switch_page("pages/runs.py").run()
+    assert not page.exception
+    assert len(page.title) == 1
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_with_a_title_and_a_picture(app, name):
     page = app.switch_page(f"pages/{name}.py").run()

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from adarank_core import AdaRankError, jobs
-from adarank_core.jobs import cancel, new_run_folder, open_run, run_folder, runs, start
+from adarank_core import AdaRankError, jobs, queue
+from adarank_core.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 from adarank_core.scores import read_json
 
 WAIT = 120
@@ -45,6 +46,7 @@ def test_runs_are_listed_newest_first(home):
     assert runs() == []
     made = [new_run_folder("compare") for _ in range(3)]
     (made[0].parent / "a file").touch()
+    (made[0].parent / ".deleted").mkdir()
     assert [run.folder for run in runs()] == made[::-1]
 
 
@@ -191,6 +193,217 @@ def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path):
         looking.kill()
         looking.wait()
         looking.stdout.close()
+
+
+def test_a_cancel_counts_though_a_killed_process_left_half_a_line(tmp_path):
+    (tmp_path / "events.jsonl").write_bytes(b'{"event": "step"}\n{"event": "st')
+    time.sleep(0.02)
+    cancel(tmp_path)
+    with open_run(tmp_path, {}) as recorder:
+        assert recorder.should_stop()
+
+
+# What is seen of a run
+
+
+def lines(*events):
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def write(folder, events=None, asked=None, error=None):
+    """Make a run's folder up; asked is how many seconds after the last event it was started."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"command": "compare"}')
+    (folder / "lock").touch()
+    now = time.time()
+    if events is not None:
+        (folder / "events.jsonl").write_bytes(events)
+        os.utime(folder / "events.jsonl", (now - 50, now - 50))
+    if asked is not None:
+        (folder / "command.json").write_text("{}")
+        os.utime(folder / "command.json", (now - 50 + asked, now - 50 + asked))
+    if error is not None:
+        (folder / "log.txt").write_text(f"started\nerror: {error}\n")
+    return folder
+
+
+def seen(folder):
+    run = run_folder(folder)
+    return run.state, run.message, run.place
+
+
+STEP, QUEUED = {"event": "step", "step": 1}, {"event": "queued", "place": 3}
+FAILED = {"event": "failed", "message": "the rank is 0"}
+
+
+@pytest.mark.parametrize(
+    ("events", "asked", "error", "free", "held"),
+    [
+        (None, None, None, ("interrupted", ""), ("running", 0)),
+        (None, 0, None, ("starting", ""), ("running", 0)),
+        (None, -50, None, ("interrupted", ""), ("running", 0)),
+        (None, 0, "no task 'x'", ("failed", "no task 'x'"), ("running", 0)),
+        ([STEP], -5, None, ("interrupted", ""), ("running", 0)),
+        ([STEP], -5, "of an earlier process", ("interrupted", ""), ("running", 0)),
+        ([STEP], 5, None, ("starting", ""), ("running", 0)),
+        ([STEP], 5, "no task 'x'", ("failed", "no task 'x'"), ("running", 0)),
+        ([QUEUED], -5, None, ("interrupted", ""), ("queued", 3)),
+        ([QUEUED], None, None, ("interrupted", ""), ("queued", 3)),
+        ([QUEUED], 5, None, ("starting", ""), ("running", 0)),
+        ([QUEUED, {"event": "turn"}], -5, None, ("interrupted", ""), ("running", 0)),
+        ([QUEUED, {"event": "cancelled"}], -5, None, ("cancelled", ""), ("cancelled", 0)),
+        ([STEP, {"event": "finished"}], -5, None, ("finished", ""), ("finished", 0)),
+        ([STEP, {"event": "finished"}], 5, None, ("starting", ""), ("running", 0)),
+        ([STEP, {"event": "finished"}], 5, "no room", ("failed", "no room"), ("running", 0)),
+        ([STEP, FAILED], -5, None, ("failed", "the rank is 0"), ("failed", 0)),
+        ([FAILED, {"event": "started"}], -5, None, ("interrupted", ""), ("running", 0)),
+    ],
+)
+def test_the_state_of_a_run(tmp_path, events, asked, error, free, held):
+    folder = write(tmp_path, events and lines(*events), asked, error)
+    assert seen(folder) == (*free, 0)
+    with FileLock(folder / "lock"):
+        assert seen(folder) == (held[0], "the rank is 0" if held[0] == "failed" else "", held[1])
+
+
+def test_a_start_that_came_to_nothing_leaves_what_was_there(tmp_path):
+    finished = lines(STEP, {"event": "finished"})
+    folder = write(tmp_path, finished, asked=5)
+    old = time.time() - 100
+    os.utime(folder / "events.jsonl", (old - 100, old - 100))
+    os.utime(folder / "command.json", (old, old))
+    assert seen(folder)[0] == "finished"
+
+
+def test_an_end_is_seen_that_comes_while_one_looks(tmp_path, monkeypatch):
+    folder = write(tmp_path, lines(STEP))
+    real = jobs.is_locked
+
+    def ends(folder):  # between the first look at its events and the test of its lock
+        with (folder / "events.jsonl").open("ab") as file:
+            file.write(lines(FAILED))
+        return real(folder)
+
+    monkeypatch.setattr(jobs, "is_locked", ends)
+    assert seen(folder) == ("failed", "the rank is 0", 0)
+
+
+@pytest.mark.parametrize("length", [10, 2020, 2030, 2040, 2048, 2060, 16_384, 300_000])
+def test_the_last_event_is_found_however_long_it_is(tmp_path, length):
+    long = {"event": "failed", "message": "x" * length}
+    for before in (b"", lines(STEP), lines(STEP) * 500, b"{nope\n" * 500):
+        for after in (b"", b'{"event": "step"}', b"\n\nnope\n3\n{}\n", b"nope\n" * 1000):
+            write(tmp_path, before + lines(long) + after)
+            assert seen(tmp_path) == ("failed", "x" * length, 0)
+            assert run_folder(tmp_path).events[-1] == long
+
+
+def test_the_end_of_a_broken_line_is_no_event(tmp_path):
+    for length in range(1980, 2050):  # whatever part of it is read first
+        write(tmp_path, lines(STEP) + b"nope" + lines({"event": "failed", "message": "x" * length}))
+        assert seen(tmp_path)[0] == "interrupted"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"nope\n" * 2000, b"\x00" * 5000, b"x" * 9000])
+def test_events_without_any_are_no_trouble(tmp_path, content):
+    write(tmp_path, content)
+    assert seen(tmp_path)[0] == "interrupted" and run_folder(tmp_path).events == ()
+
+
+def test_events_are_read_once_and_when_they_are_asked_for(tmp_path):
+    run = run_folder(write(tmp_path, lines(STEP)))
+    write(tmp_path, lines(STEP, STEP))
+    assert run.events == (STEP, STEP)
+    write(tmp_path, b"")
+    assert run.events == (STEP, STEP)
+    assert Run(tmp_path, {}, "running") == Run(tmp_path, {}, "running", "", 0)
+
+
+def test_a_config_that_is_no_object_is_none(tmp_path):
+    write(tmp_path)
+    (tmp_path / "config.json").write_text("[1]")
+    assert run_folder(tmp_path).config == {}
+
+
+def test_a_thousand_runs_are_listed_in_under_a_second(tmp_path):
+    about = {"arm": "adarank", "seed": 0, "time": 1795462860.286}
+    steps = [
+        {"event": "step", "step": n, "steps": 500, "seconds": 0.5, "train_loss": 1.78, **about}
+        for n in range(500)
+    ]
+    body, ended = lines({"event": "started", "time": 1795462858.547}, *steps), {}
+    for ending in ("finished", "cancelled", "failed"):
+        ended[ending] = body + lines({"event": ending, "message": "it broke", "time": 1.0})
+    wanted = {}
+    kinds = ("finished", "finished", "finished", "cancelled", "failed", "interrupted", "refused")
+    for number in range(1000):
+        kind = kinds[number % len(kinds)]
+        folder = tmp_path / f"20261124-100000-{number:06d}-compare"
+        refused = kind == "refused"
+        write(folder, ended.get(kind, body), 5 if refused else -5, "no" if refused else None)
+        wanted[folder] = "failed" if refused else kind
+    busy = [tmp_path / f"20261124-100000-{number:06d}-compare" for number in (5, 19, 33)]
+    (busy[1] / "events.jsonl").write_bytes(body + lines(QUEUED))
+    locks = [FileLock(folder / "lock") for folder in busy]
+    for lock in locks:
+        lock.acquire()
+    wanted |= {busy[0]: "running", busy[1]: "queued", busy[2]: "running"}
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        found = runs(tmp_path)
+        took.append(time.perf_counter() - began)
+    for lock in locks:
+        lock.release()
+    assert {run.folder: run.state for run in found} == wanted
+    assert [run.folder for run in found] == sorted(wanted, reverse=True)
+    assert all(run.config == {"command": "compare"} for run in found)
+    assert min(took) < 1
+
+
+def test_the_lock_of_a_run_that_has_ended_is_left_alone(tmp_path, monkeypatch):
+    def tested(folder):
+        raise AssertionError(folder)
+
+    monkeypatch.setattr(jobs, "is_locked", tested)
+    write(tmp_path, lines(STEP, {"event": "finished"}), asked=-5)
+    assert seen(tmp_path)[0] == "finished"
+
+
+# How a run is started
+
+
+@pytest.mark.parametrize(
+    ("number", "own", "expected"),
+    [
+        (2, None, None),
+        (7, None, None),
+        (8, None, "4"),
+        (11, None, "5"),
+        (8, "3", "3"),
+    ],
+)
+def test_runs_share_the_cores(tmp_path, monkeypatch, number, own, expected):
+    given = {}
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **options: given.update(options))
+    monkeypatch.setattr(queue, "cores", lambda: number)
+    monkeypatch.setattr(jobs, "cores", lambda: number)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    start(["compare"], tmp_path)
+    assert given["env"].get("OMP_NUM_THREADS") == expected
+    assert given["env"]["ADARANK_HOME"] == os.environ["ADARANK_HOME"]
+    assert os.environ.get("OMP_NUM_THREADS") == own
+
+
+def test_runs_are_looked_after_without_torch():
+    code = (
+        "import sys, adarank_core.jobs, adarank_core.queue, adarank_core.archive\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'scipy')))"
+    )
+    root = Path(jobs.__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 
 # Processes of their own, all at once: each takes seconds to import torch

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,8 @@ from pathlib import Path
 import pytest
 
 import adarank_core
-from adarank_core import AdaRankError, RankPlan, Scores, Verdict, allocate, load_model, score
-from adarank_core import finetuning as finetuning_file
+from adarank_core import AdaRankError, RankPlan, Scores, allocate, load_model, score
 from adarank_core.__main__ import main
-from adarank_core.arms import same_rank
 from adarank_core.export import write_json
 from adarank_core.jobs import runs
 from adarank_core.scores import read_json
@@ -189,44 +186,6 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     assert "has no adapter_model.safetensors" in refusal("export", *wrong)
     others = ("--ranks", files / "ranks.json", "--output", tmp_path, "--model", tiny_gpt2)
     assert "use ranks made for this model" in refusal("export", *others)
-
-
-def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, files, tmp_path):
-    common = (
-        "finetune",
-        "--model",
-        tiny_bert,
-        "--task",
-        tiny_file,
-        "--steps",
-        2,
-        "--batch-size",
-        4,
-    )
-    out = run(*common, "--ranks", files / "ranks.json", "--output", tmp_path / "a", "--json", "-")
-    result = json.loads(out)
-    assert result == read_json(tmp_path / "a" / "result.json") and result["steps"] == 2
-    assert "test_accuracy" in run(*common, "--uniform-rank", 3)
-    (made,) = runs()
-    assert made.state == "finished" and made.folder.name.endswith("-finetune")
-    assert RankPlan.from_dict(made.config["plan"]) == same_rank(tiny_bert, 3)
-
-
-def test_compare_ends_in_a_verdict_and_can_be_resumed(
-    run, refusal, tiny_bert, tiny_file, tmp_path, monkeypatch
-):
-    folder = tmp_path / "run"
-    common = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 2]
-    common += ["--batch-size", 4, "--average-rank", 2, "--trials", 2, "--output", folder]
-    verdict = Verdict.from_dict(json.loads(run(*common, "--seeds", "0,1", "--json", "-")))
-    assert verdict == Verdict.from_dict(read_json(folder / "verdict.json"))
-    assert list(verdict.arms) == ["uniform", "adarank"]
-    assert "not empty" in refusal(*common)
-    for changed in (["--steps", 3], ["--average-rank", 3], ["--max-length", 9]):
-        assert "resume with the same values" in refusal(*common, "--resume", *changed)
-    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: pytest.fail("trained again"))
-    out = run(*common, "--seeds", "1,0", "--resume")
-    assert "adarank's test loss" in out and "2 seeds" in out
 
 
 def test_help_is_given_without_a_command(run):
@@ -422,147 +381,10 @@ def test_texts_that_cannot_be_read(refusal, tmp_path):
     assert "cannot be read" in refusal("score", "--texts", tmp_path / "missing.txt")
 
 
-@pytest.mark.parametrize("command", ["finetune", "compare"])
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--steps", "0"], "steps is 0"),
-        (["--steps", "-1"], "steps is -1"),
-        (["--batch-size", "0"], "batch_size is 0"),
-        (["--max-length", "0"], "max_length is 0"),
-        (["--learning-rate", "nan"], "learning_rate is nan"),
-        (["--learning-rate", "0"], "learning_rate is 0"),
-    ],
-    ids=str,
-)
-def test_training_that_cannot_be(refusal, tiny_bert, tiny_file, command, options, message):
-    arguments = [command, "--model", tiny_bert, "--task", tiny_file, *options]
-    assert message in refusal(*arguments, *(["--uniform-rank", 2] * (command == "finetune")))
-    assert not runs()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ([], "give either --ranks or --uniform-rank"),
-        (["--uniform-rank", "0"], "uniform rank is 0"),
-        (["--uniform-rank", "-1"], "uniform rank is -1"),
-        (["--uniform-rank", "33"], "may be 32 at most"),
-        (["--uniform-rank", "2", "--seed", "-1"], "the seed is -1"),
-        (["--uniform-rank", "2", "--seed", "9" * 30], "the seed is 999"),
-        (["--uniform-rank", "2", "--ranks", "x.json"], "give either --ranks or --uniform-rank"),
-    ],
-    ids=str,
-)
-def test_a_fine_tune_that_cannot_be(refusal, tiny_bert, tiny_file, options, message):
-    line = refusal("finetune", "--model", tiny_bert, "--task", tiny_file, *options)
-    assert message in line
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--arms", ""], "no arms"),
-        (["--arms", "best"], "the arm 'best' is unknown"),
-        (["--arms", "uniform,uniform"], "given twice"),
-        (["--seeds", "0,0"], "given twice"),
-        (["--seeds", "0,x"], "give whole numbers"),
-        (["--seeds", ""], "give whole numbers"),
-        (["--seeds", "-1"], "the seed is -1"),
-        (["--seeds", "9" * 30], "the seed is 999"),
-        (["--average-rank", "0"], "average_rank is 0"),
-        (["--average-rank", "nan"], "average_rank is nan"),
-        (["--average-rank", "33"], "above"),
-        (["--trials", "1"], "trials is 1"),
-        (["--resume"], "--resume needs --output"),
-        (["--resume", "--output", "no/such/folder"], "cannot be read"),
-    ],
-    ids=str,
-)
-def test_a_comparison_that_cannot_be(refusal, tiny_bert, tiny_file, options, message):
-    assert message in refusal("compare", "--model", tiny_bert, "--task", tiny_file, *options)
-
-
-@pytest.mark.parametrize("content", ["[]", "{", '{"model": 3}', "null"])
-def test_a_run_that_cannot_be_resumed(refusal, tiny_bert, tiny_file, tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    arguments = ["--model", tiny_bert, "--task", tiny_file, "--resume", "--output", tmp_path]
-    refusal("compare", *arguments)
-
-
-def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_bert, tiny_file, home):
-    arguments = ["finetune", "--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2]
-    arguments += ["--output", home / "run", "--batch-size", 4]
-    stop = home / "run" / "cancel"
-    stop.parent.mkdir()
-    stop.touch()
-    assert run(*arguments, "--steps", 3, "--json", "-") == ""
-    assert "is not empty" in refusal(*arguments, "--steps", 3)
-    assert "had {'steps': 3" in refusal(*arguments, "--steps", 4, "--resume")
-    resumed = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
-    events = (home / "run" / "events.jsonl").read_text().splitlines()
-    assert [json.loads(line).get("step") for line in events] == (
-        [None, 1, 1, None, None, 1, 2, 2, 3, 3, None, None]
-    )
-    whole = json.loads(run(*arguments[:-4], "--batch-size", 4, "--steps", 3, "--json", "-"))
-    times = ("train_seconds",)
-    assert {k: v for k, v in whole.items() if k not in times} == {
-        k: v for k, v in resumed.items() if k not in times
-    }
-    assert "has finished" in refusal(*arguments, "--steps", 3, "--resume")
-
-
-def test_an_arm_that_failed_is_named_after_the_verdict(
-    run, tiny_bert, tiny_file, tmp_path, monkeypatch
-):
-    from adarank_core import baselines
-
-    def inverse(scores):
-        raise AdaRankError("the score of 'x' is 0, which has no inverse")
-
-    monkeypatch.setattr(baselines, "inverse", inverse)
-    arguments = ["--model", tiny_bert, "--task", tiny_file, "--steps", 2, "--trials", 2]
-    out = run("compare", *arguments, "--arms", "uniform,inverse", "--output", tmp_path / "run")
-    assert "inverse is not compared: seed 0: the score of 'x' is 0" in " ".join(out.split())
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([("a cat", "x"), ("a dog", "y")] * 4, "gives? at least|leaves none"),
-        ([(f"cat {at}", "only") for at in range(80)], "one class only, 'only'"),
-    ],
-    ids=["eight rows", "one class"],
-)
-@pytest.mark.parametrize("command", [["finetune", "--uniform-rank", "2"], ["compare"]])
-def test_data_that_cannot_be_trained_on(refusal, tiny_bert, tmp_path, rows, message, command):
-    table = tmp_path / "rows.csv"
-    table.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in rows)]))
-    assert re.search(message, refusal(*command, "--model", tiny_bert, "--task", table))
-
-
-def test_eight_rows_in_each_split_are_enough(run, tiny_bert, tiny_task, tmp_path):
-    for split in ("train", "validation", "test"):
-        rows = getattr(tiny_task, split)[:8]
-        names = rows["label"].map({0: "poor", 1: "fine"})  # labels are words
-        rows.assign(label=names).to_csv(tmp_path / f"{split}.csv", index=False)
-    arguments = ["--model", tiny_bert, "--task", tmp_path, "--steps", 2, "--trials", 2]
-    verdict = json.loads(run("compare", *arguments, "--average-rank", 2, "--json", "-"))
-    assert len(verdict["arms"]) == 2
-
-
 def test_noise_that_no_number_can_hold_is_told(capsys, tiny_bert):
     arguments = ["--model", tiny_bert, "--sentence", "cat", "--noise-scale", "1e30"]
     assert main(["score", *arguments]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the logits are not finite")
-
-
-def test_a_loss_that_explodes_is_told(capsys, tiny_bert, tiny_file):
-    arguments = ["--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2, "--steps", 2]
-    assert main(["finetune", *map(str, arguments), "--learning-rate", "1e30"]) == 2
-    assert "lower the learning rate" in capsys.readouterr().err.splitlines()[-1]
-    (made,) = runs()
-    assert made.state == "failed" and "lower the learning rate" in made.message
 
 
 def test_an_unknown_command_or_no_value(refusal):

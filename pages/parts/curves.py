@@ -16,6 +16,7 @@ __all__ = [
     "curves",
     "difference_table",
     "differences",
+    "laid_out",
     "results_table",
 ]
 
@@ -25,7 +26,13 @@ CURVES = {
     "validation_accuracy": ("validation accuracy (share of texts)", ".1%"),
     "train_loss": ("train loss (nats a text)", ".3f"),
 }
-UNITS = {"test_loss": "nats a text", "test_accuracy": "share of texts"}
+UNITS = {
+    "test_loss": "nats a text",
+    "test_accuracy": "share of texts",
+    "macro_f1": "from 0 to 1",
+    "auc": "from 0 to 1",
+}
+MOST_POINTS = 400  # a line; a screen is not much wider
 # For arms that have no colour of their own: muted, and readable on light and dark.
 OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
 
@@ -44,7 +51,7 @@ def arm_colour(arm: str, arms) -> str:
     return OTHER_COLOURS[others.index(arm) % len(OTHER_COLOURS)]
 
 
-def curves(table: pd.DataFrame, metric: str, arms, steps: int) -> go.Figure:
+def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float = 0.0) -> go.Figure:
     """Draw one metric over the steps: every seed thin, the mean of an arm's seeds thick.
 
     The mean is over the seeds that have come as far as the arm's farthest one, so that it does
@@ -60,53 +67,60 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int) -> go.Figure:
         All arms of the comparison, also those without a value yet.
     steps : int
         Where the axis ends, from the beginning.
+    smoothing : float
+        Share of an exponential moving average that a step takes over from the one before; from 0
+        to below 1. Above 0 the mean as it was measured is drawn faintly too.
 
     Returns
     -------
     plotly.graph_objects.Figure
     """
     title, digits = CURVES[metric]
-    what = title.split(" (")[0]
-    figure = go.Figure()
+    what = title.split(" (")[0] + (", smoothed," if smoothing else "")
+    traces = []  # drawn every second, and as dictionaries they cost a third
+
+    def add(arm: str, values: pd.Series, **more) -> None:
+        drawn = _thinned(values)
+        points = {"x": drawn.index.to_numpy(), "y": drawn.to_numpy(), "mode": "lines"}
+        traces.append({"type": "scatter", "legendgroup": arm, **points, **more})
+
     for arm in arms:
         of_arm = table[table["arm"] == arm]
         line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
-        last = of_arm.groupby("seed")["step"].max()
-        for seed, rows in of_arm.groupby("seed"):
-            alone = len(last) == 1
-            figure.add_trace(
-                go.Scatter(
-                    x=rows["step"],
-                    y=rows["value"],
-                    mode="lines",
-                    legendgroup=arm,
-                    showlegend=False,
-                    opacity=0.0 if alone else 0.55,
-                    line={**line, "width": 1.2},
-                    hoverinfo="skip" if alone else None,
-                    hovertemplate=None
-                    if alone
-                    else f"{arm_label(arm)}, seed {seed}:<br>{what} %{{y:{digits}}} "
-                    "at step %{x}<extra></extra>",
-                )
+        seeds = {
+            seed: pd.Series(rows["value"].to_numpy(), rows["step"].to_numpy())
+            for seed, rows in of_arm.groupby("seed")
+        }
+        last = max((values.index[-1] for values in seeds.values()), default=0)
+        far = [values for values in seeds.values() if values.index[-1] == last]
+        mean = pd.concat(far).groupby(level=0).mean() if far else pd.Series(dtype=float)
+        of = "one seed" if len(far) == 1 else f"mean of {len(far)} seeds"
+        for seed, values in seeds.items() if len(seeds) > 1 else ():
+            add(
+                arm,
+                _smoothed(values, smoothing),
+                showlegend=False,
+                opacity=0.55,
+                line={**line, "width": 1.2},
+                hovertemplate=f"{arm_label(arm)}, seed {seed}:<br>{what} %{{y:{digits}}} "
+                "at step %{x}<extra></extra>",
             )
-        far = of_arm[of_arm["seed"].isin(last[last == last.max()].index)]
-        mean = far.groupby("step")["value"].mean()
-        count = far["seed"].nunique()
-        of = "one seed" if count == 1 else f"mean of {count} seeds"
-        figure.add_trace(
-            go.Scatter(
-                x=[None, *mean.index],  # an arm without a value yet is in the legend
-                y=[None, *mean],
-                mode="lines+markers" if 0 < len(mean) < 30 else "lines",
-                name=arm_label(arm),
-                legendgroup=arm,
-                line={**line, "width": 3},
-                marker={"size": 6},
-                hovertemplate=f"{arm_label(arm)}, {of}:<br>{what} %{{y:{digits}}} at step %{{x}}"
-                "<extra></extra>",
-            )
+        if smoothing:
+            thin = {**line, "width": 1}
+            add(arm, mean, showlegend=False, opacity=0.25, line=thin, hoverinfo="skip")
+        add(
+            arm,
+            _smoothed(mean, smoothing),
+            mode="lines+markers" if 0 < len(mean) < 30 else "lines",
+            name=arm_label(arm),
+            line={**line, "width": 3},
+            marker={"size": 6},
+            hovertemplate=f"{arm_label(arm)}, {of}:<br>{what} %{{y:{digits}}} at step %{{x}}"
+            "<extra></extra>",
         )
+        # An arm without a value yet is in the legend.
+        traces[-1] |= {axis: [None, *traces[-1][axis]] for axis in ("x", "y")}
+    figure = go.Figure(traces)
     figure.update_xaxes(
         title="optimizer step",
         range=[0, steps * 1.02],
@@ -116,7 +130,20 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int) -> go.Figure:
     figure.update_yaxes(title=title, tickformat=".0%" if digits.endswith("%") else None)
     if table.empty:  # Plotly would invent numbers
         figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
-    return _laid_out(figure, height=400)
+    return laid_out(figure, height=400)
+
+
+def _smoothed(values: pd.Series, smoothing: float) -> pd.Series:
+    """Average over the steps before, the nearest most; the first steps have no bias to a start."""
+    return values.ewm(alpha=1 - smoothing).mean() if smoothing and len(values) else values
+
+
+def _thinned(values: pd.Series) -> pd.Series:
+    """Leave out points that nobody could tell apart; which ones are kept changes seldom."""
+    stride = 1
+    while len(values) > MOST_POINTS * stride:
+        stride *= 2
+    return values if stride == 1 else pd.concat([values[:-1:stride], values[-1:]])
 
 
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
@@ -152,7 +179,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     Parameters
     ----------
     verdict : Verdict
-    metric : {"test_loss", "test_accuracy"}
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
 
     Returns
     -------
@@ -230,7 +257,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
         tickvals=[_pair(pair) for pair in compared],
         ticktext=[_pair(pair).replace(" − ", "<br>− ") for pair in compared],
     )
-    return _laid_out(figure, height=150 + 58 * len(compared))
+    return laid_out(figure, height=150 + 58 * len(compared))
 
 
 def results_table(arms: dict, reference: str) -> pd.DataFrame:
@@ -246,39 +273,47 @@ def results_table(arms: dict, reference: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
+        What no run tells is left out: AUC of more than two classes, and the search for a
+        learning rate where there was none.
 
     Examples
     --------
     >>> runs = [{"seed": 0, "test_loss": 0.5, "test_accuracy": 0.75}]
     >>> arms = {"uniform": {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": runs}}
     >>> results_table(arms, "uniform").values.tolist()
-    [['uniform', 9, 0, 0.0, 0.5, 0.75, 1]]
+    [['uniform', 0.5, 0.75, 1, 9, 0, 0.0]]
     """
     against = arms.get(reference, {}).get("lora_parameters")
     rows = []
     for arm, about in arms.items():
-        runs = about["runs"]
-        rows.append(
-            {
-                "arm": arm_label(arm),
-                "LoRA parameters": about["lora_parameters"],
-                f"more than {arm_label(reference)}": None
-                if against is None
-                else about["lora_parameters"] - against,
-                "seconds for ranks": about["allocation_seconds"],
-                "mean test loss": sum(run["test_loss"] for run in runs) / len(runs),
-                "mean test accuracy": sum(run["test_accuracy"] for run in runs) / len(runs),
-                "seeds": len(runs),
-            }
-        )
-    return pd.DataFrame(rows)
+        found = {
+            "arm": arm_label(arm),
+            **{f"mean {name}": _mean(about["runs"], key) for key, name in METRIC_NAMES.items()},
+            "seeds": len(about["runs"]),
+            "LoRA parameters": about["lora_parameters"],
+            f"more than {arm_label(reference)}": None
+            if against is None
+            else about["lora_parameters"] - against,
+            "seconds for ranks": about["allocation_seconds"],
+            "learning rate": about.get("learning_rate"),
+            "seconds of search": about.get("search_seconds"),
+            "seconds of training": _mean(about["runs"], "train_seconds"),
+        }
+        rows.append(found)
+    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+
+def _mean(runs: list[dict], key: str) -> float | None:
+    values = [run[key] for run in runs if run.get(key) is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _pair(compared: dict) -> str:
     return f"{arm_label(compared['arm'])} − {arm_label(compared['against'])}"
 
 
-def _laid_out(figure: go.Figure, height: int) -> go.Figure:
+def laid_out(figure: go.Figure, height: int) -> go.Figure:
+    """Give a figure of this page its height, margins and legend."""
     return figure.update_layout(
         height=height,
         margin={"l": 10, "r": 10, "t": 40, "b": 10},

@@ -5,16 +5,30 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.jobs import Run
+from adarank_core.jobs import ALIVE, Run
 from adarank_core.scores import read_json
-from adarank_core.verdicts import ONE_SEED, Verdict, describe
-from pages.parts import curves, state
-from pages.parts.progress import arm_label
+from adarank_core.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
+from pages.parts import curves, state, trade_offs
+from pages.parts.progress import arm_facts, arm_label
 
-__all__ = ["ALIVE", "draw_results", "draw_verdict", "headline", "read_verdict", "task_label"]
+__all__ = [
+    "ALIVE",
+    "draw_results",
+    "draw_verdict",
+    "fairness",
+    "headline",
+    "read_verdict",
+    "task_label",
+]
 
-ALIVE = ("starting", "running")
-METRICS = {"test_loss": "Test loss", "test_accuracy": "Test accuracy"}
+METRICS = {
+    "test_loss": "Test loss",
+    "test_accuracy": "Test accuracy",
+    "macro_f1": "Macro-F1",
+    "auc": "AUC",
+}
+WITHOUT_LORA = ("head-only", "full")
+COSTS = {"parameters": "LoRA parameters", "seconds": "Seconds"}
 
 
 def task_label(task: str) -> str:
@@ -40,9 +54,11 @@ def headline(run: Run, verdict: Verdict | None) -> str:
 
     Examples
     --------
-    >>> headline(Run(Path("run"), {"task": "docstrings"}, (), "running"), None)
+    >>> headline(Run(Path("run"), {"task": "docstrings"}, "running"), None)
     'Training on docstrings, side by side'
     """
+    if run.state == "queued":
+        return "A comparison waits for its turn"
     if run.state in ALIVE and not run.config:
         return "A comparison is starting"
     task = task_label(run.config.get("task", "its task"))
@@ -66,12 +82,14 @@ def headline(run: Run, verdict: Verdict | None) -> str:
     return title
 
 
-def draw_verdict(run: Run, verdict: Verdict, more: bool) -> bool:
-    """Draw the verdict: one sentence an arm, every seed's difference, and the numbers.
+def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
+    """Draw the verdict: one sentence an arm, every seed's difference, costs, and the numbers.
 
     Parameters
     ----------
     run : Run
+    events : sequence of dict
+        The run's, as somebody has read them already.
     verdict : Verdict
     more : bool
         Whether more seeds may be asked for.
@@ -83,9 +101,11 @@ def draw_verdict(run: Run, verdict: Verdict, more: bool) -> bool:
     """
     st.subheader("Verdict", anchor=False)
     seeds = len(next(iter(verdict.arms.values()))["runs"])
+    told = [run for about in verdict.arms.values() for run in about["runs"]]
     metric = st.segmented_control(
         "Judged by",
-        list(METRICS),
+        # Of more than two classes there is no AUC.
+        [key for key in METRICS if all(run.get(key) is not None for run in told)],
         default="test_loss",
         required=True,
         format_func=METRICS.get,
@@ -96,6 +116,8 @@ def draw_verdict(run: Run, verdict: Verdict, more: bool) -> bool:
     compared = [one for one in verdict.comparisons if one["metric"] == metric]
     for one in compared:
         st.markdown(_sentence(one, seeds))
+    for arm, why in verdict.failed.items():
+        st.markdown(f"**{state.plain(arm_label(arm))}** is not compared: {state.plain(why)}")
     words = {(one["arm"], one["against"]): one["verdict"] for one in compared}
     if words.get(("adarank", "uniform")) == "better" and "permuted" not in verdict.arms:
         st.caption(
@@ -121,20 +143,11 @@ def draw_verdict(run: Run, verdict: Verdict, more: bool) -> bool:
             if seeds > 1
             else "The difference with the only seed; without a second one there is no interval."
         )
+        _data(curves.difference_table(verdict, metric), metric)
     draw_results(verdict.arms)
     with st.expander("What was kept equal"):
-        st.markdown(_fairness(run, verdict.arms))
-    with st.expander("Data"):
-        table = curves.difference_table(verdict, metric)
-        st.dataframe(table, hide_index=True, width="stretch")
-        st.download_button(
-            f"{metric}.csv",
-            table.to_csv(index=False),
-            f"{metric}.csv",
-            "text/csv",
-            on_click="ignore",
-            key="compare_seeds_csv",
-        )
+        st.markdown(fairness(run.config, events, verdict.arms))
+    _costs(verdict, metric)
     st.download_button(
         "verdict.json",
         json.dumps(verdict.to_dict(), indent=1) + "\n",
@@ -145,6 +158,48 @@ def draw_verdict(run: Run, verdict: Verdict, more: bool) -> bool:
         key="compare_verdict_json",
     )
     return asked
+
+
+def _costs(verdict: Verdict, metric: str) -> None:
+    """Draw what quality costs, with a switch between the kinds of cost."""
+    st.subheader("What it costs", anchor=False)
+    cost = st.segmented_control(
+        "Cost",
+        list(COSTS),
+        default="seconds",
+        required=True,
+        format_func=COSTS.get,
+        key="compare_cost",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    table = trade_offs.cost_table(verdict.arms, metric, cost)
+    st.plotly_chart(
+        trade_offs.trade_off(table, verdict.arms, metric, cost),
+        width="stretch",
+        key=f"compare_costs_{metric}_{cost}",
+        alt=f"{METRICS[metric]} of every arm over its cost, {COSTS[cost]}; a small point a seed",
+    )
+    said = "A small point is a seed, the large one their mean."
+    if cost == "parameters":
+        said += " Arms with nearly the same number are drawn side by side."
+        said += " **full** has no LoRA parameters." if "full" in verdict.arms else ""
+    st.caption(said)
+    _data(table, f"{metric}-{cost}")
+
+
+def _data(table, name: str) -> None:
+    """Draw a figure's table twin."""
+    with st.expander("Data"):
+        st.dataframe(table, hide_index=True, width="stretch")
+        st.download_button(
+            f"{name}.csv",
+            table.to_csv(index=False),
+            f"{name}.csv",
+            "text/csv",
+            on_click="ignore",
+            key=f"compare_csv_{name}",
+        )
 
 
 def draw_results(arms: dict) -> None:
@@ -164,7 +219,10 @@ def draw_results(arms: dict) -> None:
         column_config={
             "LoRA parameters": number(format="localized"),
             "seconds for ranks": number(format="%.1f"),
-            "mean test loss": number(format="%.4f"),
+            "seconds of search": number(format="%.0f"),
+            "seconds of training": number(format="%.0f"),
+            "learning rate": number(format="%g"),
+            **{f"mean {name}": number(format="%.4f") for name in METRIC_NAMES.values()},
             "mean test accuracy": number(format="percent"),
         },
     )
@@ -178,21 +236,61 @@ def _sentence(compared: dict, seeds: int) -> str:
     return f"{state.plain(before)}{bold}{state.plain(after)}."
 
 
-def _fairness(run: Run, arms: dict) -> str:
-    """List, as Markdown, what all arms had in common."""
-    counts = sorted({about["lora_parameters"] for about in arms.values()})
-    if len(counts) == 1:
-        parameters = f"{counts[0]:,} in every arm."
+def fairness(config: dict, events, arms: dict) -> str:
+    """List, as Markdown, what all arms had in common.
+
+    Parameters
+    ----------
+    config : dict
+        The run's.
+    events : sequence of dict
+    arms : dict
+        As in `Verdict`.
+
+    Examples
+    --------
+    >>> config = {"settings": {"steps": 10, "batch_size": 32, "learning_rate": 0.005}}
+    >>> arms = {"uniform": {"lora_parameters": 1024}}
+    >>> print(fairness(config, [], arms).splitlines()[0])
+    - **LoRA parameters:** 1,024 in every arm.
+    """
+    # Reference arms, which say themselves that they are larger or smaller.
+    counts = {a: about["lora_parameters"] for a, about in arms.items() if a not in WITHOUT_LORA}
+    low, high = min(counts.values(), default=0), max(counts.values(), default=0)
+    parameters = f"{high:,} in every arm."
+    if low < high:
+        parameters = f"{low:,} to {high:,}, at most {(high - low) / high:.2%} apart."
+    residuals = {arm: about.get("residual") for arm, about in arm_facts(events).items()}
+    apart = [
+        f"{state.plain(arm_label(arm))} {abs(residuals[arm]):,} "
+        + ("short" if residuals[arm] > 0 else "over")
+        for arm in counts
+        if residuals.get(arm)
+    ]
+    if apart:
+        parameters += f" Against the budget: {', '.join(apart)}."
+    settings = config["settings"]
+    if config.get("learning_rates"):
+        rates = ", ".join(f"{rate:g}" for rate in config["learning_rates"])
+        rate = (
+            f"the same grid for all, {rates}; each arm took the one with its lowest validation "
+            "loss, and the search counts in its seconds."
+        )
     else:
-        apart = (counts[-1] - counts[0]) / counts[-1]
-        parameters = f"{counts[0]:,} to {counts[-1]:,}, at most {apart:.2%} apart."
-    settings = run.config["settings"]
+        rate = f"{settings['learning_rate']:g} for all."
+    if "full" in arms:
+        rate += " Full fine-tuning is at a hundredth of it."
     facts = {
         "LoRA parameters": parameters,
         "Head": "drawn from the seed, so that with one seed all arms begin with the same.",
         "Data": "with one seed, the same texts in the same batches in the same order.",
+        "Learning rate": rate,
         "Schedule": f"{settings['steps']} steps of {settings['batch_size']} texts; the learning "
-        f"rate rises to {settings['learning_rate']:g} and falls in a line to zero.",
+        "rate rises to its peak and falls in a line to zero.",
+        "Alpha": "twice the rank, so that LoRA's scaling is 2 in every module; a plan from a file "
+        "keeps its own.",
+        "Dropout": "the model's own, drawn from the seed; LoRA adds none.",
         "Test texts": "used once, at the very end; what is seen on the way is validation.",
+        "Time": "the seconds that an arm's ranks took count as its cost.",
     }
     return "\n".join(f"- **{what}:** {how}" for what, how in facts.items())

@@ -1,7 +1,6 @@
 """What a comparison's recorded events say: curves, results so far, what is being done, time left.
 
-Pure functions from events to plain data. Several pages may show the same run at the same time, so
-nothing is remembered here.
+From events to plain data; nothing is drawn and nothing is read here.
 """
 
 from collections.abc import Sequence
@@ -12,11 +11,12 @@ import pandas as pd
 
 __all__ = [
     "Progress",
+    "Work",
+    "arm_facts",
     "arm_label",
     "curve_table",
     "duration",
     "finished_results",
-    "planned",
     "progress_of",
 ]
 
@@ -47,7 +47,7 @@ def curve_table(events: Sequence[dict], metric: str) -> pd.DataFrame:
     Parameters
     ----------
     events : sequence of dict
-        As a comparison records them.
+        As a comparison records them. Trainings that only look for a learning rate are left out.
     metric : {"validation_loss", "validation_accuracy", "train_loss"}
 
     Returns
@@ -59,38 +59,65 @@ def curve_table(events: Sequence[dict], metric: str) -> pd.DataFrame:
     Examples
     --------
     >>> step = {"event": "step", "arm": "uniform", "seed": 0, "step": 1, "train_loss": 1.5}
-    >>> curve_table([step], "train_loss").values.tolist()
+    >>> curve_table([step, {**step, "search": 0.001}], "train_loss").values.tolist()
     [['uniform', 0, 1, 1.5]]
     """
     curves: dict[tuple, list] = {}
     before: dict[tuple, list] = {}
     for event in events:
-        if event["event"] == "plan":
+        if event["event"] in ("step", "evaluation"):
+            if metric in event and "search" not in event:
+                pair = (event["arm"], event["seed"])
+                curves.setdefault(pair, []).append((*pair, event["step"], event[metric]))
+        elif event["event"] == "plan":
             pair = (event["arm"], event["seed"])
             before[pair], curves[pair] = curves.get(pair, []), []
-        elif event["event"] == "resumed":
+        elif event["event"] == "resumed" and "search" not in event:
             pair = (event["arm"], event["seed"])
             curves[pair] = [row for row in before.get(pair, []) if row[2] <= event["step"]]
-        elif metric in event:
-            pair = (event["arm"], event["seed"])
-            curves.setdefault(pair, []).append((*pair, event["step"], event[metric]))
     rows = [row for curve in curves.values() for row in curve]
     return pd.DataFrame(rows, columns=["arm", "seed", "step", "value"])
 
 
-def planned(events: Sequence[dict]) -> dict[str, int]:
-    """Return the LoRA parameters of every arm whose ranks are settled.
+def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
+    """Collect what is known of every arm so far.
+
+    Returns
+    -------
+    dict
+        By arm, each key only once it is known: ``lora_parameters``; ``residual``, how many it is
+        short of the budget; ``learning_rate`` and ``search_seconds``, where it chose one;
+        ``failed``, why it was given up.
 
     Examples
     --------
-    >>> planned([{"event": "plan", "arm": "uniform", "budget": {"lora_parameters": 1024}}])
-    {'uniform': 1024}
+    >>> plan = {"event": "plan", "arm": "uniform", "seed": 0, "residual": 0}
+    >>> arm_facts([{**plan, "budget": {"lora_parameters": 1024}}])
+    {'uniform': {'lora_parameters': 1024, 'residual': 0}}
     """
-    return {
-        event["arm"]: event["budget"]["lora_parameters"]
-        for event in events
-        if event["event"] == "plan" and "lora_parameters" in event["budget"]
-    }
+    facts: dict[str, dict] = {}
+    failed: dict[tuple, str] = {}
+    for event in events:
+        kind = event["event"]
+        if kind == "step":  # nearly all events are
+            continue
+        if kind == "started":  # what had failed is tried again
+            failed.clear()
+        elif kind == "plan":
+            failed.pop((event["arm"], event["seed"]), None)  # it is tried once more
+            about = facts.setdefault(event["arm"], {})
+            if "lora_parameters" in event["budget"]:
+                about["lora_parameters"] = event["budget"]["lora_parameters"]
+            if "residual" in event:
+                about["residual"] = event["residual"]
+        elif kind == "chosen":
+            kept = ("learning_rate", "search_seconds")
+            facts.setdefault(event["arm"], {}).update({key: event[key] for key in kept})
+        elif kind == "arm-failed":
+            failed[event["arm"], event["seed"]] = event["message"]
+    for (arm, seed), why in failed.items():
+        facts.setdefault(arm, {})["failed"] = f"seed {seed}: {why}"
+    return facts
 
 
 def finished_results(events: Sequence[dict]) -> dict[str, dict]:
@@ -130,19 +157,23 @@ class Progress:
     Parameters
     ----------
     now : str
-        What is being done, for people.
+        What is being done, for people; of every seed at work, where several are.
     share : float
         Of all work, from 0 to 1; scoring once and training once count the same.
     seconds_left : float or None
         None as long as nothing has been measured.
     at_least : bool
         Whether a kind of work is still to come that has not been measured.
+    examples_per_second, memory_mb : float or None
+        Of all seeds at work together; None as long as nobody has told.
     """
 
     now: str
     share: float
     seconds_left: float | None
     at_least: bool
+    examples_per_second: float | None = None
+    memory_mb: float | None = None
 
 
 def progress_of(config: dict, events: Sequence[dict]) -> Progress:
@@ -164,67 +195,176 @@ def progress_of(config: dict, events: Sequence[dict]) -> Progress:
     >>> plan = {"event": "plan", "arm": "uniform", "seed": 0, "budget": {}, "time": 100.0}
     >>> steps = [{"event": "step", "arm": "uniform", "seed": 0, "step": step, "time": 101.0 + step}
     ...          for step in (1, 5)]
-    >>> progress_of(config, [plan, *steps])
-    Progress(now='uniform seed 0: step 5 of 10', share=0.5, seconds_left=5.0, at_least=False)
+    >>> at = progress_of(config, [plan, *steps])
+    >>> at.now, at.share, at.seconds_left
+    ('uniform seed 0: step 5 of 10', 0.5, 5.0)
     """
     if not config or not events:
         return Progress("starting: this takes some seconds", 0.0, None, False)
-    pairs = [(arm, seed) for seed in config["seeds"] for arm in config["arms"]]
-    sources = list(dict.fromkeys((SCORED[a], s) for a, s in pairs if a in SCORED))
-    scoring, training = dict.fromkeys(sources, 0.0), dict.fromkeys(pairs, 0.0)
-    begun: dict[tuple, float] = {}
-    first_steps: dict[tuple, tuple[float, int]] = {}
-    module_seconds = step_seconds = None  # for all modules once, for one training with its test
-    now, steps = "loading the task and the model", config["settings"]["steps"]
+    work = Work(config)
     for event in events:
-        kind = event["event"]
-        pair = (event.get("arm"), event.get("seed"))
-        source = (SCORED.get(pair[0]), pair[1])
-        name = f"{arm_label(pair[0])} seed {pair[1]}" if pair[0] else ""
+        work.hear(event)
+    return work.told()
+
+
+class Work:
+    """All that a comparison has to do, and how much of it is done by the events heard so far.
+
+    Parameters
+    ----------
+    config : dict
+        The run's.
+
+    Examples
+    --------
+    >>> work = Work({"arms": ["uniform"], "seeds": [0, 1], "settings": {"steps": 10}})
+    >>> work.hear({"event": "step", "arm": "uniform", "seed": 0, "step": 5, "time": 1.0})
+    >>> work.told().share
+    0.25
+    """
+
+    def __init__(self, config: dict):
+        arms, seeds, rates = config["arms"], config["seeds"], config.get("learning_rates") or ()
+        self.config, self.steps = config, config["settings"]["steps"]
+        self.side_by_side = config.get("side_by_side", 1)
+        # What there is to do → how much of it is done, from 0 to 1.
+        self.training = {(arm, seed): 0.0 for seed in seeds for arm in arms}
+        self.searching = {(arm, rate, "search"): 0.0 for arm in arms for rate in rates}
+        self.scoring = {(SCORED[arm], seed): 0.0 for arm, seed in self.training if arm in SCORED}
+        self.failed: set[str] = set()
+        self.last: dict = {"event": "started"}
+        self.latest: dict[int, dict] = {}  # the last event of every seed
+        self.speed: dict[int, dict] = {}  # the last one of every seed that told its speed
+        self.resumed: dict[tuple, int] = {}  # after which step a training went on
+        self.begun: dict[tuple, tuple[float, int]] = {}  # when, and after which step
+        self.scoring_seconds = self.training_seconds = None  # for one of each, with its test
+
+    def hear(self, event: dict) -> None:
+        """Take up the next event."""
+        kind, arm, seed = event["event"], event.get("arm"), event.get("seed")
+        self.last = event
+        if arm is not None:
+            self.latest[seed] = event
+        key, part = (arm, seed), self.training
+        if "search" in event:
+            key, part = (arm, event["search"], "search"), self.searching
+        if kind in ("step", "evaluation"):
+            if kind == "step":
+                self.speed[seed] = event
+            if key in part:
+                part[key] = event["step"] / self.steps
+                # Loading the model comes before the first step, so the pace is measured from there.
+                began = (event["time"], event["step"])
+                since, first = self.begun.setdefault(("steps", *key), began)
+                if event["step"] > first:
+                    pace = (event["time"] - since) / (event["step"] - first)
+                    self.training_seconds = pace * self.steps
+            return
+        source = (SCORED.get(arm), seed)
         if kind == "started":
-            now = "loading the task and the model"
-        elif kind == "score" and source in scoring:
-            first = begun.setdefault(("score", *source), event["time"])
-            scoring[source] = event["done"] / event["total"]
-            if event["done"] > 1:
-                module_seconds = (event["time"] - first) / (event["done"] - 1) * event["total"]
-            now = f"ranks of {name}: {event['done']} of {event['total']}"
-        elif kind == "plan" and pair in training:
-            begun["train", *pair] = event["time"]
-            first_steps.pop(pair, None)
-            training[pair] = 0.0
-            scoring.update({source: 1.0} if source in scoring else {})
-            now = f"{name}: ranks are settled, training begins"
-        elif kind in ("step", "evaluation") and pair in training:
-            training[pair] = event["step"] / steps
-            # Loading the model comes before the first step, so the pace is measured from there.
-            since, first_step = first_steps.setdefault(pair, (event["time"], event["step"]))
-            if event["step"] > first_step:
-                pace = (event["time"] - since) / (event["step"] - first_step)
-                step_seconds = pace * steps
-            now = f"{name}: step {event['step']} of {steps}"
-            if event["step"] == steps:
-                now = f"{name}: trained, now on the test texts"
-        elif kind == "resumed" and pair in training:
-            training[pair] = event["step"] / steps
-            now = f"{name}: going on after step {event['step']}"
+            self.latest.clear()
+            self.begun.clear()
+            self.failed.clear()
+            self.resumed.clear()
+        elif kind == "score" and source in self.scoring:
+            began = (event["time"], event["done"])
+            since, first = self.begun.setdefault(("score", *source), began)
+            self.scoring[source] = event["done"] / event["total"]
+            if event["done"] > first:
+                pace = (event["time"] - since) / (event["done"] - first)
+                self.scoring_seconds = pace * event["total"]
+        elif kind == "plan" and key in part:
+            part[key] = 0.0
+            self.begun[key] = (event["time"], 0)
+            self.begun.pop(("steps", *key), None)
+            self._has_ranks(source)
+        elif kind == "resumed" and key in part:
+            part[key] = event["step"] / self.steps
+            self.resumed[key] = event["step"]
+        elif kind == "chosen":
+            self.searching |= {one: 1.0 for one in self.searching if one[0] == arm}
         elif kind == "arm-failed":
-            training |= {other: 1.0 for other in training if other[0] == pair[0]}
-            scoring.update({source: 1.0} if source in scoring else {})
-            now = f"{name}: given up"
-        elif kind == "result" and pair in training:
-            training[pair] = 1.0
-            scoring.update({source: 1.0} if source in scoring else {})
-            if ("train", *pair) in begun:
-                step_seconds = event["time"] - begun["train", *pair]
-            now = f"{name}: done"
-    open_scoring = sum(1 - share for share in scoring.values())
-    open_training = sum(1 - share for share in training.values())
-    left = open_scoring * (module_seconds or 0) + open_training * (step_seconds or 0)
-    known = bool(module_seconds or step_seconds)
-    unknown = (open_scoring and not module_seconds) or (open_training and not step_seconds)
-    share = 1 - (open_scoring + open_training) / (len(scoring) + len(training))
-    return Progress(now, share, left if known else None, bool(unknown))
+            self.failed.add(arm)
+            self.searching |= {one: 1.0 for one in self.searching if one[0] == arm}
+            self.training |= {one: 1.0 for one in self.training if one[0] == arm}
+            needed = {SCORED.get(one) for one in self.config["arms"] if one not in self.failed}
+            self.scoring |= {one: 1.0 for one in self.scoring if one[0] not in needed}
+        elif kind == "result" and key in part:
+            part[key] = 1.0
+            self._has_ranks(source)
+            if key in self.begun:
+                self.training_seconds = event["time"] - self.begun[key][0]
+
+    def told(self) -> Progress:
+        """Say how far all is."""
+        score, train = self.scoring_seconds or 0.0, self.training_seconds or 0.0
+        open_of = {seed: 0.0 for seed in self.config["seeds"]}
+        for part, seconds in ((self.scoring, score), (self.training, train)):
+            for (_, seed), share in part.items():
+                open_of[seed] += (1 - share) * seconds
+        # The search comes first, then whole seeds, as many at a time as were asked for.
+        left = sum(1 - share for share in self.searching.values()) * train
+        left += max(max(open_of.values()), sum(open_of.values()) / self.side_by_side)
+        to_score = any(share < 1 for share in self.scoring.values())
+        to_train = any(share < 1 for share in (*self.training.values(), *self.searching.values()))
+        known = self.scoring_seconds is not None or self.training_seconds is not None
+        unknown = (to_score and self.scoring_seconds is None) or (
+            to_train and self.training_seconds is None
+        )
+        done = [*self.scoring.values(), *self.searching.values(), *self.training.values()]
+        at_work = self._at_work()
+        training = [e["seed"] for e in at_work if e["event"] in ("step", "evaluation")]
+        speeds = [self.speed[seed] for seed in training if seed in self.speed]
+        return Progress(
+            " · ".join(self._words(event) for event in at_work),
+            sum(done) / len(done),
+            left if known else None,
+            unknown,
+            _sum(speeds, "examples_per_second"),
+            _sum(speeds, "memory_mb"),
+        )
+
+    def _has_ranks(self, source: tuple) -> None:
+        if source in self.scoring:
+            self.scoring[source] = 1.0
+
+    def _at_work(self) -> list[dict]:
+        """Return the last event of every seed at work, or the last of all."""
+        if self.side_by_side == 1 or self.last.get("arm") is None:
+            return [self.last]
+        undone = {seed for (_, seed), share in self.training.items() if share < 1}
+        at_work = [self.latest[seed] for seed in sorted(self.latest) if seed in undone]
+        return at_work or [self.last]
+
+    def _words(self, event: dict) -> str:
+        kind, arm = event["event"], arm_label(event.get("arm") or "")
+        name = f"{arm} seed {event.get('seed')}"
+        if "search" in event and kind != "arm-failed":
+            name = f"{arm}: trying learning rate {event['search']:g}"
+            step = f", step {event['step']} of {self.steps}" if "step" in event else ""
+            return name + step
+        if kind in ("step", "evaluation"):
+            if event["step"] == self.steps:
+                return f"{name}: trained, now on the test texts"
+            key = (event["arm"], event["seed"])
+            went_on = f", went on after step {self.resumed[key]}" if key in self.resumed else ""
+            return f"{name}: step {event['step']} of {self.steps}{went_on}"
+        if kind == "score":
+            return f"ranks of {name}: {event['done']} of {event['total']}"
+        if kind == "chosen":
+            return f"{arm}: learning rate {event['learning_rate']:g} is chosen"
+        said = {
+            "plan": "ranks are settled, training begins",
+            "resumed": f"going on after step {event.get('step')}",
+            "arm-failed": "given up",
+            "result": "done",
+        }
+        return f"{name}: {said[kind]}" if kind in said else "loading the task and the model"
+
+
+def _sum(events: list[dict], key: str) -> float | None:
+    told = [event[key] for event in events if key in event]
+    return sum(told) if told else None
 
 
 def duration(seconds: float) -> str:
@@ -232,12 +372,14 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> duration(42), duration(130), duration(3000)
-    ('40 s', '2 min 10 s', '50 min')
+    >>> duration(42), duration(130), duration(3000), duration(9000)
+    ('40 s', '2 min 10 s', '50 min', '2 h 30 min')
     """
     seconds = max(5, round(seconds / 5) * 5)
     if seconds < 60:
         return f"{seconds} s"
+    if seconds >= 2 * 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 600 * 10} min".removesuffix(" 0 min")
     if seconds >= 600 or seconds % 60 == 0:
         return f"{round(seconds / 60)} min"
     return f"{seconds // 60} min {seconds % 60} s"

@@ -144,6 +144,7 @@ def test_start_passes_all_that_was_chosen_as_arguments(started):
         "--trials=3",
         "--steps=12",
         "--batch-size=8",
+        "--queue",  # flags whose value is the default are left out
     }
     assert at.query_params["run"] in (folder.name, [folder.name])
 
@@ -184,7 +185,8 @@ def test_a_running_comparison_tells_how_far_it_is_and_can_be_cancelled(home):
         assert progress.proto.text.startswith(state.plain("uniform seed 0: step 4 of 10"))
         values = [trace["y"] for trace in figure(at)["data"] if trace.get("name") == "uniform"]
         assert 1.25 in values[0]
-        assert at.button(key="compare_start").disabled
+        assert not at.button(key="compare_start").disabled  # another one waits for its turn
+        assert button(at, "Cancel all 2 runs") is None
         button(at, "Cancel").click().run()
         assert recorder.should_stop()
         assert "cancelling" in at.get("progress")[0].proto.text
@@ -195,8 +197,11 @@ def test_the_curve_can_be_switched(home):
     with recorded() as recorder:
         at = opened(recorder.folder.name)
         at.segmented_control(key="compare_curve").set_value("train_loss").run()
-        uniform = next(t for t in figure(at)["data"] if t.get("name") == "uniform")
-        assert uniform["y"] == [None, 1.5, 1.5, 1.5, 1.5]
+        assert at.slider(key="compare_smoothing").value > 0
+        assert len(figure(at)["data"]) == 4  # what was measured is under each smooth line
+        at.slider(key="compare_smoothing").set_value(0.0).run()
+        lines = {trace.get("name"): trace["y"] for trace in figure(at)["data"]}
+        assert lines == {"uniform": [None, 1.5, 1.5, 1.5, 1.5], "adarank": [None]}
 
 
 def test_a_cancelled_run_keeps_what_had_finished_and_goes_on(started):
@@ -270,6 +275,9 @@ def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
     found = at.dataframe[1].value.set_index("arm")
     assert found.loc["adarank", "mean test loss"] == pytest.approx(1.51 / 3)
     assert "82,944 in every arm" in texts(at)
+    for kept_equal in ("Head", "Data", "Learning rate", "Schedule", "Alpha", "Dropout", "Test"):
+        assert f"**{kept_equal}" in texts(at)
+    assert len(at.get("plotly_chart")) == 3  # curves, differences, costs
     assert "adarank_core compare" in at.code[0].value
 
 
@@ -308,3 +316,132 @@ def test_a_damaged_verdict_is_one_sentence(home):
     (folder / "verdict.json").write_text("{")
     at = opened(folder.name)
     assert len(at.error) == 1
+
+
+def test_a_queued_run_tells_its_place_and_what_is_before_it(home):
+    with recorded() as first, recorded(arms=["uniform"]) as second:
+        second.record({"event": "queued", "place": 1})
+        at = opened(second.folder.name)
+        assert at.title[0].value == "A comparison waits for its turn"
+        assert at.get("progress")[0].proto.text == "Place 1 in the queue"
+        link = at.button(key=f"compare_before_{first.folder.name}")
+        assert "docstrings" in link.label and "running" in link.label
+        button(at, "Cancel all 2 runs").click().run()
+        assert first.should_stop() and second.should_stop()
+        link = at.button(key=f"compare_before_{first.folder.name}")
+        link.click().run()
+        assert at.query_params["run"] in (first.folder.name, [first.folder.name])
+
+
+def test_speed_memory_and_seeds_side_by_side_are_told(home):
+    with recorded(seeds=[0, 1], side_by_side=2) as recorder:
+        for seed in (0, 1):
+            recorder.record(
+                {
+                    "event": "step",
+                    "arm": "uniform",
+                    "seed": seed,
+                    "step": 5,
+                    "train_loss": 1.0,
+                    "examples_per_second": 40.0,
+                    "memory_mb": 600,
+                }
+            )
+        at = opened(recorder.folder.name)
+        now = at.get("progress")[0].proto.text.replace("\\", "")
+        assert "uniform seed 0: step 5 of 10 · uniform seed 1: step 5 of 10" in now
+        assert "80 examples a second · 1.2 GB" in now
+
+
+def test_an_arm_that_failed_is_named_while_it_runs_and_under_the_verdict(home):
+    failed = {"event": "arm-failed", "arm": "adarank", "seed": 0, "message": "a *loss* of NaN"}
+    with recorded() as recorder:
+        recorder.record(failed)
+        assert "given up: seed 0: a *loss* of NaN" in texts(opened(recorder.folder.name)).replace(
+            "\\", ""
+        )
+    folder = finished({"uniform": [0.5]})
+    data = json.loads((folder / "verdict.json").read_text())
+    write_json(folder / "verdict.json", {**data, "failed": {"adarank": "seed 0: a *loss*"}})
+    assert "**adarank** is not compared: seed 0\\: a \\*loss\\*" in texts(opened(folder.name))
+
+
+def test_a_learning_rate_a_grid_and_seeds_side_by_side_are_asked_for(started, monkeypatch):
+    monkeypatch.setattr("pages.parts.launcher.cores", lambda: 8)
+    at = opened()
+    at.number_input(key="compare_rate").set_value(0.001)
+    at.number_input(key="compare_side_by_side").set_value(5)
+    at.button(key="compare_start").click().run()
+    assert "--learning-rate=0.001" in started[-1][0]
+    assert "--side-by-side=3" in started[-1][0]  # no more than there are seeds
+    at.segmented_control(key="compare_rate_how").set_value("best of a grid").run()
+    at.text_input(key="compare_rates").set_value("1e-3, 0.02")
+    at.button(key="compare_start").click().run()
+    assert "--learning-rates=0.001,0.02" in started[-1][0]
+    assert not any(word.startswith("--learning-rate=") for word in started[-1][0])
+
+
+@pytest.mark.parametrize("rates", ["", "fast", "0", "-1e-3", "nan", "1e-3,1e-3"])
+def test_bad_learning_rates_are_one_sentence_and_start_nothing(started, rates):
+    at = opened()
+    at.segmented_control(key="compare_rate_how").set_value("best of a grid").run()
+    at.text_input(key="compare_rates").set_value(rates)
+    at.button(key="compare_start").click().run()
+    assert len(at.error) == 1
+    assert "learning" in at.error[0].value
+    assert not started
+
+
+def test_the_plan_of_the_page_ranks_is_an_arm_until_it_is_dropped(started, tmp_path):
+    from adarank_core.plans import RankPlan
+
+    plan = RankPlan("embedded", {"a": 1}, {"a": 2}, {}, "")
+    path = tmp_path / "my_ranks.json"
+    write_json(path, plan.to_dict())
+    at = opened()
+    assert button(at, "Drop") is None
+    at.session_state["compare_own_plan"] = str(path)
+    at.run()
+    assert "own ranks \\(my\\_ranks\\)" in texts(at)
+    at.button(key="compare_start").click().run()
+    assert f"--arms=uniform,adarank,{path}" in started[-1][0]
+    button(at, "Drop").click().run()
+    at.button(key="compare_start").click().run()
+    assert "--arms=uniform,adarank" in started[-1][0]
+    at.session_state["compare_own_plan"] = str(tmp_path / "gone.json")
+    at.run()
+    assert not at.exception and button(at, "Drop") is None
+
+
+def test_how_long_it_takes_is_foretold_from_an_earlier_one(home):
+    folder = finished({"uniform": [0.5]})
+    data = json.loads((folder / "verdict.json").read_text())
+    data["arms"]["uniform"]["runs"][0] |= {"train_seconds": 20.0, "steps": 10}
+    write_json(folder / "verdict.json", data)
+    at = opened()
+    # Two arms with three seeds, 150 steps of 2 seconds, and 4 seconds a seed for ranks.
+    assert "It takes about 30 min" in texts(at)
+    at.number_input(key="compare_batch").set_value(64).run()
+    assert "It takes about" not in texts(at)
+
+
+def test_quality_is_drawn_over_parameters_and_seconds(home):
+    folder = finished({"uniform": [0.5], "adarank": [0.4]})
+    data = json.loads((folder / "verdict.json").read_text())
+    for arm in data["arms"].values():
+        arm["runs"][0] |= {"train_seconds": 20.0}
+    write_json(folder / "verdict.json", data)
+    at = opened(folder.name)
+    means = {trace.get("name"): trace["x"] for trace in figure(at, 2)["data"]}
+    assert means["adarank"] == [24.0]
+    at.segmented_control(key="compare_cost").set_value("parameters").run()
+    assert "LoRA parameters" in figure(at, 2)["layout"]["xaxis"]["title"]["text"]
+
+
+def test_the_table_of_a_curve_is_sent_only_while_it_is_open(home):
+    with recorded() as recorder:
+        at = opened(recorder.folder.name)
+        assert not at.dataframe
+        at.session_state["compare_curves_data"] = True
+        at.run()
+        assert list(at.dataframe[0].value["value"]) == [1.25]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.allocation import allocate, lora_parameters
+from adarank_core.allocation import RankPlan, allocate, lora_parameters
 from adarank_core.intervals import average_interval, rank_intervals
 from pages.parts import state, words
 
@@ -303,3 +303,18 @@ def test_an_adapter_lies_beside_too(ranks):
     at = upload(at, content, "adapter_config.json", "beside_file")
     assert not at.error and not at.warning
     assert list(table(at)["beside: your file"]) == list(ramp.ranks.values())
+
+
+def test_edited_ranks_go_to_compare_as_an_arm(ranks):
+    ranks.number_input(key="seed").set_value(5)  # it is in the URL from now on
+    at = edit(ranks, {0: {"rank": 20}})
+    shown = list(table(at)["rank"])
+    at = at.button(key="ranks_compare").click().run()
+    assert not at.exception
+    path = Path(at.session_state["compare_own_plan"])
+    assert path.name == "edited-ranks.json"
+    plan = RankPlan.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    assert shown[0] == 20
+    assert list(plan.ranks.values()) == shown
+    assert "arms" in [box.label.lower() for box in at.multiselect]  # it is Compare by now
+    assert at.number_input(key="seed").value == 5

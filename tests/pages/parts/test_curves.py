@@ -72,6 +72,29 @@ def test_colours_mean_the_same_everywhere():
     assert len({arm_colour(name, names) for name in names}) == 4
 
 
+def test_smoothing_is_a_moving_average_and_leaves_what_was_measured_in_sight():
+    data = table(("uniform", 0, 1, 1.0), ("uniform", 0, 2, 2.0), ("uniform", 0, 3, 2.0))
+    figure = curves(data, "train_loss", ["uniform"], 10, smoothing=0.5)
+    smooth = thick(figure)["uniform"]
+    # Weights 1/2 and 1 at the second step, 1/4, 1/2 and 1 at the third.
+    assert list(smooth.y[1:]) == pytest.approx([1.0, 2.5 / 1.5, 3.25 / 1.75])
+    assert "smoothed" in smooth.hovertemplate
+    (raw,) = [trace for trace in figure.data if not trace.name]
+    assert list(raw.y) == [1.0, 2.0, 2.0] and raw.opacity < 0.5
+    assert len(curves(data, "train_loss", ["uniform"], 10).data) == 1
+
+
+def test_long_lines_are_thinned_and_keep_their_ends():
+    data = table(*[("uniform", 0, step, float(step)) for step in range(1, 1001)])
+    line = thick(curves(data, "train_loss", ["uniform"], 1000))["uniform"]
+    assert 200 < len(line.x) <= 402
+    assert (line.x[1], line.x[-1]) == (1, 1000)
+    assert list(line.x[1:]) == list(line.y[1:])
+    longer = table(*[("uniform", 0, step, float(step)) for step in range(1, 1011)])
+    again = thick(curves(longer, "train_loss", ["uniform"], 1000))["uniform"]
+    assert set(line.x[1:-1]) < set(again.x)  # points do not jump while the line grows
+
+
 def test_differences_are_paired_by_seed(verdict):
     found = difference_table(verdict, "test_loss")
     of_adarank = found[found["pair"] == "adarank − uniform"]["difference"]
@@ -114,3 +137,17 @@ def test_the_table_tells_means_and_the_parameters_that_differ(verdict):
     assert found.loc["uniform", "more than uniform"] == 0
     assert found.loc["adarank", "mean test loss"] == pytest.approx(0.51)
     assert found.loc["adarank", "seeds"] == 3
+
+
+def test_the_table_has_what_the_runs_tell_and_no_empty_columns(verdict):
+    assert "mean AUC" not in results_table(verdict.arms, "uniform")
+    about = {"learning_rate": 0.001, "search_seconds": 60.0}
+    told = {"macro_f1": 0.5, "auc": 0.9, "train_seconds": 20.0}
+    rich = {
+        name: {**arm, **about, "runs": [{**run, **told} for run in arm["runs"]]}
+        for name, arm in verdict.arms.items()
+    }
+    row = results_table(rich, "uniform").set_index("arm").loc["adarank"]
+    assert (row["mean macro-F1"], row["mean AUC"]) == (0.5, pytest.approx(0.9))
+    assert (row["learning rate"], row["seconds of search"]) == (0.001, 60.0)
+    assert row["seconds of training"] == 20.0

@@ -1,6 +1,6 @@
 import pytest
 
-from pages.parts.progress import curve_table, duration, finished_results, planned, progress_of
+from pages.parts.progress import arm_facts, curve_table, duration, finished_results, progress_of
 
 CONFIG = {"arms": ["uniform", "adarank"], "seeds": [0, 1], "settings": {"steps": 10}}
 
@@ -56,7 +56,7 @@ def test_the_pace_of_an_arm_that_went_on_is_that_of_its_own_steps():
 def test_an_arm_that_was_given_up_is_not_waited_for():
     failed = event("arm-failed", "adarank", 0, message="the loss is not finite")
     at = progress_of(CONFIG, [event("started"), failed])
-    assert at.share == 0.5 and "given up" in at.now
+    assert at.share == pytest.approx(2 / 3) and "given up" in at.now  # nor are its ranks
 
 
 def test_an_arm_that_was_taken_over_keeps_its_curve():
@@ -75,7 +75,7 @@ def test_results_of_a_resumed_run_count_once():
     assert [run["seed"] for run in found["runs"]] == [0, 1]
     assert found["allocation_seconds"] == 3.0
     assert found["runs"][0] == {"seed": 0, "test_loss": 0.5}
-    assert planned([plan("uniform", 0)]) == {"uniform": 100}
+    assert arm_facts([plan("uniform", 0)]) == {"uniform": {"lora_parameters": 100}}
 
 
 def test_what_is_being_done_now():
@@ -135,3 +135,92 @@ def test_permuted_shares_the_scores_of_adarank():
 )
 def test_durations_are_round(seconds, words):
     assert duration(seconds) == words
+
+
+def searched(arm, rate, until, start=0.0):
+    return [{**one, "search": rate} for one in steps(arm, 0, until, start)]
+
+
+GRID = {**CONFIG, "arms": ["uniform"], "seeds": [0], "learning_rates": [0.001, 0.005]}
+
+
+def test_a_search_is_no_curve_but_counts_as_work():
+    events = [event("started"), *searched("uniform", 0.001, 5)]
+    assert curve_table(events, "train_loss").empty
+    at = progress_of(GRID, events)
+    assert at.share == pytest.approx(0.5 / 3)  # two trainings of the search, and the arm's own
+    assert at.now == "uniform: trying learning rate 0.001, step 5 of 10"
+    assert at.seconds_left == pytest.approx(25)
+
+
+def test_a_chosen_rate_ends_the_search_of_its_arm():
+    losses = {"0.001": 0.5, "0.005": 0.6}
+    chosen = event("chosen", learning_rate=0.001, search_seconds=20.0, validation_loss=losses)
+    events = [event("started"), *searched("uniform", 0.001, 10), chosen]
+    assert curve_table(events, "validation_loss").empty
+    at = progress_of(GRID, events)
+    assert at.share == pytest.approx(2 / 3)
+    assert at.now == "uniform: learning rate 0.001 is chosen"
+    assert arm_facts(events)["uniform"] == {"learning_rate": 0.001, "search_seconds": 20.0}
+
+
+def test_a_search_that_went_on_does_not_cut_the_curve():
+    own = [plan("uniform", 0), *steps("uniform", 0, 4)]
+    again = event("resumed", step=2, search=0.001)
+    assert len(curve_table([*own, again], "train_loss")) == 4
+
+
+SIDE = {**CONFIG, "arms": ["uniform"], "seeds": [0, 1, 2], "side_by_side": 2}
+
+
+def test_all_seeds_at_work_side_by_side_are_told():
+    speed = {"examples_per_second": 40.0, "memory_mb": 500}
+    first, second = (
+        [{**one, **speed} for one in steps("uniform", seed, until)]
+        for seed, until in ((0, 5), (1, 3))
+    )
+    at = progress_of(SIDE, [event("started"), *first, *second])
+    assert at.now == "uniform seed 0: step 5 of 10 · uniform seed 1: step 3 of 10"
+    assert (at.examples_per_second, at.memory_mb) == (80.0, 1000)
+    done = progress_of(SIDE, [event("started"), *second, *first, event("result", seed=0, time=9.0)])
+    assert done.now == "uniform seed 1: step 3 of 10"
+
+
+def test_the_time_left_counts_how_many_work_side_by_side():
+    events = [event("started"), *steps("uniform", 0, 5)]  # ten seconds a training
+    alone = progress_of({**SIDE, "side_by_side": 1}, events)
+    assert alone.seconds_left == pytest.approx(25)
+    assert progress_of(SIDE, events).seconds_left == pytest.approx(12.5)
+    # However many work at the same time, one training cannot be split.
+    assert progress_of({**SIDE, "side_by_side": 3}, events).seconds_left == pytest.approx(10)
+
+
+def test_speed_and_memory_are_of_the_last_step():
+    told = [
+        {**step, "examples_per_second": 10.0 * step["step"], "memory_mb": 100 + step["step"]}
+        for step in steps("uniform", 0, 3)
+    ]
+    evaluation = event("evaluation", step=3, validation_loss=1.0)
+    at = progress_of(CONFIG, [plan("uniform", 0), *told, evaluation])
+    assert (at.examples_per_second, at.memory_mb) == (30.0, 103)
+    assert progress_of(CONFIG, [*told, event("result")]).examples_per_second is None
+
+
+def test_a_training_that_went_on_says_so():
+    events = [event("started"), plan("uniform", 0), event("resumed", step=6)]
+    assert progress_of(CONFIG, events).now == "uniform seed 0: going on after step 6"
+    now = progress_of(CONFIG, [*events, *steps("uniform", 0, 7)[6:]]).now
+    assert now == "uniform seed 0: step 7 of 10, went on after step 6"
+    again = [event("started"), plan("uniform", 0), *steps("uniform", 0, 2)]
+    assert progress_of(CONFIG, [*events, *again]).now == "uniform seed 0: step 2 of 10"
+
+
+def test_an_arm_that_failed_is_told_until_it_is_tried_again():
+    failed = event("arm-failed", "adarank", 1, message="memory ran out")
+    events = [event("started"), {**plan("adarank", 1), "residual": 12}, failed]
+    facts = arm_facts(events)["adarank"]
+    assert facts["failed"] == "seed 1: memory ran out"
+    assert facts["residual"] == 12
+    for again in (event("started"), plan("adarank", 1)):
+        assert "failed" not in arm_facts([*events, again])["adarank"]
+    assert "failed" in arm_facts([*events, plan("adarank", 0)])["adarank"]  # another seed's

@@ -1,0 +1,232 @@
+"""What the commands share: types of their options, bars, tables, and where results are written."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from adarank_core.errors import AdaRankError
+
+__all__ = ["Watch", "bar", "on_error_stream", "output_folder", "table", "told", "write"]
+
+on_error_stream = Console(stderr=True)
+
+
+def _place(path: str | None) -> str | None:
+    """Refuse a place for the result before anything is computed for it."""
+    if path not in (None, "-") and not Path(path).parent.is_dir():
+        raise AdaRankError(f"{path!r} cannot be written (there is no such folder)")
+    return path
+
+
+TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."
+Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
+TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", help="Write the result here; '-' is stdout.", callback=_place),
+]
+Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
+Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
+Output = Annotated[Path | None, typer.Option(help="Folder for all that the run makes.")]
+MaxLength = Annotated[int, typer.Option(help="Longer texts are cut to this many tokens.")]
+BatchSize = Annotated[int, typer.Option(help="Texts an optimizer step.")]
+LearningRate = Annotated[float, typer.Option(help="Peak of the linear schedule.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --output; run what is missing.")
+]
+Queue = Annotated[
+    bool, typer.Option("--queue", help="Wait for the runs that were started before this one.")
+]
+
+
+class Watch:
+    """A run's recorder that also shows what it records on standard error, mostly as bars.
+
+    Parameters
+    ----------
+    recorder
+        As `adarank_core.jobs.open_run` gives it.
+    steps : int
+        Of each training.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from adarank_core.jobs import open_run, run_folder
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with open_run(folder, {}) as recorder, Watch(recorder, steps=9) as watch:
+    ...     watch.record({"event": "plan"})
+    >>> [event["event"] for event in run_folder(folder).events]
+    ['started', 'plan', 'finished']
+    """
+
+    def __init__(self, recorder, steps: int):
+        self.recorder, self.folder, self.should_stop = (
+            recorder,
+            recorder.folder,
+            recorder.should_stop,
+        )
+        self.bar, self.steps, self.rows = bar(), steps, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.rows:
+            self.bar.stop()
+
+    def record(self, event: dict) -> None:
+        """Record an event, and show it where it tells of progress."""
+        self.recorder.record(event)
+        if event["event"] == "queued":
+            told(f"waiting for other runs; place {event['place']} in the queue")
+        elif event["event"] in ("step", "score"):
+            self._move_bar(event)
+
+    def _move_bar(self, event: dict) -> None:
+        scoring = event["event"] == "score"
+        which = f"seed {event.get('seed', '')}"
+        if "search" in event:
+            which = f"learning rate {event['search']:g}"
+        name = f"{event.get('arm', 'run')} {which}"
+        name = f"ranks of {name}" if scoring else name
+        done, total = (event["done"], event["total"]) if scoring else (event["step"], self.steps)
+        if name not in self.rows:
+            self.bar.start()  # not before there is something to show
+            self.rows[name] = self.bar.add_task(name, total=total)
+        loss = "" if scoring else f" · train loss {event['train_loss']:.3f}"
+        self.bar.update(self.rows[name], completed=done, description=name + loss)
+
+
+def bar(shown: bool = True) -> Progress:
+    """Return progress bars on standard error, with the time left.
+
+    Examples
+    --------
+    >>> bar(shown=False).disable
+    True
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeRemainingColumn(),
+        console=on_error_stream,
+        disable=not shown,
+    )
+
+
+def told(message: str, fraction: float | None = None) -> None:
+    """Say something on standard error; where a share done is given, only to who watches.
+
+    Examples
+    --------
+    >>> told("reading", 0.5)
+    """
+    if fraction is not None and not on_error_stream.is_terminal:
+        return  # progress is for who watches, not for a file
+    on_error_stream.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def table(title: str, columns, rows) -> None:
+    """Print a table.
+
+    Examples
+    --------
+    >>> table("ranks", ("module", "rank"), [("query", "8")])  # doctest: +ELLIPSIS
+    ranks...
+    """
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def write(data: dict, path: str | None) -> None:
+    """Write JSON to a file, or to standard output where the path is ``-``.
+
+    Raises
+    ------
+    AdaRankError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> write({"rank": 8}, "-")
+    {
+     "rank": 8
+    }
+    """
+    if path is None:
+        return
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AdaRankError(f"{path!r} cannot be written ({error.strerror})") from None
+
+
+def output_folder(
+    output: Path | None, config: dict, resume: bool, may_differ: tuple[str, ...] = ()
+) -> Path | None:
+    """Refuse a folder that is in use, or to resume what was asked for otherwise.
+
+    Parameters
+    ----------
+    output : pathlib.Path or None
+    config : dict
+        What is asked for now.
+    resume : bool
+    may_differ : tuple of str
+        Keys of ``config`` that a run may be resumed without or with other values of.
+
+    Returns
+    -------
+    pathlib.Path or None
+        ``output``.
+
+    Raises
+    ------
+    AdaRankError
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> output_folder(folder, {"seed": 0}, resume=False) == folder
+    True
+    """
+    from adarank_core.scores import read_json
+
+    if resume and output is None:
+        raise AdaRankError("--resume needs --output, the folder of the run to go on with")
+    if resume:
+        old = read_json(output / "config.json")
+        for key in config:
+            had = old.get(key) if isinstance(old, dict) else None
+            same = had == config[key] or (had is None and not config[key])  # of an older version
+            if key not in may_differ and not same:
+                raise AdaRankError(
+                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
+                    "resume with the same values"
+                )
+        return output
+    started = ("log.txt", "command.json", "cancel")  # by jobs.start
+    if output is None or not output.exists():
+        return output
+    if not output.is_dir() or any(path.name not in started for path in output.iterdir()):
+        raise AdaRankError(
+            f"the output folder {str(output)!r} is not empty; give a new one, or --resume to go "
+            "on with what is in it"
+        )
+    return output

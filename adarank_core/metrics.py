@@ -1,0 +1,63 @@
+"""How good predictions are: cross-entropy, accuracy, macro-F1 and AUC."""
+
+import numpy as np
+
+__all__ = ["cross_entropy", "metrics_of"]
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean cross-entropy, in nats a text.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray
+        Texts × classes.
+    labels : numpy.ndarray
+        The right classes.
+
+    Examples
+    --------
+    >>> round(cross_entropy(np.zeros((3, 2)), np.array([0, 1, 1])), 4)
+    0.6931
+    """
+    from scipy.special import log_softmax
+
+    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    return float(-chosen.mean())
+
+
+def metrics_of(logits: np.ndarray, labels: np.ndarray, classes: int, split: str) -> dict:
+    """Return the metrics of predictions for a split's texts.
+
+    Parameters
+    ----------
+    logits, labels : numpy.ndarray
+    classes : int
+        Of the task; some may have no text.
+    split : str
+        Names the loss and the accuracy.
+
+    Returns
+    -------
+    dict
+        ``<split>_loss``, ``<split>_accuracy``, ``macro_f1`` and ``auc``, which is None unless
+        there are two classes.
+
+    Examples
+    --------
+    >>> found = metrics_of(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), 2, "test")
+    >>> found["test_accuracy"], found["macro_f1"], found["auc"]
+    (1.0, 1.0, 1.0)
+    """
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    chosen = logits.argmax(axis=1)
+    both = classes == 2 and len(set(labels)) == 2
+    return {
+        f"{split}_loss": cross_entropy(logits, labels),
+        f"{split}_accuracy": float((chosen == labels).mean()),
+        "macro_f1": float(
+            f1_score(labels, chosen, labels=range(classes), average="macro", zero_division=0)
+        ),
+        "auc": float(roc_auc_score(labels, logits[:, 1] - logits[:, 0])) if both else None,
+    }

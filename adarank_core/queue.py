@@ -1,0 +1,164 @@
+"""Who is at work, and who waits: a few runs at once, first come, first served.
+
+There is no daemon. Every run takes a numbered ticket in the folder ``.queue`` beside its own, and
+one that waits looks about once a second whether few enough runs with earlier tickets are alive. A
+run is alive while its process holds the lock of its folder, which the system takes back from a
+process that is killed: what a dead one left behind blocks nobody.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from filelock import FileLock, lock_descriptor
+
+from adarank_core.errors import AdaRankError
+
+__all__ = ["at_once", "cores", "is_locked", "wait_for_turn"]
+
+CORES_A_RUN = 4
+SECONDS_BETWEEN = 1.0
+PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
+
+
+def cores() -> int:
+    """Return how many cores this process may use.
+
+    Examples
+    --------
+    >>> cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def at_once() -> int:
+    """Return how many runs may work at the same time: one for every four cores, at least one.
+
+    Examples
+    --------
+    >>> at_once() == max(1, cores() // 4)
+    True
+    """
+    return max(1, cores() // CORES_A_RUN)
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process is at work in a run's folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from adarank_core.jobs import open_run
+    >>> folder = Path(tempfile.mkdtemp()) / "run"
+    >>> with open_run(folder, {}):
+    ...     print(is_locked(folder))
+    True
+    >>> is_locked(folder)
+    False
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR)
+    except OSError:  # there is none, or it is somebody else's
+        return False
+    try:  # a FileLock is the same lock, but takes 20 times as long, and there may be many runs
+        return not lock_descriptor(descriptor, blocking=False)
+    finally:
+        os.close(descriptor)  # and the lock with it
+
+
+def wait_for_turn(recorder, waits: bool) -> bool:
+    """Take a ticket for an open run, and wait with it until the run may work.
+
+    Parameters
+    ----------
+    recorder
+        As `open_run` gives it. While the run waits, ``{"event": "queued", "place": n}`` is
+        recorded whenever ``n``, the number of runs that have to end first, changes; and
+        ``{"event": "turn"}`` when it has waited enough.
+    waits : bool
+        Whether it waits. A run that does not is counted by those that do.
+
+    Returns
+    -------
+    bool
+        False when the run was cancelled while it waited.
+
+    Raises
+    ------
+    AdaRankError
+        If the run is to wait and the queue's folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from adarank_core.jobs import open_run
+    >>> with open_run(Path(tempfile.mkdtemp()) / "run", {}) as recorder:
+    ...     print(wait_for_turn(recorder, waits=True))
+    True
+    """
+    folder = recorder.folder.resolve()
+    queue, ticket, told = folder.parent / ".queue", None, None
+    while True:
+        try:
+            if ticket is None or not ticket.exists():  # somebody may have tidied up
+                ticket = _take(queue, folder.name)
+        except OSError as error:
+            if not waits:
+                return True  # to be counted is not worth failing for
+            reason = error.strerror or "it is locked"
+            raise AdaRankError(f"the queue {str(queue)!r} cannot be written ({reason})") from None
+        if not waits:
+            return True
+        if recorder.should_stop():
+            return False
+        place = _ahead(ticket) - at_once() + 1
+        if place < 1:
+            break
+        if place != told:
+            recorder.record({"event": "queued", "place": place})
+            told = place
+        time.sleep(SECONDS_BETWEEN)
+    if told is not None:
+        recorder.record({"event": "turn"})
+    return True
+
+
+def _take(queue: Path, name: str) -> Path:
+    """Write a ticket that is later than all others, and throw those of dead runs away."""
+    queue.mkdir(parents=True, exist_ok=True)
+    with FileLock(queue / "lock", timeout=PATIENCE):
+        last = 0
+        for ticket, owner in _tickets(queue):
+            # An earlier process in this run's folder is dead: its lock is ours by now.
+            if owner == name or not _is_alive(queue, owner):
+                ticket.unlink(missing_ok=True)
+            else:
+                last = int(ticket.name)
+        ticket = queue / f"{last + 1:09d}"
+        ticket.write_bytes(os.fsencode(name))
+    return ticket
+
+
+def _ahead(ticket: Path) -> int:
+    """Count the runs with earlier tickets that are alive."""
+    tickets = _tickets(ticket.parent)
+    return sum(earlier < ticket and _is_alive(ticket.parent, owner) for earlier, owner in tickets)
+
+
+def _tickets(queue: Path) -> list[tuple[Path, str]]:
+    """Return all tickets, the earliest first, each with the name of its run's folder."""
+    found = []
+    for path in sorted(path for path in queue.iterdir() if path.name.isdecimal()):
+        try:
+            found.append((path, os.fsdecode(path.read_bytes())))
+        except FileNotFoundError:  # thrown away a moment ago
+            continue
+    return found
+
+
+def _is_alive(queue: Path, owner: str) -> bool:
+    # A name and never a path; one that was killed while it wrote its ticket left an empty one.
+    return Path(owner).name == owner != "" and is_locked(queue.parent / owner)

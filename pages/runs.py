@@ -1,0 +1,317 @@
+"""Runs: all that was trained on this machine, to be found, watched, compared, tagged or deleted."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from adarank_core import archive, jobs
+from adarank_core.errors import AdaRankError
+from adarank_core.folders import runs_folder
+from pages.parts import selected, shelf, state
+from pages.parts.outcome import ALIVE
+
+SELECTED = "runs_selected"  # names of the selected runs
+DRAWN = "runs_drawn"  # names in the order in which the browser has them
+TABLE = "runs_table"
+DELETED = "runs_deleted"  # what the last deletion moved away, to be undone
+SAID = "runs_said"  # why the last action was refused
+EVERY = 2  # seconds between two looks at runs that are at work
+MOST_DELETED = 50
+HIGHEST = 420  # pixels; a longer table scrolls by itself
+
+
+# What buttons do, before the page is drawn again -------------------------------------------------
+
+
+def each(action: Callable[[Path], object], folders: Iterable[Path]) -> list:
+    """Do something to every folder; return what came of it, and keep the last refusal."""
+    done = []
+    for folder in folders:
+        try:
+            done.append(action(folder))
+        except (AdaRankError, OSError) as error:
+            st.session_state[SAID] = str(error)
+    return done
+
+
+def delete(folders: Sequence[Path]) -> None:
+    """Move runs to the bin, and remember them there for Undo."""
+    st.session_state[DELETED] = each(archive.delete, folders)
+
+
+def restore(folders: Sequence[Path]) -> None:
+    """Put deleted runs back to where they were."""
+    each(archive.restore, folders)
+    left = [folder for folder in st.session_state.get(DELETED, []) if folder not in folders]
+    st.session_state[DELETED] = left
+
+
+def set_tags(folder: Path, key: str) -> None:
+    """Write the tags that were just chosen."""
+    each(lambda run: archive.set_tags(run, st.session_state[key]), [folder])
+
+
+# The table ---------------------------------------------------------------------------------------
+
+
+def row(run: jobs.Run) -> dict[str, str]:
+    """Return what the table says of a run."""
+    stopping = run.state in ALIVE and (run.folder / "cancel").exists()
+    verdict = archive.summary(run)["verdict"]
+    return shelf.row(run, verdict, archive.tags(run.folder), stopping)
+
+
+def cancel_all(known: Sequence[jobs.Run]) -> None:
+    """Draw the button that cancels whatever is at work or waits, with a question in between."""
+    alive = [run.folder for run in known if run.state in ALIVE]
+    if not alive:
+        return
+    one = len(alive) == 1
+    with st.popover("Cancel all", icon=":material/stop:"):
+        runs = "One run stops" if one else f"{len(alive)} runs stop"
+        st.markdown(f"{runs} after the current step. What has finished is kept.")
+        st.button(
+            "Cancel it" if one else f"Cancel all {len(alive)}",
+            key="runs_cancel_all",
+            type="primary",
+            on_click=each,
+            args=(jobs.cancel, alive),
+        )
+
+
+def filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
+    """Draw the filters; return a text and a state."""
+    counts = {one: sum(run.state == one for run in known) for one in shelf.STATES}
+    present = [one for one, count in counts.items() if count]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Filter",
+            key="runs_text",
+            placeholder="task, model, arm, tag …",
+            width=260,
+            persist_state="session",
+        )
+        wanted = st.pills(
+            "State",
+            present,
+            key="runs_state",
+            format_func=lambda one: f"{one} {counts[one]}",
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+    return text, wanted
+
+
+def listing(known: Sequence[jobs.Run], rows: dict[str, dict], shown: Callable, whole: list) -> None:
+    """Draw the table; keep the selection where rows came, went or changed.
+
+    While something is at work this is drawn again and again by itself, and only what is alive is
+    read anew. ``whole`` is empty then; else the page goes on to draw the rest.
+    """
+    alone = not whole
+    whole.clear()
+    if alone and {run.folder.name for run in known} != names_there():
+        st.rerun()
+    for run in known if alone else ():
+        if run.state in ALIVE:
+            now = jobs.run_folder(run.folder)
+            if now.state != run.state:
+                st.rerun()  # the rest of the page has to hear of it, and polling may have to end
+            rows[run.folder.name] = row(now)
+    names = shown(rows)
+    if TABLE in st.session_state:
+        drawn = st.session_state.get(DRAWN, [])
+        wanted = [drawn[at] for at in st.session_state[TABLE]["selection"]["rows"]]
+    else:  # back from another page
+        wanted = st.session_state.get(SELECTED, [])
+    wanted = [name for name in wanted if name in names]
+    if TABLE not in st.session_state or st.session_state.get(DRAWN) != names:
+        at = [names.index(name) for name in wanted]
+        st.session_state[TABLE] = {"selection": {"rows": at, "columns": [], "cells": []}}
+    st.session_state[DRAWN] = names
+    # Above the table's right end its own buttons lie, so nothing else does.
+    of = "" if len(names) == len(known) else f"{len(names):,} of {len(known):,}. "
+    st.caption(f"{of}Select one run, or two comparisons.")
+    column = st.column_config.TextColumn
+    st.dataframe(
+        [rows[name] for name in names],
+        key=TABLE,
+        on_select="rerun",
+        selection_mode="multi-row",
+        hide_index=True,
+        width="stretch",
+        height="content" if len(names) < HIGHEST / 35 else HIGHEST,
+        placeholder="",
+        column_config={
+            "verdict": column(
+                width=162, help="On the test loss of adarank, else of the first compared arm."
+            ),
+            "state": column(help="In brackets, the place in the queue: 1 is next."),
+            "arms": column(width=175),
+            "tags": column(width=105),
+        },
+        alt="All runs that fit the filters, the newest first",
+    )
+    changed = st.session_state.get(SELECTED) != wanted
+    st.session_state[SELECTED] = wanted
+    if alone and changed:
+        st.rerun()  # what is drawn below the table depends on it
+
+
+def names_there() -> set[str]:
+    """Return the names of the runs' folders as they are by now."""
+    folders = (path for path in runs_folder().iterdir() if path.is_dir())
+    return {path.name for path in folders if not path.name.startswith(".")}
+
+
+# What is selected --------------------------------------------------------------------------------
+
+
+def actions(runs: Sequence[jobs.Run]) -> None:
+    """Draw what can be done to the selected runs."""
+    folders = [run.folder for run in runs]
+    alive = [run.folder for run in runs if run.state in ALIVE]
+    only = runs[0] if len(runs) == 1 else None
+    with st.container(horizontal=True):
+        if (
+            only
+            and shelf.kind(only) == "compare"
+            and st.button("Open", key="runs_open", type="primary", icon=":material/open_in_new:")
+        ):
+            st.switch_page("pages/compare.py", query_params={"run": only.folder.name})
+        if alive:
+            st.button(
+                "Cancel",
+                key="runs_cancel",
+                icon=":material/stop:",
+                on_click=each,
+                args=(jobs.cancel, alive),
+                disabled=all((folder / "cancel").exists() for folder in alive),
+                help="Stops after the current step; what has finished is kept.",
+            )
+        if only:
+            st.download_button(
+                "Zip",
+                lambda: zipped(only.folder),
+                f"{only.folder.name}.zip",
+                "application/zip",
+                key=f"runs_zip_{only.folder.name}",
+                icon=":material/download:",
+                on_click="ignore",
+                help="Everything but checkpoints.",
+            )
+        st.button(
+            "Delete" if only else f"Delete {len(runs)}",
+            key="runs_delete",
+            icon=":material/delete:",
+            on_click=delete,
+            args=(folders,),
+            disabled=bool(alive),
+            help="A run at work is cancelled first." if alive else "Can be undone.",
+        )
+
+
+def zipped(folder: Path) -> bytes:
+    """Return a run as a zip file."""
+    with tempfile.TemporaryDirectory() as place:
+        target = Path(place) / f"{folder.name}.zip"
+        archive.zipped(folder, target)
+        return target.read_bytes()
+
+
+def tags(run: jobs.Run, in_use: Iterable[str]) -> None:
+    """Draw a run's tags, to be changed; the tags of all runs are offered."""
+    key = f"runs_tags_{run.folder.name}"
+    own = list(archive.tags(run.folder))
+    st.session_state[key] = own
+    st.multiselect(
+        "Tags",
+        sorted({*own, *in_use}),
+        key=key,
+        accept_new_options=True,
+        placeholder="Type a tag and press Enter",
+        on_change=set_tags,
+        args=(run.folder, key),
+    )
+
+
+def chosen(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
+    """Draw what is selected: one run, two comparisons beside each other, or several."""
+    one, two = len(runs) == 1, len(runs) == 2
+    heading = shelf.label(runs[0]) if one else f"{len(runs)} runs are selected"
+    st.subheader(state.plain(heading), anchor=False)
+    actions(runs)
+    if one:
+        tags(runs[0], {tag for run in known for tag in archive.tags(run.folder)})
+        selected.one(runs[0], EVERY)
+    elif two and all(shelf.kind(run) == "compare" for run in runs):
+        selected.two(*runs[::-1])
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+def undo() -> None:
+    """Draw the way back from the last deletion, where its button was."""
+    if gone := st.session_state.get(DELETED):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"Deleted {len(gone)} run{'s'[: len(gone) > 1]}.", width="content")
+            st.button(
+                "Undo", key="runs_undo", icon=":material/undo:", on_click=restore, args=(gone,)
+            )
+
+
+def bin_of_runs() -> None:
+    """Draw the deleted runs, each with a way back."""
+    gone = archive.deleted()
+    if not gone:
+        return
+    with st.expander(f"Deleted ({len(gone)})"):
+        for folder in gone[:MOST_DELETED]:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(state.plain(shelf.label(jobs.run_folder(folder))), width="stretch")
+                key = f"runs_restore_{folder.parent.name}_{folder.name}"
+                st.button("Restore", key=key, on_click=restore, args=([folder],))
+        if len(gone) > MOST_DELETED:
+            st.caption(f"and {len(gone) - MOST_DELETED} that were deleted before these.")
+
+
+def draw() -> None:
+    """Draw the whole page."""
+    state.sidebar()
+    known = sorted(jobs.runs(), key=shelf.when, reverse=True)  # of one minute, by their names
+    st.title(shelf.finding([run.state for run in known]), anchor=False)
+    about = (
+        "All that was trained on this machine."
+        if known
+        else (
+            "What you start on the page **Compare**, or on the command line, is found again here."
+        )
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(about, width="stretch")
+        cancel_all(known)
+    if said := st.session_state.pop(SAID, ""):
+        st.error(state.plain(said))
+    if known:
+        text, wanted = filters(known)
+        rows = {run.folder.name: row(run) for run in known}
+        of_state = {run.folder.name for run in known if wanted in (None, run.state)}
+
+        def shown(rows: dict[str, dict]) -> list[str]:
+            return [name for name in shelf.matching(rows, text) if name in of_state]
+
+        busy = any(run.state in ALIVE for run in known)
+        st.fragment(run_every=EVERY if busy else None)(listing)(known, rows, shown, [True])
+    undo()
+    if known and (picked := set(st.session_state[SELECTED])):
+        chosen([run for run in known if run.folder.name in picked], known)
+    bin_of_runs()
+    st.page_link(
+        "pages/compare.py", label="Train several arms side by side", icon=":material/arrow_forward:"
+    )
+
+
+draw()

@@ -1,0 +1,272 @@
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from adarank_core import archive, jobs
+from adarank_core.errors import AdaRankError
+from adarank_core.export import write_json
+from adarank_core.folders import runs_folder
+from adarank_core.verdicts import verdict_of
+from pages.parts import state
+
+APP = str(Path(__file__).resolve().parents[2] / "app.py")
+CONFIG = {
+    "command": "compare",
+    "model": "embedded",
+    "task": "docstrings",
+    "arms": ["uniform", "adarank"],
+    "seeds": [0, 1],
+    "average_rank": 2.0,
+    "trials": 8,
+    "settings": {
+        "steps": 10,
+        "batch_size": 32,
+        "learning_rate": 0.001,
+        "max_length": 128,
+        "evaluations": 8,
+    },
+}
+
+
+@contextmanager
+def recorded(kind="compare", **changes):
+    """Record the beginning of a run; it is alive inside the block."""
+    folder = jobs.new_run_folder(kind)
+    with jobs.open_run(folder, {**CONFIG, "command": kind, **changes}) as recorder:
+        yield recorder
+
+
+def finished(**changes):
+    with recorded(**changes) as recorder:
+        arms = {}
+        for arm, losses in {"uniform": (0.5, 0.6), "adarank": (0.4, 0.501)}.items():
+            runs = [
+                {"seed": seed, "test_loss": loss, "test_accuracy": 0.75}
+                for seed, loss in enumerate(losses)
+            ]
+            arms[arm] = {"lora_parameters": 82944, "allocation_seconds": 4.0, "runs": runs}
+        verdict = verdict_of("docstrings", "embedded", arms)
+        write_json(recorder.folder / "verdict.json", verdict.to_dict())
+    return recorder.folder
+
+
+def interrupted(**changes):
+    with recorded(**changes) as recorder:
+        pass
+    events = recorder.folder / "events.jsonl"
+    events.write_text("".join(events.read_text().splitlines(keepends=True)[:-1]))
+    return recorder.folder
+
+
+def opened():
+    at = AppTest.from_file(APP, default_timeout=60).run()
+    at.switch_page("pages/runs.py").run()
+    assert not at.exception
+    return at
+
+
+def select(at, *folders):
+    """Tick these runs' rows, as the browser tells it."""
+    drawn = at.session_state["runs_drawn"]
+    rows = [drawn.index(folder.name) for folder in folders]
+    at.session_state["runs_table"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    at.run()
+    assert not at.exception
+    return at
+
+
+def texts(at):
+    kinds = (at.title, at.subheader, at.markdown, at.caption, at.info, at.warning, at.error)
+    return "\n".join(element.value for kind in kinds for element in kind)
+
+
+def button(at, label):
+    return next((one for one in at.button if one.label == label), None)
+
+
+def table(at):
+    return at.dataframe[0].value
+
+
+def test_without_runs_the_way_to_compare_is_shown(home):
+    at = opened()
+    assert at.title[0].value == "No runs yet"
+    assert "**Compare**" in texts(at)
+    assert not at.dataframe
+
+
+def test_all_runs_are_listed_the_newest_first(home):
+    finished()
+    own = interrupted(task="uploads/mine.csv", model="tiny")
+    archive.set_tags(own, ["draft", "<b>bold</b>"])
+    plan = {"ranks": {"query": 4, "key": 4}}
+    with recorded("finetune", plan=plan, seed=7):
+        at = opened()
+    assert at.title[0].value == "3 runs: 1 at work, 1 interrupted"
+    found = table(at)
+    assert list(found["kind"]) == ["finetune", "compare", "compare"]
+    assert list(found["state"]) == ["running", "interrupted", "finished"]
+    assert list(found["task"]) == ["docstrings", "mine.csv", "docstrings"]
+    assert list(found["arms"]) == ["uniform rank 4", "uniform, adarank", "uniform, adarank"]
+    assert list(found["verdict"]) == ["", "", "better"]
+    assert found["tags"][1] == "draft, <b>bold</b>"
+    assert found["when (UTC)"][0] == time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+
+
+def test_a_folder_with_nothing_in_it_is_no_error(home):
+    (runs_folder() / "by-hand").mkdir()
+    folder = jobs.new_run_folder("compare")
+    write_json(folder / "config.json", {"arms": 3, "seeds": None, "plan": [], "settings": "x"})
+    at = opened()
+    assert at.title[0].value == "2 runs: 2 interrupted"
+    for path in (runs_folder() / "by-hand", folder):
+        select(at, path)
+    select(at, runs_folder() / "by-hand", folder)
+
+
+def test_text_and_state_filter_the_table(home):
+    first, second, third = finished(), interrupted(task="trec"), finished(model="tiny")
+    archive.set_tags(first, ["Thesis"])
+    at = opened()
+    at.text_input(key="runs_text").set_value("thesis unif").run()
+    assert at.session_state["runs_drawn"] == [first.name]
+    assert "1 of 3" in texts(at)
+    at.text_input(key="runs_text").set_value("").run()
+    at.get("button_group")[0].set_value("interrupted").run()
+    assert at.session_state["runs_drawn"] == [second.name]
+    archive.delete(second)
+    at.run()  # no run is in that state any more
+    assert at.session_state["runs_drawn"] == [third.name, first.name]
+
+
+def test_the_selection_is_of_runs_and_not_of_rows(home):
+    first, second = finished(), finished(task="trec")
+    at = select(opened(), first)
+    label = at.subheader[0].value
+    assert "docstrings" in label
+    finished()
+    at.run()
+    assert at.subheader[0].value == label
+    assert at.session_state["runs_table"]["selection"]["rows"] == [2]
+    at.text_input(key="runs_text").set_value("trec").run()
+    assert not at.subheader  # what is not in the table is not selected
+    at.text_input(key="runs_text").set_value("").run()
+    at = select(at, second)
+    at.switch_page("pages/learn.py").run()
+    at.switch_page("pages/runs.py").run()
+    assert "trec" in at.subheader[0].value
+
+
+def test_a_comparison_is_opened_on_compare(home):
+    folder = finished()
+    at = select(opened(), folder)
+    at.number_input(key="seed").set_value(5)  # it is in the URL from now on
+    button(at, "Open").click().run()
+    assert not at.exception
+    assert at.query_params["run"] in (folder.name, [folder.name])
+    assert at.number_input(key="seed").value == 5
+    assert button(at, "Delete") is None
+
+
+def test_a_deleted_run_can_be_taken_back_at_once_and_later(home):
+    first, second, third = finished(), finished(), finished()
+    at = select(opened(), first, second, third)
+    button(at, "Delete 3").click().run()
+    assert at.title[0].value == "No runs yet"
+    assert "Deleted 3 runs." in texts(at)
+    button(at, "Undo").click().run()
+    assert at.title[0].value == "3 runs, and nothing is at work"
+    assert button(at, "Undo") is None
+    button(select(at, second), "Delete").click().run()
+    assert not second.exists()
+    assert [one.label for one in at.expander] == ["Deleted (1)"]
+    button(at, "Restore").click().run()
+    assert second.exists()
+    assert "Deleted" not in texts(at)
+    assert not at.expander
+
+
+def test_undo_is_of_the_last_deletion(home):
+    first, second = finished(), finished()
+    at = select(opened(), first)
+    button(at, "Delete").click().run()
+    button(select(at, second), "Delete").click().run()
+    button(at, "Undo").click().run()
+    assert second.exists() and not first.exists()
+
+
+def test_what_is_at_work_can_be_cancelled_and_not_deleted(home):
+    with recorded() as recorder:
+        at = select(opened(), recorder.folder)
+        assert button(at, "Delete").disabled
+        button(at, "Cancel").click().run()
+        assert recorder.should_stop()
+        assert list(table(at)["state"]) == ["stopping"]
+        assert button(at, "Cancel").disabled
+    at.run()
+    assert list(table(at)["state"]) == ["cancelled"]
+    assert button(at, "Cancel") is None
+    assert not button(at, "Delete").disabled
+
+
+def test_all_are_cancelled_at_once(home):
+    ended = finished()
+    with recorded() as one, recorded("finetune") as other:
+        other.record({"event": "queued", "place": 2})
+        at = opened()
+        assert at.title[0].value == "3 runs: 1 at work, 1 queued"
+        assert table(at)["state"][0] == "queued (2)"
+        button(at, "Cancel all 2").click().run()
+        assert one.should_stop() and other.should_stop()
+    assert not (ended / "cancel").exists()
+    assert button(at.run(), "Cancel all 2") is None
+
+
+def test_tags_are_kept_and_a_bad_one_is_one_sentence(home):
+    folder, other = finished(), finished()
+    archive.set_tags(other, ["thesis"])
+    at = select(opened(), folder)
+    tags = at.multiselect(key=f"runs_tags_{folder.name}")
+    assert tags.options == ["thesis"]
+    tags.set_value(["thesis"]).run()
+    assert archive.tags(folder) == ("thesis",)
+    assert list(table(at)["tags"]) == ["thesis", "thesis"]
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refused(folder, tags):
+            raise AdaRankError("the tag '*x*' is too long")
+
+        patch.setattr(archive, "set_tags", refused)
+        at.multiselect(key=f"runs_tags_{folder.name}").set_value([]).run()
+    assert at.error[0].value == state.plain("the tag '*x*' is too long")
+    assert at.multiselect(key=f"runs_tags_{folder.name}").value == ["thesis"]
+    at.run()
+    assert not at.error
+
+
+def test_a_run_is_downloaded_under_its_name(home):
+    folder, other = finished(), finished()
+    at = select(opened(), folder)
+    assert [one.label for one in at.get("download_button")] == ["Zip"]
+    assert not select(at, folder, other).get("download_button")
+
+
+def test_nothing_is_polled_when_nothing_is_at_work(home, monkeypatch):
+    import streamlit as st
+
+    every, fragment = [], st.fragment
+
+    def noted(*arguments, run_every=None):
+        every.append(run_every)
+        return fragment(*arguments, run_every=run_every)
+
+    monkeypatch.setattr(st, "fragment", noted)
+    finished()
+    at = opened()
+    assert every == [None]
+    with recorded():
+        at.run()
+        assert every[-1] == 2

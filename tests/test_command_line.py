@@ -1,0 +1,72 @@
+"""What the commands share: bars, and where a run's folder may be."""
+
+import pytest
+from rich.console import Console
+
+from adarank_core import AdaRankError, command_line
+from adarank_core.command_line import Watch, output_folder, told
+from adarank_core.jobs import open_run, run_folder
+
+
+def test_a_watch_records_everything_and_shows_progress(tmp_path):
+    events = [
+        {"event": "score", "arm": "adarank", "seed": 1, "done": 3, "total": 9},
+        {"event": "step", "arm": "uniform", "seed": 0, "search": 1e-3, "step": 2, "train_loss": 1},
+        {"event": "step", "arm": "uniform", "seed": 0, "step": 2, "train_loss": 0.25},
+        {"event": "step", "arm": "uniform", "seed": 1, "step": 1, "train_loss": 1.5},
+        {"event": "step", "arm": "uniform", "seed": 0, "step": 4, "train_loss": 0.125},
+        {"event": "chosen", "arm": "uniform", "seed": 0},
+    ]
+    with open_run(tmp_path / "run", {}) as recorder, Watch(recorder, steps=4) as watch:
+        for event in events:
+            watch.record(event)
+        assert watch.should_stop() is False and watch.folder == tmp_path / "run"
+    rows = [(row.description, row.completed, row.total) for row in watch.bar.tasks]
+    assert rows == [
+        ("ranks of adarank seed 1", 3, 9),
+        ("uniform learning rate 0.001 · train loss 1.000", 2, 4),
+        ("uniform seed 0 · train loss 0.125", 4, 4),
+        ("uniform seed 1 · train loss 1.500", 1, 4),
+    ]
+    kept = [
+        {k: v for k, v in e.items() if k != "time"} for e in run_folder(tmp_path / "run").events
+    ]
+    assert kept[1:-1] == events
+
+
+def test_progress_is_for_who_watches(monkeypatch, capsys):
+    for watched in (True, False):
+        console = Console(stderr=True, force_terminal=watched)
+        monkeypatch.setattr(command_line, "on_error_stream", console)
+        told("reading", 0.5)
+        told("done")
+        assert ("reading" in capsys.readouterr().err) == watched
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    assert output_folder(tmp_path / "new", {}, resume=False) == tmp_path / "new"
+    (tmp_path / "log.txt").touch()  # written by who starts the process
+    assert output_folder(tmp_path, {}, resume=False) == tmp_path
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(AdaRankError, match="is not empty"):
+        output_folder(tmp_path, {}, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("had", "asked", "fine"),
+    [
+        ('{"seed": 0, "rates": []}', {"seed": 0, "rates": []}, True),
+        ('{"seed": 0}', {"seed": 0, "rates": []}, True),  # of an older version
+        ('{"seed": 0}', {"seed": 0, "rates": [1]}, False),
+        ('{"seed": 0, "rates": [1]}', {"seed": 0, "rates": []}, False),
+        ('{"seed": 1}', {"seed": 0}, False),
+        ('{"seed": 0, "arms": "a"}', {"seed": 0, "arms": "b"}, True),  # may differ
+    ],
+)
+def test_a_run_is_resumed_with_what_it_was_asked_for(tmp_path, had, asked, fine):
+    (tmp_path / "config.json").write_text(had)
+    if fine:
+        assert output_folder(tmp_path, asked, True, ("arms",)) == tmp_path
+        return
+    with pytest.raises(AdaRankError, match="resume with the same values"):
+        output_folder(tmp_path, asked, True, ("arms",))

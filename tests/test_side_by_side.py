@@ -1,0 +1,279 @@
+"""Seeds side by side: the numbers of one after another, and nobody left behind."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from adarank_core import AdaRankError, side_by_side
+from adarank_core.__main__ import main
+from adarank_core.scores import read_json
+from adarank_core.side_by_side import attend, check_processes, threads_each
+
+ROOT = Path(side_by_side.__file__).resolve().parent.parent
+TIMES = ("train_seconds", "allocation_seconds")
+LEASHED = "import time; from adarank_core.side_by_side import leash; tell, asked = leash(); "
+
+
+def script(code: str) -> list[str]:
+    return [sys.executable, "-c", LEASHED + code]
+
+
+def steps_until(condition: str) -> str:
+    """Return code that tells a step every hundredth of a second, for 20 s at most."""
+    return (
+        "n = 0\n"
+        f"while n < 2000 and not ({condition}):\n"
+        "    n += 1; tell({'event': 'step', 'step': n}); time.sleep(0.01)\n"
+        "tell({'event': 'end', 'asked': asked()})"
+    )
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+# Processes on a leash
+
+
+def test_events_of_all_processes_are_passed_on_and_nothing_else():
+    events = []
+    noise = "print('loading'); print('[1]'); print('{\"a\": 1}'); "
+    commands = [script(f"{noise}tell({{'event': 'step', 'seed': {n}}})") for n in range(3)]
+    assert attend(commands, events.append, lambda: False)
+    assert sorted(event["seed"] for event in events) == [0, 1, 2]
+
+
+def test_processes_work_at_the_same_time():
+    events = []
+    commands = [script(steps_until("n == 30")) for _ in range(2)]
+    assert attend(commands, lambda event: events.append(event["event"]), lambda: False)
+    assert events.count("end") == 2 and "end" not in events[:31]
+
+
+def test_who_asks_to_stop_stops_every_process_softly():
+    events, began = [], time.monotonic()
+    commands = [script(steps_until("asked()")) for _ in range(2)]
+    assert not attend(commands, events.append, lambda: len(events) > 5)
+    assert [event["asked"] for event in events if event["event"] == "end"] == [True, True]
+    assert time.monotonic() - began < 10
+
+
+def test_a_process_that_is_killed_is_no_end_of_the_others():
+    events = []
+    killed = script("import os; tell({'event': 'step'}); os.kill(os.getpid(), 9)")
+    commands = [killed, script(steps_until("n == 30"))]
+    assert attend(commands, events.append, lambda: False)
+    assert events[-1] == {"event": "end", "asked": False}
+
+
+def test_an_error_here_ends_every_process():
+    processes = []
+
+    def on_event(event):
+        processes.append(event["step"])
+        raise OSError("no space left")
+
+    code = "import os; tell({'event': 'step', 'step': os.getpid()}); time.sleep(20)"
+    began = time.monotonic()
+    with pytest.raises(OSError, match="no space"):
+        attend([script(code)], on_event, lambda: False)
+    assert time.monotonic() - began < 8 and not is_alive(processes[0])
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
+    work = (
+        "import os, pathlib\n"
+        f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
+        "time.sleep(30)"  # as long as a model loads, and nothing is told
+    )
+    parent = "from adarank_core.side_by_side import attend; "
+    parent += f"attend({[script(work)] * 2!r}, print, lambda: False)"
+    started = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT)
+    try:
+        wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    finally:
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+    processes = [int(path.name) for path in tmp_path.iterdir()]
+    wait_for(lambda: not any(map(is_alive, processes)), seconds=5)
+
+
+def test_threads_are_shared_out(monkeypatch):
+    from adarank_core import queue
+
+    monkeypatch.setattr(queue, "cores", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_each(count) for count in (1, 2, 3, 40)] == [16, 8, 5, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")  # what this process may use itself
+    assert [threads_each(count) for count in (1, 2, 8)] == [4, 2, 1]
+    told = []
+    code = "import os; tell({'event': 'threads', 'count': os.environ['OMP_NUM_THREADS']})"
+    attend([script(code)], told.append, lambda: False, threads=3)
+    assert told[0]["count"] == "3"
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_processes_are_refused(count):
+    with pytest.raises(AdaRankError, match=f"side_by_side is {count}"):
+        check_processes(count)
+
+
+# Comparisons
+
+
+@pytest.fixture(scope="module")
+def command(tiny_bert, tiny_file):
+    """A comparison of two arms with two seeds, without its folder."""
+    command = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", "2"]
+    command += ["--batch-size", "4", "--average-rank", "3", "--trials", "2"]
+    return [*command, "--arms", "uniform,adarank", "--seeds", "0,1"]
+
+
+@pytest.fixture(scope="module")
+def one_by_one(command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one-by-one") / "run"
+    assert main([*command, "--learning-rates", "2e-3", "--output", str(folder)]) == 0
+    return folder
+
+
+def results(folder):
+    """Read every result and adapter of a comparison, without times."""
+    found = {}
+    for path in folder.glob("runs/*/result.json"):
+        result = {key: value for key, value in read_json(path).items() if key not in TIMES}
+        adapter = path.parent / "adapter" / "adapter_model.safetensors"
+        found[path.parent.name] = result, adapter.exists() and adapter.read_bytes()
+    return found
+
+
+def events_of(folder):
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Let every process have the threads that this one has."""
+    import torch
+
+    count = torch.get_num_threads()
+    monkeypatch.setattr(side_by_side, "threads_each", lambda processes: count)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_seeds_side_by_side_give_the_numbers_of_one_after_another(
+    command, one_by_one, tmp_path, monkeypatch
+):
+    from adarank_core import finetuning
+
+    trained, real = [], finetuning.finetune
+
+    def finetune(*arguments, **options):
+        trained.append(options["output"].name)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(finetuning, "finetune", finetune)
+    folder = tmp_path / "run"
+    both = [*command, "--learning-rates", "2e-3", "--output", str(folder)]
+    assert main([*both, "--side-by-side", "2"]) == 0
+    # The search is done before any process starts, and nothing is left to do after them.
+    assert trained == ["uniform-search-0.002", "adarank-search-0.002"]
+    assert results(folder) == results(one_by_one) and len(results(folder)) == 6
+    ours, theirs = (read_json(f / "verdict.json") for f in (folder, one_by_one))
+    assert ours["comparisons"] == theirs["comparisons"]
+    told = {(e["arm"], e["seed"], e["step"]) for e in events_of(folder) if e["event"] == "step"}
+    assert told >= {(a, s, n) for a in ("uniform", "adarank") for s in (0, 1) for n in (1, 2)}
+    assert read_json(folder / "config.json")["side_by_side"] == 2
+    # Going on with it asks for nothing and needs no processes.
+    monkeypatch.setattr(finetuning, "finetune", lambda *a, **o: pytest.fail("trained again"))
+    assert main([*both, "--resume"]) == 0
+
+
+def test_what_the_processes_leave_undone_is_done_here(command, one_by_one, tmp_path, monkeypatch):
+    started = []
+
+    def attend(commands, on_event, should_stop, threads):
+        started.extend(commands)
+        return True  # as where every process was killed
+
+    monkeypatch.setattr(side_by_side, "attend", attend)
+    folder = tmp_path / "run"
+    grid = ["--learning-rates", "2e-3", "--output", str(folder)]
+    assert main([*command, *grid, "--seeds", "0,1", "--side-by-side", "9"]) == 0
+    assert [[w for w in c if "--seeds" in w] for c in started] == [["--seeds=0"], ["--seeds=1"]]
+    assert results(folder) == results(one_by_one)
+
+
+def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
+    tiny_bert, tiny_task, tmp_path, monkeypatch
+):
+    from adarank_core import baselines
+    from adarank_core.comparison import Comparison
+    from adarank_core.finetuning import Settings
+
+    def inverse(scores):
+        raise AdaRankError("the score of 'query' is 0, which has no inverse")
+
+    commands = []
+    monkeypatch.setattr(baselines, "inverse", inverse)
+    monkeypatch.setattr(side_by_side, "attend", lambda given, *rest: commands.extend(given))
+    comparison = Comparison(
+        tiny_bert,
+        tiny_task,
+        ("inverse", "uniform"),
+        output=tmp_path,
+        average_rank=2,
+        seeds=(5, 6, 7),
+        trials=2,
+        settings=Settings(steps=1, batch_size=4),
+        learning_rates=(1e-3,),
+    )
+    side_by_side.train(comparison, "tiny", 2)
+    assert all("--arms=uniform" in command for command in commands)
+    assert ["--seeds=5,7" in command for command in commands] == [True, False]
+
+
+def test_a_comparison_that_is_cancelled_is_not_judged(command, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def attend(commands, on_event, should_stop, threads):
+        (folder / "cancel").touch()
+        return not should_stop()
+
+    monkeypatch.setattr(side_by_side, "attend", attend)
+    assert main([*command, "--output", str(folder), "--side-by-side", "2"]) == 0
+    assert events_of(folder)[-1]["event"] == "cancelled"
+    assert not (folder / "verdict.json").exists()
+
+
+def test_no_process_is_started_for_a_single_seed(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "attend", lambda *a: pytest.fail("started"))
+    one = [*command, "--seeds", "3", "--arms", "uniform", "--side-by-side", "4"]
+    assert main([*one, "--output", str(tmp_path / "run")]) == 0
+
+
+def test_a_process_s_share_trains_and_does_not_judge(command, tmp_path, monkeypatch):
+    events = []
+    leash = SimpleNamespace(told=events.append, asked=lambda: False)
+    monkeypatch.setattr(side_by_side, "leash", lambda: (leash.told, leash.asked))
+    folder = tmp_path / "run"
+    share = [*command, "--arms", "uniform", "--seeds", "1", "--part", "--output", str(folder)]
+    assert main(share) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["comparison.json", "runs"]
+    assert events[-1]["event"] == "result" and events[-1]["seed"] == 1

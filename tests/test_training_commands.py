@@ -1,0 +1,317 @@
+"""The commands that train: what they keep, show and refuse."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adarank_core import AdaRankError, RankPlan, Verdict
+from adarank_core import finetuning as finetuning_file
+from adarank_core.__main__ import main
+from adarank_core.arms import same_rank
+from adarank_core.export import write_json
+from adarank_core.jobs import run_folder, runs
+from adarank_core.scores import read_json
+
+ROOT = Path(finetuning_file.__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process; give what it wrote on standard output."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out
+
+    return run
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Run a command that must be refused in one line; give that line."""
+
+    def refusal(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert code == 2
+        assert err.startswith("error: ") and err.count("\n") == 1, err
+        assert out == "" and "Traceback" not in err
+        return err
+
+    return refusal
+
+
+def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, tmp_path):
+    write_json(tmp_path / "ranks.json", same_rank(tiny_bert, 4).to_dict())
+    common = (
+        "finetune",
+        "--model",
+        tiny_bert,
+        "--task",
+        tiny_file,
+        "--steps",
+        2,
+        "--batch-size",
+        4,
+    )
+    out = run(
+        *common, "--ranks", tmp_path / "ranks.json", "--output", tmp_path / "a", "--json", "-"
+    )
+    result = json.loads(out)
+    assert result == read_json(tmp_path / "a" / "result.json") and result["steps"] == 2
+    assert "test_accuracy" in run(*common, "--uniform-rank", 3)
+    (made,) = runs()
+    assert made.state == "finished" and made.folder.name.endswith("-finetune")
+    assert RankPlan.from_dict(made.config["plan"]) == same_rank(tiny_bert, 3)
+
+
+def test_compare_ends_in_a_verdict_and_can_be_resumed(
+    run, refusal, tiny_bert, tiny_file, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    common = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 2]
+    common += ["--batch-size", 4, "--average-rank", 2, "--trials", 2, "--output", folder]
+    verdict = Verdict.from_dict(json.loads(run(*common, "--seeds", "0,1", "--json", "-")))
+    assert verdict == Verdict.from_dict(read_json(folder / "verdict.json"))
+    assert list(verdict.arms) == ["uniform", "adarank"]
+    assert "not empty" in refusal(*common)
+    for changed in (["--steps", 3], ["--average-rank", 3], ["--max-length", 9]):
+        assert "resume with the same values" in refusal(*common, "--resume", *changed)
+    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: pytest.fail("trained again"))
+    out = run(*common, "--seeds", "1,0", "--resume")
+    assert "adarank's test loss" in out and "2 seeds" in out
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "steps is 0"),
+        (["--steps", "-1"], "steps is -1"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--max-length", "0"], "max_length is 0"),
+        (["--learning-rate", "nan"], "learning_rate is nan"),
+        (["--learning-rate", "0"], "learning_rate is 0"),
+    ],
+    ids=str,
+)
+def test_training_that_cannot_be(refusal, tiny_bert, tiny_file, command, options, message):
+    arguments = [command, "--model", tiny_bert, "--task", tiny_file, *options]
+    assert message in refusal(*arguments, *(["--uniform-rank", 2] * (command == "finetune")))
+    assert not runs()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give either --ranks or --uniform-rank"),
+        (["--uniform-rank", "0"], "uniform rank is 0"),
+        (["--uniform-rank", "-1"], "uniform rank is -1"),
+        (["--uniform-rank", "33"], "may be 32 at most"),
+        (["--uniform-rank", "2", "--seed", "-1"], "the seed is -1"),
+        (["--uniform-rank", "2", "--seed", "9" * 30], "the seed is 999"),
+        (["--uniform-rank", "2", "--ranks", "x.json"], "give either --ranks or --uniform-rank"),
+    ],
+    ids=str,
+)
+def test_a_fine_tune_that_cannot_be(refusal, tiny_bert, tiny_file, options, message):
+    line = refusal("finetune", "--model", tiny_bert, "--task", tiny_file, *options)
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--arms", ""], "no arms"),
+        (["--arms", "best"], "the arm 'best' is unknown"),
+        (["--arms", "uniform,uniform"], "given twice"),
+        (["--seeds", "0,0"], "given twice"),
+        (["--seeds", "0,x"], "give whole numbers"),
+        (["--seeds", ""], "give whole numbers"),
+        (["--seeds", "-1"], "the seed is -1"),
+        (["--seeds", "9" * 30], "the seed is 999"),
+        (["--average-rank", "0"], "average_rank is 0"),
+        (["--average-rank", "nan"], "average_rank is nan"),
+        (["--average-rank", "33"], "above"),
+        (["--trials", "1"], "trials is 1"),
+        (["--learning-rates", ""], "learning_rates is ''; give numbers such as"),
+        (["--learning-rates", "1e-3,x"], "learning_rates is '1e-3,x'"),
+        (["--learning-rates", "1e-3,nan"], "learning_rates holds nan"),
+        (["--learning-rates", "1e-3,0.001"], "learning_rates holds 0.001 twice"),
+        (["--learning-rates", ",".join(map(str, range(1, 12)))], "11 learning rates"),
+        (["--side-by-side", "0"], "side_by_side is 0"),
+        (["--side-by-side", "x"], "side-by-side"),
+        (["--resume"], "--resume needs --output"),
+        (["--resume", "--output", "no/such/folder"], "cannot be read"),
+    ],
+    ids=str,
+)
+def test_a_comparison_that_cannot_be(refusal, tiny_bert, tiny_file, options, message):
+    assert message in refusal("compare", "--model", tiny_bert, "--task", tiny_file, *options)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"model": 3}', "null"])
+def test_a_run_that_cannot_be_resumed(refusal, tiny_bert, tiny_file, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    arguments = ["--model", tiny_bert, "--task", tiny_file, "--resume", "--output", tmp_path]
+    refusal("compare", *arguments)
+
+
+def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_bert, tiny_file, home):
+    arguments = ["finetune", "--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2]
+    arguments += ["--output", home / "run", "--batch-size", 4]
+    stop = home / "run" / "cancel"
+    stop.parent.mkdir()
+    stop.touch()
+    assert run(*arguments, "--steps", 3, "--json", "-") == ""
+    assert "is not empty" in refusal(*arguments, "--steps", 3)
+    assert "had {'steps': 3" in refusal(*arguments, "--steps", 4, "--resume")
+    resumed = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
+    events = (home / "run" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("step") for line in events] == (
+        [None, 1, 1, None, None, 1, 2, 2, 3, 3, None, None]
+    )
+    whole = json.loads(run(*arguments[:-4], "--batch-size", 4, "--steps", 3, "--json", "-"))
+    times = ("train_seconds",)
+    assert {k: v for k, v in whole.items() if k not in times} == {
+        k: v for k, v in resumed.items() if k not in times
+    }
+    assert "has finished" in refusal(*arguments, "--steps", 3, "--resume")
+
+
+def test_an_arm_that_failed_is_named_after_the_verdict(
+    run, tiny_bert, tiny_file, tmp_path, monkeypatch
+):
+    from adarank_core import baselines
+
+    def inverse(scores):
+        raise AdaRankError("the score of 'x' is 0, which has no inverse")
+
+    monkeypatch.setattr(baselines, "inverse", inverse)
+    arguments = ["--model", tiny_bert, "--task", tiny_file, "--steps", 2, "--trials", 2]
+    out = run("compare", *arguments, "--arms", "uniform,inverse", "--output", tmp_path / "run")
+    assert "inverse is not compared: seed 0: the score of 'x' is 0" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a cat", "x"), ("a dog", "y")] * 4, "gives? at least|leaves none"),
+        ([(f"cat {at}", "only") for at in range(80)], "one class only, 'only'"),
+    ],
+    ids=["eight rows", "one class"],
+)
+@pytest.mark.parametrize("command", [["finetune", "--uniform-rank", "2"], ["compare"]])
+def test_data_that_cannot_be_trained_on(refusal, tiny_bert, tmp_path, rows, message, command):
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in rows)]))
+    assert re.search(message, refusal(*command, "--model", tiny_bert, "--task", table))
+
+
+def test_eight_rows_in_each_split_are_enough(run, tiny_bert, tiny_task, tmp_path):
+    for split in ("train", "validation", "test"):
+        rows = getattr(tiny_task, split)[:8]
+        names = rows["label"].map({0: "poor", 1: "fine"})  # labels are words
+        rows.assign(label=names).to_csv(tmp_path / f"{split}.csv", index=False)
+    arguments = ["--model", tiny_bert, "--task", tmp_path, "--steps", 2, "--trials", 2]
+    verdict = json.loads(run("compare", *arguments, "--average-rank", 2, "--json", "-"))
+    assert len(verdict["arms"]) == 2
+
+
+def test_a_loss_that_explodes_is_told(capsys, tiny_bert, tiny_file):
+    arguments = ["--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2, "--steps", 2]
+    assert main(["finetune", *map(str, arguments), "--learning-rate", "1e30"]) == 2
+    assert "lower the learning rate" in capsys.readouterr().err.splitlines()[-1]
+    (made,) = runs()
+    assert made.state == "failed" and "lower the learning rate" in made.message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--arms", "best"], ["--seeds", "x"], ["--learning-rates", "0"]],
+    ids=str,
+)
+def test_what_can_be_told_at_once_is_told_without_torch(arguments):
+    code = "import sys; from adarank_core.__main__ import main; "
+    code += f"main(['compare', '--task', 'docstrings', *{arguments}]); "
+    code += "sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_grid_of_learning_rates_ends_in_one_for_each_arm(
+    run, refusal, tiny_bert, tiny_file, home
+):
+    arguments = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 2]
+    arguments += ["--arms", "uniform", "--batch-size", 4, "--output", home / "run"]
+    grid = ["--learning-rates", "1e-3, 0.02"]
+    verdict = json.loads(run(*arguments, *grid, "--json", "-"))
+    assert verdict["arms"]["uniform"]["learning_rate"] in (1e-3, 0.02)
+    assert verdict["arms"]["uniform"]["search_seconds"] > 0
+    assert read_json(home / "run" / "config.json")["learning_rates"] == [1e-3, 0.02]
+    assert "learning_rates is []" in refusal(*arguments, "--resume")
+    assert json.loads(run(*arguments, *grid, "--resume", "--json", "-")) == verdict
+
+
+def test_a_run_of_an_older_version_is_gone_on_with(run, tiny_bert, tiny_file, home):
+    arguments = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 1]
+    arguments += ["--arms", "uniform", "--output", home / "run"]
+    verdict = json.loads(run(*arguments, "--json", "-"))
+    for name, newer in {
+        "config.json": ("learning_rates", "side_by_side"),
+        "comparison.json": ("learning_rates", "search_seed"),
+    }.items():
+        path = home / "run" / name
+        old = {key: value for key, value in read_json(path).items() if key not in newer}
+        path.write_text(json.dumps(old))
+    assert json.loads(run(*arguments, "--resume", "--json", "-")) == verdict
+
+
+# The queue
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_run_waits_for_its_turn_and_says_so(
+    tiny_bert, tiny_file, home, monkeypatch, capsys, command
+):
+    from adarank_core import queue
+
+    asked = []
+
+    def wait_for_turn(recorder, waits):
+        asked.append((recorder.folder, waits))
+        recorder.record({"event": "queued", "place": 2})
+        (recorder.folder / "cancel").touch()
+        return not recorder.should_stop()
+
+    monkeypatch.setattr(queue, "wait_for_turn", wait_for_turn)
+    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: pytest.fail("trained"))
+    arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", str(home / "r")]
+    arguments += ["--uniform-rank", "2"] if command == "finetune" else []
+    assert main([*arguments, "--queue"]) == 0
+    assert asked == [(home / "r", True)]
+    assert "place 2 in the queue" in capsys.readouterr().err
+    assert run_folder(home / "r").state == "cancelled"
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_run_that_does_not_wait_takes_its_place_all_the_same(
+    run, tiny_bert, tiny_file, home, monkeypatch, command
+):
+    from adarank_core import queue
+
+    asked = []
+    monkeypatch.setattr(queue, "wait_for_turn", lambda recorder, waits: asked.append(waits))
+    arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", home / "run"]
+    run(*arguments, *(["--uniform-rank", "2"] if command == "finetune" else []))
+    assert asked == [False]
