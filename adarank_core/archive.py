@@ -5,6 +5,7 @@ A deleted run lies in ``.deleted/<when>/`` beside the others, under its own name
 
 import json
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from adarank_core.jobs import ALIVE, Run, new_run_folder, run_folder
 from adarank_core.scores import read_json
 from adarank_core.verdicts import NO_DIFFERENCE, ONE_SEED
 
-__all__ = ["delete", "deleted", "restore", "set_tags", "summary", "tags", "zipped"]
+__all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "zipped"]
 
 DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40
@@ -137,6 +138,31 @@ def deleted(parent: Path | None = None) -> list[Path]:
         return []
     times = sorted((path for path in trash.iterdir() if path.is_dir()), reverse=True)
     return [path for time in times for path in sorted(time.iterdir()) if path.is_dir()]
+
+
+def empty(parent: Path | None = None) -> None:
+    """Delete all deleted runs for good.
+
+    Raises
+    ------
+    AdaRankError
+        If something of them cannot be removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> parent = Path(tempfile.mkdtemp())
+    >>> _ = delete(new_run_folder("compare", parent))
+    >>> empty(parent)
+    >>> deleted(parent)
+    []
+    """
+    trash = (runs_folder() if parent is None else parent) / DELETED
+    try:
+        if trash.exists():
+            shutil.rmtree(trash)
+    except OSError as error:
+        raise AdaRankError(f"{str(trash)!r} cannot be removed ({error.strerror})") from None
 
 
 def restore(deleted_folder: Path) -> Path:

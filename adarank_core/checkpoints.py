@@ -6,6 +6,7 @@ last tells a whole one from one that was cut off, and what run it belongs to.
 """
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -44,6 +45,10 @@ class Keeper(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:  # on the disk before it is said to be whole
+                    os.fsync(file.fileno())
         write_json(folder / WHOLE, {"asked": self.asked, "seconds": self.seconds()})
         self.newest = time.monotonic()
 

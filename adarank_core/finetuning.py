@@ -18,6 +18,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from adarank_core import checkpoints
 from adarank_core.allocation import RankPlan
+from adarank_core.batches import length_grouped_order
 from adarank_core.errors import AdaRankError
 from adarank_core.live import Live
 from adarank_core.machine import bf16_is_native
@@ -26,10 +27,8 @@ from adarank_core.metrics import cross_entropy, metrics_of
 from adarank_core.models import ModelBundle, load_model, longest_text
 from adarank_core.tasks import Task
 
-__all__ = ["Settings", "finetune", "length_grouped_order"]
+__all__ = ["Settings", "finetune"]
 
-# Batches of this many are drawn at random, sorted by length, cut, and shuffled again.
-GROUPED_BATCHES = 20
 # Validation on the way takes this many texts for each text trained on, as a forward pass alone is
 # less than half of a step: about 3% of the time. No fewer than are worth a point of a curve.
 VALIDATION_SHARE = 0.06
@@ -169,7 +168,11 @@ def finetune(
     begun = time.perf_counter() - started
     train = _tokenised(bundle, _enough(task.train, settings, seed), longest)
     order = length_grouped_order(
-        [len(row) for row in train["input_ids"]], settings.batch_size, settings.steps, seed
+        [len(row) for row in train["input_ids"]],
+        train["labels"],
+        settings.batch_size,
+        settings.steps,
+        seed,
     )
     validation = _tokenised(bundle, _spread(task.validation, _validation_rows(settings)), longest)
     measured = _tokenised(bundle, getattr(task, measure), longest)
@@ -293,47 +296,6 @@ def _enough(rows, settings: Settings, seed: int):
     if len(rows) <= seen:
         return rows
     return rows.iloc[np.random.default_rng(seed).permutation(len(rows))[:seen]]
-
-
-def length_grouped_order(lengths: list[int], batch_size: int, steps: int, seed: int) -> list[int]:
-    """Order a run's examples so that a batch holds texts of like length, at random otherwise.
-
-    The data are shuffled anew for every pass. Within windows of 20 batches examples are sorted by
-    length and cut into batches, and all batches of a pass are shuffled, so that length tells
-    nothing about when a text is seen. What does not fill a batch moves to the next pass.
-
-    Parameters
-    ----------
-    lengths : list of int
-        Tokens of each example.
-    batch_size, steps, seed : int
-
-    Returns
-    -------
-    list of int
-        ``steps * batch_size`` positions in ``lengths``, in the order of training. It depends on
-        the arguments alone, so that all arms of a comparison see the same batches.
-
-    Examples
-    --------
-    >>> length_grouped_order([5, 1, 5, 1], batch_size=2, steps=2, seed=0)
-    [2, 0, 1, 3]
-    """
-    random = np.random.default_rng(seed)
-    batches, waiting = [], np.empty(0, dtype=int)
-    while len(batches) < steps:
-        while len(waiting) < batch_size:
-            waiting = np.concatenate([waiting, random.permutation(len(lengths))])
-        full = len(waiting) - len(waiting) % batch_size
-        window = GROUPED_BATCHES * batch_size
-        ready = []
-        for start in range(0, full, window):
-            part = waiting[start : min(start + window, full)]
-            part = part[np.argsort(np.asarray(lengths)[part], kind="stable")]
-            ready += np.split(part, len(part) // batch_size)
-        batches += [ready[at] for at in random.permutation(len(ready))]
-        waiting = np.concatenate([waiting[full:], random.permutation(len(lengths))])
-    return [int(at) for batch in batches[:steps] for at in batch]
 
 
 def _arguments(settings: Settings, seed: int, method: str, output: Path | None):

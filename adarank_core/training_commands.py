@@ -56,7 +56,6 @@ def finetune(
     from adarank_core import checkpoints, finetuning, jobs
     from adarank_core.arms import same_rank
     from adarank_core.export import write_json
-    from adarank_core.queue import wait_for_turn
 
     settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
     if plan is None:
@@ -73,7 +72,7 @@ def finetune(
     if resume and (folder / "result.json").exists():
         raise AdaRankError(f"the run in {str(folder)!r} has finished; there is nothing to resume")
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
-        if not wait_for_turn(watch, waits=queue):
+        if not _has_turn(watch, queue):
             return
         write_json(folder / "ranks.json", plan.to_dict())
         result = finetuning.finetune(
@@ -130,7 +129,6 @@ def compare(
     from adarank_core import side_by_side as processes
     from adarank_core.allocation import check_average_rank
     from adarank_core.learning_rates import check_learning_rates
-    from adarank_core.queue import wait_for_turn
     from adarank_core.tasks import load_task
 
     names = [arm.strip() for arm in arms.split(",") if arm.strip()]
@@ -165,7 +163,7 @@ def compare(
     may_differ = ("arms", "seeds", "side_by_side")
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("compare")
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
-        if not wait_for_turn(watch, waits=queue):
+        if not _has_turn(watch, queue):
             return
         loaded = load_task(task, told)
         options |= {"output": folder}
@@ -197,6 +195,18 @@ def compare(
                 print(verdicts.describe(compared, len(numbers)))
         for name, why in verdict.failed.items():
             print(f"{name} is not compared: {why}")
+
+
+def _has_turn(watch: Watch, queue: bool) -> bool:
+    """Wait for the run's turn if it is to; False when it was cancelled while it waited.
+
+    One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
+    """
+    from adarank_core.folders import runs_folder
+    from adarank_core.queue import wait_for_turn
+
+    counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
+    return not counted or wait_for_turn(watch, waits=queue)
 
 
 def _mean(arm: dict, key: str) -> float:

@@ -115,7 +115,7 @@ def library(
     return {"speed": _speed(settings, steps[-1] - steps[0]), "test_loss": result["test_loss"]}
 
 
-def _random(lengths, batch_size: int, steps: int, seed: int) -> list[int]:
+def _random(lengths, labels, batch_size: int, steps: int, seed: int) -> list[int]:
     draw, order = np.random.default_rng(seed), []
     while len(order) < batch_size * steps:
         order += draw.permutation(len(lengths)).tolist()

@@ -48,6 +48,12 @@ def restore(folders: Sequence[Path]) -> None:
     st.session_state[DELETED] = left
 
 
+def delete_for_good() -> None:
+    """Empty the bin."""
+    st.session_state.pop(DELETED, None)
+    each(archive.empty, [runs_folder()])
+
+
 def set_tags(folder: Path, key: str) -> None:
     """Write the tags that were just chosen."""
     each(lambda run: archive.set_tags(run, st.session_state[key]), [folder])
@@ -276,6 +282,10 @@ def bin_of_runs() -> None:
                 st.button("Restore", key=key, on_click=restore, args=([folder],))
         if len(gone) > MOST_DELETED:
             st.caption(f"and {len(gone) - MOST_DELETED} that were deleted before these.")
+        with st.popover("Delete for good", icon=":material/delete_forever:"):
+            st.markdown("This cannot be undone. It frees the disk.")
+            label = "Delete it" if len(gone) == 1 else f"Delete all {len(gone)}"
+            st.button(label, key="runs_empty", type="primary", on_click=delete_for_good)
 
 
 def draw() -> None:

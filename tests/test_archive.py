@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from adarank_core import AdaRankError, archive
-from adarank_core.archive import delete, deleted, restore, set_tags, summary, tags, zipped
+from adarank_core.archive import delete, deleted, empty, restore, set_tags, summary, tags, zipped
 from adarank_core.export import write_json
 from adarank_core.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 from adarank_core.verdicts import verdict_of
@@ -101,6 +101,15 @@ def test_two_runs_of_one_name_can_be_deleted_but_not_both_restored(tmp_path):
     folder.mkdir()  # an empty folder would be replaced without a word
     with pytest.raises(AdaRankError, match="already"):
         restore(there[1])
+
+
+def test_the_bin_is_emptied_and_nothing_else(tmp_path):
+    kept, gone = (new_run_folder("compare", tmp_path) for _ in range(2))
+    delete(gone)
+    empty(tmp_path)
+    assert deleted(tmp_path) == [] and kept.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [kept.name]
+    empty(tmp_path)  # of nothing
 
 
 def test_a_run_at_work_is_not_deleted(tmp_path):

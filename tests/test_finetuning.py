@@ -1,12 +1,9 @@
 """One arm of LoRA: the same numbers again, the same conditions for every arm, honest ends."""
 
 import dataclasses
-from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import Trainer
 
 from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
@@ -14,7 +11,7 @@ from adarank_core import finetuning as finetuning_file
 from adarank_core.allocation import lora_parameters
 from adarank_core.arms import plain_scores, same_rank
 from adarank_core.baselines import depth_ramp
-from adarank_core.finetuning import Settings, length_grouped_order
+from adarank_core.finetuning import Settings
 from adarank_core.methods import adapted
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
@@ -220,48 +217,6 @@ def test_no_more_rows_are_tokenised_than_a_run_sees(tiny_bert, tiny_task, plans,
     sizes.clear()
     finetune(tiny_bert, tiny_task, plans["uniform"], Settings(steps=13, batch_size=8), seed=1)
     assert sizes == [96, 32, 48]
-
-
-# The order of the data
-
-
-@given(
-    st.lists(st.integers(1, 40), min_size=1, max_size=300),
-    st.integers(1, 12),
-    st.integers(1, 60),
-    st.integers(0, 2**32 - 1),
-)
-def test_the_order_has_every_example_once_a_pass(lengths, batch_size, steps, seed):
-    order = length_grouped_order(lengths, batch_size, steps, seed)
-    assert len(order) == steps * batch_size
-    assert all(type(at) is int and 0 <= at < len(lengths) for at in order)
-    assert order == length_grouped_order(lengths, batch_size, steps, seed)
-    # More steps only add to the order, so that a longer run begins as a shorter one.
-    assert length_grouped_order(lengths, batch_size, steps + 7, seed)[: len(order)] == order
-    # What does not fill a batch waits, so that no example is ever two passes ahead of another.
-    counts = Counter(order)
-    passes = len(order) / len(lengths)
-    assert max(counts.values()) <= passes + 2 + batch_size / len(lengths)
-    whole = length_grouped_order(lengths, len(lengths), 3, seed)
-    for start in range(0, 3 * len(lengths), len(lengths)):
-        assert sorted(whole[start : start + len(lengths)]) == list(range(len(lengths)))
-
-
-def test_an_example_is_seen_once_before_any_is_seen_twice_when_batches_fill_a_pass():
-    order = length_grouped_order([5, 9, 2, 7] * 8, batch_size=4, steps=16, seed=0)
-    assert sorted(order[:32]) == sorted(order[32:]) == list(range(32))
-
-
-def test_batches_hold_texts_of_like_length_in_no_order_of_length():
-    import numpy as np
-
-    lengths = np.random.default_rng(0).integers(3, 90, size=2000)
-    order = np.array(length_grouped_order(lengths.tolist(), 20, 100, seed=0))
-    batches = lengths[order].reshape(100, 20)
-    plain = lengths[np.random.default_rng(1).permutation(2000)].reshape(100, 20)
-    spread = (batches.max(axis=1) - batches.min(axis=1)).mean()
-    assert spread < 0.15 * (plain.max(axis=1) - plain.min(axis=1)).mean()
-    assert abs(np.corrcoef(np.arange(100), batches.mean(axis=1))[0, 1]) < 0.3
 
 
 # Ends before the end

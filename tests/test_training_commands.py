@@ -305,13 +305,15 @@ def test_a_run_waits_for_its_turn_and_says_so(
 
 
 @pytest.mark.parametrize("command", ["finetune", "compare"])
-def test_a_run_that_does_not_wait_takes_its_place_all_the_same(
-    run, tiny_bert, tiny_file, home, monkeypatch, command
+@pytest.mark.parametrize("place", ["runs/run", "elsewhere"])
+def test_a_run_that_does_not_wait_is_counted_where_runs_are_kept(
+    run, tiny_bert, tiny_file, home, monkeypatch, command, place
 ):
     from adarank_core import queue
 
     asked = []
     monkeypatch.setattr(queue, "wait_for_turn", lambda recorder, waits: asked.append(waits))
-    arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", home / "run"]
+    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: None)
+    arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", home / place]
     run(*arguments, *(["--uniform-rank", "2"] if command == "finetune" else []))
-    assert asked == [False]
+    assert asked == ([False] if place == "runs/run" else [])

@@ -189,6 +189,15 @@ def test_a_deleted_run_can_be_taken_back_at_once_and_later(home):
     assert not at.expander
 
 
+def test_deleted_runs_can_be_deleted_for_good(home):
+    first, second = finished(), finished()
+    at = select(opened(), first)
+    button(at, "Delete").click().run()
+    button(at, "Delete it").click().run()
+    assert archive.deleted() == [] and second.exists()
+    assert not at.expander and button(at, "Undo") is None
+
+
 def test_undo_is_of_the_last_deletion(home):
     first, second = finished(), finished()
     at = select(opened(), first)
