@@ -13,6 +13,7 @@ import torch
 from adarank_core import AdaRankError, distributed
 from adarank_core.__main__ import main
 from adarank_core.distributed import is_main, is_split, own_part
+from adarank_core.scores import read_json
 
 NAMES = ["0.query", "0.value", "0.value.1", "1.query", "1xquery"]
 ROOT = Path(__file__).parent.parent
@@ -76,4 +77,10 @@ def test_two_processes_write_what_one_does(tiny_bert, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("disagreement of") == 1  # one process tells
     assert main([*options, str(tmp_path / "alone.json")]) == 0
-    assert together.read_bytes() == (tmp_path / "alone.json").read_bytes()
+    two, one = (read_json(path) for path in (together, tmp_path / "alone.json"))
+    for split, whole in zip(two.pop("modules"), one.pop("modules"), strict=True):
+        # Some processors round by the shape of a matrix product, which modules of a block share.
+        for key in ("score", "standard_error"):
+            assert split.pop(key) == pytest.approx(whole.pop(key), rel=1e-5)
+        assert split == whole
+    assert two == one

@@ -150,7 +150,10 @@ def test_a_score_does_not_depend_on_what_else_is_scored(bert, texts, estimator):
     for pattern in (r"layer\.1\.", r"value", r"0\.output\.dense$"):
         some = score(bert, texts, trials=2, estimator=estimator, modules=pattern)
         assert 0 < len(some.modules) < 12
-        assert some.modules == tuple(m for m in everything.modules if m in some.modules)
+        assert named(some).keys() <= named(everything).keys()
+        # Modules of a block share a matrix product, and some processors round by its shape.
+        same = {name: named(everything)[name] for name in named(some)}
+        assert named(some) == pytest.approx(same, rel=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
