@@ -3,17 +3,22 @@
 Batches of like length alone are half as much work to train on, but length tells the class: of six
 kinds of docstrings such batches were twice as uneven in class as random ones, and at a learning
 rate of 5e-3 two of five trainings collapsed to guessing. So length is looked at within each class.
+What padding that leaves is saved by computing a batch in parts of like length, whose gradients add
+up to the batch's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from transformers import Trainer
 
-__all__ = ["length_grouped_order"]
+__all__ = ["PartsTrainer", "length_grouped_order", "parts_of_like_length"]
 
 # Batches of this many are drawn at random, sorted by length, cut, and shuffled again.
 GROUPED_BATCHES = 20
+# What a part costs beside its tokens, in tokens: calling all layers forth and back.
+PART_COST = 48
 
 
 def length_grouped_order(
@@ -67,3 +72,87 @@ def _place_in_class(lengths: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return where each length stands among those of its class, between 0 and 1."""
     by_class = pd.Series(lengths).groupby(labels)
     return ((by_class.rank(method="first") - 0.5) / by_class.transform("size")).to_numpy()
+
+
+def parts_of_like_length(lengths: Sequence[int], cost: float = PART_COST) -> list[list[int]]:
+    """Split a batch into parts so that computing all of them takes least.
+
+    A part takes as long as its tokens, each text padded to the longest, and ``cost`` more. Of all
+    ways to split the texts, sorted by length, the best is found by dynamic programming.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each text.
+    cost : float
+        Of a part, in tokens.
+
+    Returns
+    -------
+    list of list of int
+        Positions in ``lengths``: every one in one part, the parts of the shortest first.
+
+    Examples
+    --------
+    >>> parts_of_like_length([40, 5, 6, 38], cost=10)
+    [[1, 2], [3, 0]]
+    """
+    by_length = sorted(range(len(lengths)), key=lambda at: lengths[at])
+    # Least cost of the shortest texts, by their number, and where the last part of these begins.
+    least, begins = [0.0], [0]
+    for end in range(1, len(lengths) + 1):
+        longest = lengths[by_length[end - 1]]
+        costs = [least[begin] + (end - begin) * longest + cost for begin in range(end)]
+        begins.append(int(np.argmin(costs)))
+        least.append(costs[begins[-1]])
+    parts, end = [], len(lengths)
+    while end:
+        parts.append(by_length[begins[end] : end])
+        end = begins[end]
+    return parts[::-1]
+
+
+class PartsTrainer(Trainer):
+    """Trainer that computes a batch part by part, where that saves padding: on a processor.
+
+    A GPU takes about as long for a part as for the whole of such batches, so it gets them whole.
+
+    Examples
+    --------
+    >>> issubclass(PartsTrainer, Trainer)
+    True
+    """
+
+    share = 1.0  # of the batch's texts, in the part at hand
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Add up the gradients of a batch's parts; return its mean loss."""
+        loss = 0.0
+        for part, share in _parts(inputs, split=self.args.use_cpu):
+            self.share = share
+            # Told no number of items, a loss is the mean over the part.
+            loss += super().training_step(model, part, None)
+        return loss
+
+    def floating_point_ops(self, inputs):
+        """Return nothing: nobody asks, and Trainer counts all weights anew at every step."""
+        return 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, **options):
+        """Return the part's contribution to the batch's mean loss, or in evaluation its own."""
+        found = super().compute_loss(model, inputs, return_outputs, **options)
+        return found if return_outputs else self.share * found
+
+
+def _parts(inputs: dict, split: bool) -> Iterator[tuple[dict, float]]:
+    """Yield a padded batch's parts without the padding that they need not, and their shares."""
+    mask = inputs["attention_mask"]
+    texts = len(mask)
+    parts = parts_of_like_length(mask.sum(dim=1).tolist()) if split else [list(range(texts))]
+    for rows in parts:
+        needed = mask[rows].any(dim=0)
+        part = {
+            name: values[rows] if values.dim() == 1 else values[rows][:, needed]
+            for name, values in inputs.items()
+        }
+        yield part, len(rows) / texts

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, TrainingArguments
 
 from adarank_core import checkpoints
 from adarank_core.allocation import RankPlan
-from adarank_core.batches import length_grouped_order
+from adarank_core.batches import PartsTrainer, length_grouped_order
 from adarank_core.errors import AdaRankError
+from adarank_core.lean_forward import first_token_modules, make_lean
 from adarank_core.live import Live
 from adarank_core.machine import bf16_is_native
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
@@ -156,6 +157,7 @@ def finetune(
     bundle = load_model(model, labels=len(task.label_names), head="classification")
     longest = min(settings.max_length, longest_text(bundle))
     started = time.perf_counter()
+    first_token = first_token_modules(bundle)
     adapting = adapted(
         bundle,
         plan,
@@ -165,6 +167,7 @@ def finetune(
         texts=task.sample_texts(EVA_TEXTS, seed=seed).items if method == "eva" else (),
         max_length=longest,
     )
+    make_lean(bundle.model, first_token)
     begun = time.perf_counter() - started
     train = _tokenised(bundle, _enough(task.train, settings, seed), longest)
     order = length_grouped_order(
@@ -185,7 +188,7 @@ def finetune(
         asked |= {"method": method, "plan": plan and plan.to_dict(), "seed": seed}
         callbacks.append(checkpoints.Keeper(asked, live.seconds))
         checkpoint = checkpoints.newest(output / "checkpoints", asked)
-    trainer = Trainer(
+    trainer = PartsTrainer(
         model=adapting,
         args=_arguments(settings, seed, method, output),
         train_dataset=train.select(order),

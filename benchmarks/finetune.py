@@ -6,10 +6,11 @@ they meet the same machine; figures are medians over the seeds.
 
 The plain loop is what one would first write: texts tokenised once, random batches padded to their
 longest, float32, AdamW under the same schedule, from the same weights. The other rows are this
-library's own training with one lever each. Time is counted from the end of the first step to the
-end of the last one, with loading, padding and recording of a batch in it, without evaluation.
-``shipped`` is the library as it comes; there the shares of what a step does not need are measured:
-telling (events to a file, the question whether to stop), evaluating on the way, checkpoints.
+library's own training with more and more of its levers; the last that the machine allows is what
+it does by itself. Time is counted from the end of the first step to the end of the last one, with
+loading, padding and recording of a batch in it, without evaluation. ``shipped`` is the library as
+it comes; there the shares of what a step does not need are measured: telling (events to a file,
+the question whether to stop), evaluating on the way, checkpoints.
 """
 
 import argparse
@@ -39,14 +40,17 @@ from adarank_core.methods import adapted
 from adarank_core.models import longest_text
 from adarank_core.verdicts import paired_comparison
 
-# Row → whether batches are grouped by length, and whether the forward pass is in bf16. Where the
-# machine only emulates bf16 the library does not use it, and its rows are left out.
+# Row → the levers that are used: batches grouped by length, computed in parts of like length, the
+# lean forward pass, bf16. Where the machine only emulates bf16 the library does not use it, and its
+# rows are left out.
 ROWS = {
     "plain loop": None,
-    "trainer": (False, False),
-    "grouping": (True, False),
-    "bf16": (False, True),
-    "both": (True, True),
+    "trainer": (),
+    "grouping": ("grouping",),
+    "grouping, parts": ("grouping", "parts"),
+    "grouping, parts, lean": ("grouping", "parts", "lean"),
+    "bf16": ("bf16",),
+    "all": ("grouping", "parts", "lean", "bf16"),
 }
 
 
@@ -102,14 +106,19 @@ def _test_loss(model, bundle, task, length: int) -> float:
 
 
 def library(
-    model_name: str, task, plan, settings: Settings, seed: int, grouped: bool, bf16: bool
+    model_name: str, task, plan, settings: Settings, seed: int, levers: tuple[str, ...]
 ) -> dict:
-    """Train with the library, with one lever or both."""
+    """Train with the library, without the levers that are not named."""
+    without = {
+        "grouping": {"length_grouped_order": _random},
+        "parts": {"PartsTrainer": Trainer},
+        "lean": {"make_lean": lambda model, first_token: None},
+        "bf16": {"bf16_is_native": lambda: False},
+    }
     events: list[dict] = []
     with ExitStack() as patches:
-        if not grouped:
-            patches.enter_context(mock.patch.object(finetuning, "length_grouped_order", _random))
-        patches.enter_context(mock.patch.object(finetuning, "bf16_is_native", lambda: bf16))
+        for lever in without.keys() - set(levers):
+            patches.enter_context(mock.patch.multiple(finetuning, **without[lever]))
         result = finetune(model_name, task, plan, settings, seed=seed, on_event=events.append)
     steps = [event["seconds"] for event in events if event["event"] == "step"]
     return {"speed": _speed(settings, steps[-1] - steps[0]), "test_loss": result["test_loss"]}
@@ -175,7 +184,7 @@ def measured(
     chosen = {
         name: levers
         for name, levers in ROWS.items()
-        if levers is None or (name in wanted and (able or not levers[1]))
+        if levers is None or (name in wanted and (able or "bf16" not in levers))
     }
     rows: dict[str, list[dict]] = {name: [] for name in chosen}
     shares = []
@@ -185,7 +194,7 @@ def measured(
             if levers is None:
                 rows[name].append(plain_loop(model_name, task, plan, once, seed))
             else:
-                rows[name].append(library(model_name, task, plan, once, seed, *levers))
+                rows[name].append(library(model_name, task, plan, once, seed, levers))
         if "shipped" in wanted:
             print(f"{task.name}: shipped, seed {seed} …", file=sys.stderr)
             shares.append(shipped(model_name, task, plan, settings, seed))

@@ -1,12 +1,17 @@
-"""The order of the data: every example once a pass, texts of like length, all classes."""
+"""The order of the data and a batch's parts: every example once, little padding, all classes."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import BertForSequenceClassification, TrainingArguments
 
-from adarank_core.batches import length_grouped_order
+from adarank_core.batches import PartsTrainer, length_grouped_order, parts_of_like_length
+from adarank_core.models import load_model
 
 
 @given(
@@ -58,3 +63,93 @@ def test_batches_have_all_classes_even_where_length_tells_the_class():
     assert counts.std(axis=0).max() < 1.0
     spread = np.ptp(lengths[order].reshape(100, 20), axis=1).mean()
     assert spread < 0.65 * np.ptp(lengths[draw.permutation(2000)].reshape(100, 20), axis=1).mean()
+
+
+# A batch in parts
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.floats(0, 200))
+def test_parts_hold_every_text_once_by_length(lengths, cost):
+    parts = parts_of_like_length(lengths, cost)
+    order = [at for part in parts for at in part]
+    assert sorted(order) == list(range(len(lengths))) and all(parts)
+    assert [lengths[at] for at in order] == sorted(lengths)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.floats(0, 200))
+def test_no_other_cut_of_the_sorted_texts_takes_less(lengths, cost):
+    ordered, count = sorted(lengths), len(lengths)
+
+    def takes(ends):
+        cuts = itertools.pairwise((0, *ends, count))
+        return sum((end - start) * ordered[end - 1] + cost for start, end in cuts)
+
+    least = min(
+        takes(ends)
+        for cuts in range(count)
+        for ends in itertools.combinations(range(1, count), cuts)
+    )
+    parts = parts_of_like_length(lengths, cost)
+    found = sum(len(part) * max(lengths[at] for at in part) + cost for part in parts)
+    assert found == pytest.approx(least)
+
+
+@pytest.fixture
+def without_dropout(tiny_bert):
+    """A model whose training step draws nothing, and a batch of texts of unlike lengths."""
+    model = BertForSequenceClassification.from_pretrained(
+        tiny_bert, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    texts = [
+        "the cat sat",
+        "a dog",
+        "the old bird sang on the red sun " * 8,
+        "rain",
+        "the sun " * 30,
+    ]
+    batch = load_model(tiny_bert).tokenizer(texts, padding=True, return_tensors="pt")
+    return model, {**batch, "labels": torch.tensor([0, 1, 1, 0, 1])}
+
+
+def trainer_of(model, folder):
+    trainer = PartsTrainer(model, TrainingArguments(folder, use_cpu=True, report_to="none"))
+    trainer.current_gradient_accumulation_steps = 1  # as train() sets it
+    return trainer
+
+
+def test_the_parts_gradients_add_up_to_the_batch_s(without_dropout, tmp_path):
+    model, batch = without_dropout
+    whole = model(**batch).loss
+    whole.backward()
+    wanted = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    sizes = []
+    model.register_forward_pre_hook(
+        lambda _model, _args, options: sizes.append(tuple(options["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    loss = trainer_of(model, tmp_path).training_step(model, batch, torch.tensor(5))
+    torch.testing.assert_close(loss, whole.detach())
+    assert len(sizes) == 2 and sizes[0] == (3, 5) and sizes[1][0] == 2
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(weight.grad, wanted[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_gpu_gets_its_batches_whole(without_dropout, tmp_path):
+    model, batch = without_dropout
+    trainer, sizes = trainer_of(model, tmp_path), []
+    trainer.args.use_cpu = False
+    model.register_forward_pre_hook(
+        lambda _model, _args, options: sizes.append(tuple(options["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    trainer.training_step(model, batch)
+    assert sizes == [tuple(batch["input_ids"].shape)]
+
+
+def test_evaluation_is_not_scaled(without_dropout, tmp_path):
+    model, batch = without_dropout
+    trainer = trainer_of(model, tmp_path)
+    trainer.training_step(model, batch)
+    loss, _ = trainer.compute_loss(model, batch, return_outputs=True)
+    torch.testing.assert_close(loss, model(**batch).loss)

@@ -11,6 +11,7 @@ from adarank_core import finetuning as finetuning_file
 from adarank_core.allocation import lora_parameters
 from adarank_core.arms import plain_scores, same_rank
 from adarank_core.baselines import depth_ramp
+from adarank_core.batches import PartsTrainer
 from adarank_core.finetuning import Settings
 from adarank_core.methods import adapted
 
@@ -184,18 +185,13 @@ def test_arms_have_the_same_number_of_lora_parameters(tiny_bert, plans):
 
 
 def test_arms_see_the_same_batches(tiny_bert, tiny_task, plans, monkeypatch):
-    seen, real = {}, Trainer.compute_loss
-    monkeypatch.setattr(
-        Trainer,
-        "compute_loss",
-        lambda trainer, model, inputs, **options: (
-            (
-                trainer.model.training
-                and seen[name].append((inputs["input_ids"].tolist(), inputs["labels"].tolist()))
-            )
-            or real(trainer, model, inputs, **options)
-        ),
-    )
+    seen, real = {}, PartsTrainer.training_step
+
+    def training_step(trainer, model, inputs, *arguments):
+        seen[name].append((inputs["input_ids"].tolist(), inputs["labels"].tolist()))
+        return real(trainer, model, inputs, *arguments)
+
+    monkeypatch.setattr(PartsTrainer, "training_step", training_step)
     for name, plan in plans.items():
         seen[name] = []
         finetune(tiny_bert, tiny_task, plan, QUICK, seed=2)

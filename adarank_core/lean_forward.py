@@ -1,0 +1,119 @@
+"""The same training with less work: outputs that nothing reads, products that LoRA takes apart.
+
+A classifier that reads its first token reads of its last block's query and feed-forward layers
+that token's outputs alone. And PEFT adds LoRA's product to a module's output in three passes over
+all of it, where one will do. Both change sums in their last digits and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+from torch import nn
+
+from adarank_core.gradients import output_gradients
+from adarank_core.models import ModelBundle, adaptable_modules
+
+__all__ = ["first_token_modules", "make_lean"]
+
+
+def first_token_modules(bundle: ModelBundle) -> tuple[str, ...]:
+    """Return the adaptable modules of which a classifier reads the first token's output alone.
+
+    They are those at whose other outputs the logits have no gradient. As a gradient may be 0 by
+    chance, all these outputs are then made NaN at once: logits that stay what they were have not
+    looked at any of them.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        A classifier that LoRA does not adapt yet.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> for name in first_token_modules(load_model("embedded")):
+    ...     print(name)
+    bert.encoder.layer.5.attention.self.query
+    bert.encoder.layer.5.attention.output.dense
+    bert.encoder.layer.5.intermediate.dense
+    bert.encoder.layer.5.output.dense
+    """
+    model, names = bundle.model.eval(), [m.name for m in adaptable_modules(bundle.model)]
+    batch = dict(bundle.tokenizer("A text of some tokens.", return_tensors="pt"))
+    if batch["input_ids"].shape[1] == 1:
+        return ()
+    gradients = output_gradients(
+        model, batch, names, lambda model, batch: model(**batch).logits.sum(dim=1, keepdim=True)
+    )
+    found = [name for name, gradient in gradients.items() if not gradient[:, :, 1:].any()]
+    with torch.inference_mode():
+        clean = model(**batch).logits
+        handles = [
+            model.get_submodule(name).register_forward_hook(_only_first_is_a_number)
+            for name in found
+        ]
+        try:
+            unread = model(**batch).logits.equal(clean)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return tuple(found) if unread else ()
+
+
+def _only_first_is_a_number(_module, _args, output: torch.Tensor) -> torch.Tensor:
+    output = output.clone()
+    output[:, 1:] = torch.nan
+    return output
+
+
+def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
+    """Let a model's modules do only what reaches its logits, and LoRA's in one product.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place. PEFT's own way is kept for what is not plain LoRA, such as AdaLoRA or
+        dropout within LoRA.
+    first_token : sequence of str
+        Names of modules, with LoRA or without, that give 0 for all tokens but the first from now
+        on; see `first_token_modules`.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> from adarank_core.arms import same_rank
+    >>> from adarank_core.methods import adapted
+    >>> bundle, tokens = load_model("embedded"), torch.tensor([[101, 2000, 102]])
+    >>> names = first_token_modules(bundle)
+    >>> model = adapted(bundle, same_rank("embedded", 2)).eval()
+    >>> before = model(tokens).logits
+    >>> make_lean(bundle.model, names)
+    >>> torch.testing.assert_close(model(tokens).logits, before)
+    """
+    for module in model.modules():
+        if type(module) is LoraLinear and list(module.lora_A) == ["default"]:
+            plain = isinstance(module.lora_dropout["default"], nn.Identity)
+            if plain and not module.lora_variant and isinstance(module.base_layer, nn.Linear):
+                module.forward = _in_one_product(module)
+    for name in first_token:
+        module = model.get_submodule(name)
+        module.forward = _on_first_token(module.forward)
+
+
+def _in_one_product(module: LoraLinear) -> Callable:
+    def forward(inputs):
+        down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+        output = module.base_layer(inputs)
+        inside = inputs.flatten(0, -2) @ down.T * module.scaling["default"]
+        return torch.addmm(output.flatten(0, -2), inside, up.T).view_as(output)
+
+    return forward
+
+
+def _on_first_token(forward: Callable) -> Callable:
+    def on_first_token(inputs):
+        first = forward(inputs[:, :1])
+        return nn.functional.pad(first, (0, 0, 0, inputs.shape[1] - 1))
+
+    return on_first_token
