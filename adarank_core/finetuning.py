@@ -20,7 +20,7 @@ from adarank_core import checkpoints
 from adarank_core.allocation import RankPlan
 from adarank_core.batches import PartsTrainer, length_grouped_order
 from adarank_core.errors import AdaRankError
-from adarank_core.lean_forward import first_token_modules, make_lean
+from adarank_core.lean_forward import cast_frozen, first_token_modules, make_lean
 from adarank_core.live import Live
 from adarank_core.machine import bf16_is_native
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
@@ -168,6 +168,8 @@ def finetune(
         max_length=longest,
     )
     make_lean(bundle.model, first_token)
+    if bf16_is_native():
+        cast_frozen(bundle.model)
     begun = time.perf_counter() - started
     train = _tokenised(bundle, _enough(task.train, settings, seed), longest)
     order = length_grouped_order(

@@ -2,7 +2,9 @@
 
 A classifier that reads its first token reads of its last block's query and feed-forward layers
 that token's outputs alone. And PEFT adds LoRA's product to a module's output in three passes over
-all of it, where one will do. Both change sums in their last digits and nothing else.
+all of it, where one will do. Both change sums in their last digits and nothing else. Under
+autocast frozen weights are cast anew at every step, though they are what they were; to cast them
+once changes nothing at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from torch import nn
 from adarank_core.gradients import output_gradients
 from adarank_core.models import ModelBundle, adaptable_modules
 
-__all__ = ["first_token_modules", "make_lean"]
+__all__ = ["cast_frozen", "first_token_modules", "make_lean"]
 
 
 def first_token_modules(bundle: ModelBundle) -> tuple[str, ...]:
@@ -99,6 +101,21 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     for name in first_token:
         module = model.get_submodule(name)
         module.forward = _on_first_token(module.forward)
+
+
+def cast_frozen(model: nn.Module) -> None:
+    """Keep frozen linear modules in bfloat16, as autocast would cast them at every step.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
+    >>> cast_frozen(model)
+    >>> model[0].weight.dtype, model[1].weight.dtype
+    (torch.bfloat16, torch.float32)
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and not any(w.requires_grad for w in module.parameters()):
+            module.to(torch.bfloat16)
 
 
 def _in_one_product(module: LoraLinear) -> Callable:

@@ -112,7 +112,10 @@ def library(
     without = {
         "grouping": {"length_grouped_order": _random},
         "parts": {"PartsTrainer": Trainer},
-        "lean": {"make_lean": lambda model, first_token: None},
+        "lean": {
+            "make_lean": lambda model, first_token: None,
+            "cast_frozen": lambda model: None,
+        },
         "bf16": {"bf16_is_native": lambda: False},
     }
     events: list[dict] = []

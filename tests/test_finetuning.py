@@ -296,6 +296,24 @@ def test_a_model_without_one_bf16_unit_trains_in_full_precision(monkeypatch):
         assert finetuning_file._arguments(QUICK, 0, "lora", None).bf16 is native
 
 
+@pytest.mark.parametrize("method", ["lora", "adalora", "head-only", "full"])
+def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, monkeypatch, method):
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: True)
+    plan = None if method in ("head-only", "full") else same_rank(tiny_bert, 3)
+    found, cast = [], finetuning_file.cast_frozen
+
+    def count(model):
+        cast(model)
+        found.append(sum(weight.dtype == torch.bfloat16 for weight in model.parameters()))
+
+    for once in (count, lambda model: None):
+        monkeypatch.setattr(finetuning_file, "cast_frozen", once)
+        result = finetune(tiny_bert, tiny_task, plan, QUICK, method=method, seed=1)
+        found.append(without_times(result))
+    assert found[1] == found[2]
+    assert (found[0] == 0) == (method == "full")
+
+
 @pytest.mark.parametrize(("method", "share"), [("lora", 1), ("head-only", 1), ("full", 0.01)])
 def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, share):
     rate = finetuning_file._arguments(QUICK, 0, method, None).learning_rate
