@@ -39,6 +39,7 @@ def main() -> None:
         arms = "uniform,adarank,permuted,ramp-up"
         flags = ["--task", "docstrings", "--arms", arms, "--average-rank", "2"]
         flags += ["--seeds", arguments.seeds, "--steps", str(arguments.steps)]
+        flags += ["--side-by-side", "2"]
         run("compare", *flags, "--output", str(output))
         kept = EXAMPLE / "comparison"
         kept.mkdir(exist_ok=True)
