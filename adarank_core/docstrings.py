@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from adarank_core.errors import AdaRankError
-from adarank_core.folders import cache_folder
+from adarank_core.files import cache_folder
 from adarank_core.tasks import Task, normalised, split_of
 
 __all__ = ["SUBJECTS", "build_docstrings", "docstrings_task"]

@@ -20,9 +20,9 @@ from adarank_core import checkpoints
 from adarank_core.allocation import RankPlan
 from adarank_core.batches import PartsTrainer, length_grouped_order
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import bf16_is_native
 from adarank_core.lean_forward import cast_frozen, first_token_modules, make_lean
 from adarank_core.live import Live
-from adarank_core.machine import bf16_is_native
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
 from adarank_core.metrics import cross_entropy, metrics_of
 from adarank_core.models import ModelBundle, load_model, longest_text

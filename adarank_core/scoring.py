@@ -8,7 +8,7 @@ import torch
 
 from adarank_core.errors import AdaRankError
 from adarank_core.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
-from adarank_core.machine import bf16_is_native
+from adarank_core.hardware import bf16_is_native
 from adarank_core.models import (
     AdaptableModule,
     ModelBundle,

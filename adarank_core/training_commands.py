@@ -202,7 +202,7 @@ def _has_turn(watch: Watch, queue: bool) -> bool:
 
     One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
     """
-    from adarank_core.folders import runs_folder
+    from adarank_core.files import runs_folder
     from adarank_core.queue import wait_for_turn
 
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()

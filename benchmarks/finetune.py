@@ -34,8 +34,8 @@ from transformers import Trainer, get_linear_schedule_with_warmup
 from adarank_core import finetuning, jobs, load_model, load_task
 from adarank_core.arms import same_rank
 from adarank_core.finetuning import Settings, finetune
+from adarank_core.hardware import bf16_is_native
 from adarank_core.live import Live
-from adarank_core.machine import bf16_is_native
 from adarank_core.methods import adapted
 from adarank_core.models import longest_text
 from adarank_core.verdicts import paired_comparison

@@ -34,7 +34,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core import Texts, estimators, load_model, load_task, replay, score, sentence
-from adarank_core.machine import bf16_is_native
+from adarank_core.hardware import bf16_is_native
 from adarank_core.models import adaptable_modules
 from adarank_core.scoring import prepared
 

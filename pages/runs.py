@@ -8,7 +8,7 @@ import streamlit as st
 
 from adarank_core import archive, jobs
 from adarank_core.errors import AdaRankError
-from adarank_core.folders import runs_folder
+from adarank_core.files import runs_folder
 from pages.parts import selected, shelf, state
 from pages.parts.outcome import ALIVE
 

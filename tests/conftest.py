@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from adarank_core.folders import cache_folder
+from adarank_core.files import cache_folder
 
 # The same examples each time: a red test is about the change at hand. No time limits: machines
 # differ.

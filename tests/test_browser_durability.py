@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from adarank_core import jobs
-from adarank_core.folders import runs_folder
+from adarank_core.files import runs_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")

@@ -37,7 +37,9 @@ def test_an_unknown_name_is_no_attribute():
         adarank_core.no_such_name  # noqa: B018
 
 
-@pytest.mark.parametrize("file", sorted(CORE.glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted(CORE.rglob("*.py")), ids=lambda file: file.relative_to(CORE).as_posix()
+)
 def test_the_core_stays_without_streamlit_pickle_and_remote_code(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = set()

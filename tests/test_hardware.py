@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from adarank_core.machine import bf16_is_native
+from adarank_core.hardware import bf16_is_native
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import platformdirs
 import pytest
 
-from adarank_core.folders import cache_folder, runs_folder
+from adarank_core.files import cache_folder, runs_folder
 
 
 def test_a_home_of_one_s_own_holds_both(tmp_path, monkeypatch):
