@@ -17,12 +17,12 @@ from importlib import import_module
 
 _MODULE_OF = {
     "AdaRankError": "errors",
-    "Texts": "texts",
-    "generic_texts": "texts",
-    "sentence": "texts",
-    "texts_from_file": "texts",
-    "Task": "tasks",
-    "load_task": "tasks",
+    "Texts": "data.texts",
+    "generic_texts": "data.texts",
+    "sentence": "data.texts",
+    "texts_from_file": "data.texts",
+    "Task": "data.tasks",
+    "load_task": "data.tasks",
     "ModelBundle": "models",
     "load_model": "models",
     "adaptable_modules": "models",

@@ -59,8 +59,8 @@ def score(
     Under accelerate launch or torchrun, the modules are split over the processes.
     """
     from adarank_core import distributed
-    from adarank_core import texts as text_sources
-    from adarank_core.tasks import load_task
+    from adarank_core.data import texts as text_sources
+    from adarank_core.data.tasks import load_task
 
     given = [generic or None, task, sentence, texts]
     if sum(source is not None for source in given) > 1:

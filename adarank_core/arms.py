@@ -173,7 +173,7 @@ class Planner:
 
     def _computed(self, source: str, arm: str, seed: int) -> Scores | None:
         from adarank_core import baselines
-        from adarank_core.texts import Texts, generic_texts
+        from adarank_core.data.texts import Texts, generic_texts
 
         if source == "weight-norm":
             return baselines.weight_norm(self.bundle)

@@ -5,12 +5,12 @@ from itertools import count
 
 import torch
 
+from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.models import ModelBundle, adaptable_modules
 from adarank_core.replay import private_copy
 from adarank_core.scores import ModuleScore, Scores
 from adarank_core.scoring import encode
-from adarank_core.texts import Texts, as_texts
 
 __all__ = ["eva", "input_directions"]
 

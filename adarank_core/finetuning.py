@@ -19,6 +19,7 @@ from transformers import DataCollatorWithPadding, TrainingArguments
 from adarank_core import checkpoints
 from adarank_core.allocation import RankPlan
 from adarank_core.batches import PartsTrainer, length_grouped_order
+from adarank_core.data.tasks import Task
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import bf16_is_native
 from adarank_core.lean_forward import cast_frozen, first_token_modules, make_lean
@@ -26,7 +27,6 @@ from adarank_core.live import Live
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
 from adarank_core.metrics import cross_entropy, metrics_of
 from adarank_core.models import ModelBundle, load_model, longest_text
-from adarank_core.tasks import Task
 
 __all__ = ["Settings", "finetune"]
 

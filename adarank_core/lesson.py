@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
-from adarank_core.texts import sentence
 
 if TYPE_CHECKING:  # importing it takes seconds, and stored draws are read without it
     from adarank_core.models import ModelBundle

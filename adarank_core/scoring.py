@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
 from adarank_core.hardware import bf16_is_native
@@ -19,7 +20,6 @@ from adarank_core.models import (
 from adarank_core.notebook import notebook
 from adarank_core.replay import private_copy
 from adarank_core.scores import Scores
-from adarank_core.texts import Texts, as_texts
 
 __all__ = ["Progress", "encode", "logits_of", "matching", "prepared", "score", "score_iter"]
 

@@ -46,8 +46,8 @@ def finetune(
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
     from adarank_core.allocation import RankPlan
+    from adarank_core.data.tasks import load_task
     from adarank_core.scores import read_json
-    from adarank_core.tasks import load_task
 
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
@@ -128,8 +128,8 @@ def compare(
     from adarank_core import comparison, jobs, verdicts
     from adarank_core import side_by_side as processes
     from adarank_core.allocation import check_average_rank
+    from adarank_core.data.tasks import load_task
     from adarank_core.learning_rates import check_learning_rates
-    from adarank_core.tasks import load_task
 
     names = [arm.strip() for arm in arms.split(",") if arm.strip()]
     numbers = _numbers("seeds", seeds, int, "whole numbers such as 0,1,2")

@@ -6,8 +6,8 @@ import time
 import pandas as pd
 import streamlit as st
 
+from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError
-from adarank_core.texts import generic_texts, sentence
 from pages.parts import cached, charts, state, words
 from pages.parts.work import Work
 

@@ -23,9 +23,9 @@ from adarank_core.baselines import (
     uniform,
     weight_norm,
 )
+from adarank_core.data.texts import as_texts
 from adarank_core.models import ModelBundle, fresh_head
 from adarank_core.scoring import encode
-from adarank_core.texts import as_texts
 
 # Of equal length, so that one batch has no padding.
 TEXTS, LABELS = ["the cat sat on", "a red dog ran", "rain and sun sang"], [1, 0, 1]

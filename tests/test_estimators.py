@@ -88,7 +88,7 @@ def test_small_noise_has_the_closed_form(name, request):
 
 
 def _list(text):
-    from adarank_core.texts import as_texts
+    from adarank_core.data.texts import as_texts
 
     return as_texts([text])
 

@@ -412,7 +412,7 @@ def test_a_wrong_json_place_is_said_before_anything_is_computed(refusal, tiny_be
 
 
 def test_stopping_by_hand_is_no_error_of_the_user(monkeypatch, capsys):
-    from adarank_core import texts
+    from adarank_core.data import texts
 
     def interrupt(text):
         raise KeyboardInterrupt
@@ -423,7 +423,7 @@ def test_stopping_by_hand_is_no_error_of_the_user(monkeypatch, capsys):
 
 
 def test_an_error_of_several_lines_is_said_in_one(monkeypatch, refusal):
-    from adarank_core import texts
+    from adarank_core.data import texts
 
     def refuse(text):
         raise AdaRankError("one [red]\n  two")

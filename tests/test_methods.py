@@ -8,11 +8,11 @@ from peft.tuners.lora.eva import initialize_lora_eva_weights
 
 from adarank_core import AdaRankError, RankPlan, finetune, load_model
 from adarank_core.arms import same_rank
+from adarank_core.data.texts import as_texts
 from adarank_core.finetuning import Settings
 from adarank_core.methods import adapted, check_plan, final_ranks, lora_size
 from adarank_core.models import head_names
 from adarank_core.scoring import encode
-from adarank_core.texts import as_texts
 
 
 def loaded(tiny_bert):

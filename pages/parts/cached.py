@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from adarank_core.data.tasks import Task, load_task
+from adarank_core.data.texts import Texts
 from adarank_core.scores import Scores
-from adarank_core.tasks import Task, load_task
-from adarank_core.texts import Texts
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
 # Read when torch is imported, which is later.
@@ -50,7 +50,7 @@ def task(name: str, progress: Callable[[str, float], None] | None = None) -> Tas
     Parameters
     ----------
     name : str
-        One of `adarank_core.tasks.task_names`, or the path of a file or folder.
+        One of `adarank_core.data.tasks.task_names`, or the path of a file or folder.
     progress : callable, optional
         Called with a message and the share done, while the task is loaded for the first time.
 
@@ -70,7 +70,7 @@ def scores_key(model_name: str, labels: int, texts: Texts, trials: int, seed: in
 
     Examples
     --------
-    >>> from adarank_core.texts import sentence
+    >>> from adarank_core.data.texts import sentence
     >>> one, other = sentence("A rank."), sentence("Another rank.")
     >>> scores_key("embedded", 2, one, 5, 0) == scores_key("embedded", 2, other, 5, 0)
     False

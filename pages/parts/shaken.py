@@ -12,9 +12,9 @@ import numpy as np
 import streamlit as st
 
 from adarank_core import lesson
+from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
 from adarank_core.scores import ModuleScore, read_json
-from adarank_core.texts import sentence
 from pages.parts import cached, charts, state, toys
 
 __all__ = ["LESSON", "own_sentence", "pick"]

@@ -13,11 +13,11 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager  # no public name
 
+from adarank_core.data.tables import KINDS
+from adarank_core.data.tasks import load_task, task_names
 from adarank_core.errors import AdaRankError
 from adarank_core.jobs import Run, run_folder
 from adarank_core.scores import Scores, read_json
-from adarank_core.tables import KINDS
-from adarank_core.tasks import load_task, task_names
 
 __all__ = [
     "Choice",

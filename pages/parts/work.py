@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from adarank_core.data.texts import Texts
 from adarank_core.scores import Scores
-from adarank_core.texts import Texts
 from pages.parts import cached
 
 __all__ = ["Work"]

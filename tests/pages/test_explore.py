@@ -200,7 +200,8 @@ def test_the_command_and_the_snippet_give_the_numbers_on_the_page(
     explore, source, tiny_bert, tiny_task, tmp_path, monkeypatch
 ):
     import adarank_core as ar
-    from adarank_core import __main__, models, tasks
+    from adarank_core import __main__, models
+    from adarank_core.data import tasks
 
     load = models.load_model
     tiny = {

@@ -1,7 +1,7 @@
 import pytest
 
+from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
-from adarank_core.texts import sentence
 from pages.parts import cached
 
 

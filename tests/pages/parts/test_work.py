@@ -1,7 +1,7 @@
 import pytest
 
+from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
-from adarank_core.texts import Texts
 from pages.parts import cached
 from pages.parts.work import Work
 

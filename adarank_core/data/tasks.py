@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from adarank_core.data.tables import KINDS, read_table
+from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
-from adarank_core.tables import KINDS, read_table
-from adarank_core.texts import Texts
 
 __all__ = ["Task", "load_task", "normalised", "split_of", "task_names"]
 
@@ -146,7 +146,7 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
     """
     report = progress or (lambda message, share: None)
     if name == "docstrings":
-        from adarank_core.docstrings import docstrings_task  # it builds on this module
+        from adarank_core.data.docstrings import docstrings_task  # it builds on this module
 
         return docstrings_task(progress)
     if name in HUB:

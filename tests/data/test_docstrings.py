@@ -5,10 +5,10 @@ import sys
 import pandas as pd
 import pytest
 
-from adarank_core import docstrings
-from adarank_core.docstrings import build_docstrings, clean, docstrings_task, without_families
+from adarank_core.data import docstrings
+from adarank_core.data.docstrings import build_docstrings, clean, docstrings_task, without_families
+from adarank_core.data.tasks import load_task, normalised, split_of
 from adarank_core.errors import AdaRankError
-from adarank_core.tasks import load_task, normalised, split_of
 
 SPLITS = ("train", "validation", "test")
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from adarank_core.data.tasks import Task, normalised, split_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import cache_folder
-from adarank_core.tasks import Task, normalised, split_of
 
 __all__ = ["SUBJECTS", "build_docstrings", "docstrings_task"]
 
@@ -110,7 +110,7 @@ def build_docstrings(progress: Callable[[str, float], None] | None = None) -> pd
 
     Examples
     --------
-    >>> from adarank_core.docstrings import build_docstrings
+    >>> from adarank_core.data.docstrings import build_docstrings
     >>> table = build_docstrings()  # doctest: +SKIP
     >>> list(table.columns)  # doctest: +SKIP
     ['text', 'label', 'split']
@@ -155,11 +155,11 @@ def docstrings_task(progress: Callable[[str, float], None] | None = None) -> Tas
 
     Returns
     -------
-    adarank_core.tasks.Task
+    adarank_core.data.tasks.Task
 
     Examples
     --------
-    >>> from adarank_core.docstrings import docstrings_task
+    >>> from adarank_core.data.docstrings import docstrings_task
     >>> docstrings_task().label_names  # doctest: +SKIP
     ('dataframes', 'machine learning', 'plotting', 'web apps', 'networking', 'language models')
     """
@@ -193,7 +193,7 @@ def clean(paragraph: str) -> str:
 
     Examples
     --------
-    >>> from adarank_core.docstrings import clean
+    >>> from adarank_core.data.docstrings import clean
     >>> clean("Convert a :class:`~pandas.Series`\\nto a ``numpy`` array of floats.")
     'Convert a [library] to a [library] array of floats.'
     >>> clean("sort(values, /) -> list")
@@ -229,7 +229,7 @@ def without_families(texts: list[str]) -> list[str]:
 
     Examples
     --------
-    >>> from adarank_core.docstrings import without_families
+    >>> from adarank_core.data.docstrings import without_families
     >>> without_families(["Set the width of a Bar trace.", "Set the width of a Pie trace."])
     ['Set the width of a Bar trace.']
     """

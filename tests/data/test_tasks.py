@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adarank_core.data.tasks import Task, load_task, normalised, split_of, task_names
 from adarank_core.errors import AdaRankError
-from adarank_core.tasks import Task, load_task, normalised, split_of, task_names
 
 SPLITS = ("train", "validation", "test")
 
@@ -339,6 +339,6 @@ def test_a_hub_without_the_dataset_is_told_apart(small_hub, tmp_path):
 
 
 def test_importing_tasks_waits_for_nothing_heavy():
-    code = "import sys, adarank_core.tasks, adarank_core.docstrings; print(*sys.modules)"
+    code = "import sys, adarank_core.data.tasks, adarank_core.data.docstrings; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert not {"torch", "transformers", "datasets"} & set(modules.decode().split())

@@ -3,7 +3,7 @@
 import pytest
 
 from adarank_core import AdaRankError, Texts, generic_texts, sentence, texts_from_file
-from adarank_core.texts import as_texts
+from adarank_core.data.texts import as_texts
 
 
 def refusal(call, *arguments):
