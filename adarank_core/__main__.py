@@ -58,9 +58,9 @@ def score(
 
     Under accelerate launch or torchrun, the modules are split over the processes.
     """
-    from adarank_core import distributed
     from adarank_core.data import texts as text_sources
     from adarank_core.data.tasks import load_task
+    from adarank_core.scoring import distributed
 
     given = [generic or None, task, sentence, texts]
     if sum(source is not None for source in given) > 1:
@@ -83,8 +83,8 @@ def score(
         chosen = text_sources.texts_from_file(texts)
     else:
         chosen = text_sources.generic_texts()
-    from adarank_core.models import adaptable_modules, load_model
-    from adarank_core.scoring import matching, score_iter
+    from adarank_core.scoring.models import adaptable_modules, load_model
+    from adarank_core.scoring.score import matching, score_iter
 
     bundle = load_model(model, labels=labels, head=head)
     if distributed.is_split():
@@ -159,7 +159,7 @@ def allocate(
 ) -> None:
     """Turn scores into ranks within a budget."""
     from adarank_core import allocation
-    from adarank_core.scores import Scores, read_json
+    from adarank_core.scoring.scores import Scores, read_json
 
     read = Scores.from_dict(read_json(scores))
     plan = allocation.allocate(
@@ -237,12 +237,12 @@ def export(
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
     from adarank_core.plans import read_plan
-    from adarank_core.scores import Scores, read_json
+    from adarank_core.scoring.scores import Scores, read_json
 
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
     if model is not None:
-        from adarank_core.models import adaptable_modules, load_model
+        from adarank_core.scoring.models import adaptable_modules, load_model
 
         names = [module.name for module in adaptable_modules(load_model(model).model)]
     plan = read_plan(ranks, names)

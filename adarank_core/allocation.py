@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from adarank_core.constraints import check_average_rank, constraints
 from adarank_core.errors import AdaRankError
 from adarank_core.plans import RankPlan, alphas
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["RankPlan", "allocate", "check_average_rank", "lora_parameters", "uniform_plan"]
 
@@ -89,7 +89,7 @@ def allocate(
 
     Examples
     --------
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> modules = [ModuleScore(n, 0, n, 64, 64, s, 0.0) for n, s in (("query", 1.0), ("key", 3.0))]
     >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules))
     >>> allocate(scores, average_rank=8).ranks
@@ -152,7 +152,7 @@ def uniform_plan(scores: Scores, rank: int) -> RankPlan:
 
     Examples
     --------
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> query = ModuleScore("query", 0, "query", 64, 64, 1.0, 0.0)
     >>> uniform_plan(Scores("tiny", "paper", "paired", 1.0, 0, {}, (query,)), 8).ranks
     {'query': 8}
@@ -175,7 +175,7 @@ def lora_parameters(scores: Scores, ranks: dict[str, int]) -> int:
 
     Examples
     --------
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> query = ModuleScore("query", 0, "query", 64, 64, 1.0, 0.0)
     >>> lora_parameters(Scores("tiny", "paper", "paired", 1.0, 0, {}, (query,)), {"query": 8})
     1024

@@ -19,7 +19,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.export import write_json
 from adarank_core.files import runs_folder
 from adarank_core.jobs import ALIVE, Run, new_run_folder, run_folder
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import NO_DIFFERENCE, ONE_SEED
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "zipped"]

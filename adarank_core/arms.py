@@ -12,7 +12,7 @@ import numpy as np
 from adarank_core.allocation import RankPlan, allocate, lora_parameters, uniform_plan
 from adarank_core.errors import AdaRankError
 from adarank_core.export import write_json
-from adarank_core.scores import ModuleScore, Scores, read_json
+from adarank_core.scoring.scores import ModuleScore, Scores, read_json
 
 __all__ = ["ARMS", "Planned", "Planner", "check_arms", "file_name", "permuted", "same_rank"]
 
@@ -102,7 +102,7 @@ class Planner:
         on_event: Callable[[dict], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
-        from adarank_core.models import load_model
+        from adarank_core.scoring.models import load_model
 
         self.task, self.trials, self.output, self.max_length = task, trials, output, max_length
         self.on_event, self.should_stop = on_event, should_stop
@@ -148,7 +148,7 @@ class Planner:
         return used, round(self.average_rank * sizes) - used
 
     def _scores(self, arm: str, seed: int) -> tuple[Scores, float] | None:
-        from adarank_core import baselines
+        from adarank_core.scoring import baselines
 
         source = SOURCES.get(arm, arm)
         if source in ("uniform", "adalora"):
@@ -172,8 +172,8 @@ class Planner:
         return (baselines.inverse(scores) if arm == "inverse" else scores), seconds
 
     def _computed(self, source: str, arm: str, seed: int) -> Scores | None:
-        from adarank_core import baselines
         from adarank_core.data.texts import Texts, generic_texts
+        from adarank_core.scoring import baselines
 
         if source == "weight-norm":
             return baselines.weight_norm(self.bundle)
@@ -191,7 +191,7 @@ class Planner:
         if source in labelled:
             return labelled[source](self.bundle, texts, list(rows["label"]), seed)
         if source == "eva-ranks":
-            from adarank_core.eva import eva
+            from adarank_core.scoring.eva import eva
 
             return eva(self.bundle, texts, max(1, round(self.average_rank)), 2.0, self.max_length)
         if source == "adarank-generic":
@@ -201,7 +201,7 @@ class Planner:
         return self._disagreement(texts, arm, seed)
 
     def _disagreement(self, texts, arm: str, seed: int) -> Scores | None:
-        from adarank_core.scoring import score_iter
+        from adarank_core.scoring.score import score_iter
 
         options = {"trials": self.trials, "seed": seed, "max_length": self.max_length}
         for progress in score_iter(self.bundle, texts, **options):
@@ -253,14 +253,14 @@ def same_rank(model: str, rank: int) -> RankPlan:
     >>> same_rank("embedded", 8).budget["lora_parameters"]
     331776
     """
-    from adarank_core.models import load_model
+    from adarank_core.scoring.models import load_model
 
     return uniform_plan(plain_scores(load_model(model)), rank)
 
 
 def plain_scores(bundle) -> Scores:
     """Return equal scores for all modules of a model: for names and sizes."""
-    from adarank_core.models import adaptable_modules
+    from adarank_core.scoring.models import adaptable_modules
 
     modules = tuple(
         ModuleScore(**vars(module), score=1.0, standard_error=0.0)

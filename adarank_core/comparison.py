@@ -11,7 +11,7 @@ from adarank_core.arms import ARMS, Planned, Planner, check_arms, file_name
 from adarank_core.errors import AdaRankError
 from adarank_core.export import write_json
 from adarank_core.learning_rates import best_rate, check_learning_rates
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import Verdict, verdict_of
 
 __all__ = ["ARMS", "Comparison", "Verdict", "check_arms", "compare"]

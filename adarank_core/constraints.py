@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from adarank_core.errors import AdaRankError
 from adarank_core.plans import HIGHEST_RANK
 from adarank_core.rounding import proportional, rounded, spend_rest
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["Constraints", "check_average_rank", "constraints"]
 
@@ -56,7 +56,7 @@ class Constraints:
 
         Examples
         --------
-        >>> from adarank_core.scores import ModuleScore
+        >>> from adarank_core.scoring.scores import ModuleScore
         >>> modules = [ModuleScore(name, 0, name, 9, 9, 1.0, 0.0) for name in ("query", "key")]
         >>> asked = constraints(Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules)), 4)
         >>> asked.ranks([1.0, 3.0])

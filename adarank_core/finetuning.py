@@ -26,7 +26,7 @@ from adarank_core.lean_forward import cast_frozen, first_token_modules, make_lea
 from adarank_core.live import Live
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
 from adarank_core.metrics import cross_entropy, metrics_of
-from adarank_core.models import ModelBundle, load_model, longest_text
+from adarank_core.scoring.models import ModelBundle, load_model, longest_text
 
 __all__ = ["Settings", "finetune"]
 

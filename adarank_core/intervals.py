@@ -4,7 +4,7 @@ import numpy as np
 
 from adarank_core.constraints import constraints
 from adarank_core.errors import AdaRankError
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["average_interval", "rank_intervals"]
 
@@ -48,7 +48,7 @@ def rank_intervals(
 
     Examples
     --------
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> modules = [ModuleScore("query", 0, "query", 64, 64, 1.0, 0.0)]
     >>> modules += [ModuleScore("key", 0, "key", 64, 64, 3.0, 0.3)]
     >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules))
@@ -82,7 +82,7 @@ def average_interval(
 
     Examples
     --------
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> modules = [ModuleScore("query", 0, "query", 64, 64, 1.0, 0.0)]
     >>> modules += [ModuleScore("key", 0, "key", 64, 64, 3.0, 0.3)]
     >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules))

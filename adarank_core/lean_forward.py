@@ -13,8 +13,8 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-from adarank_core.gradients import output_gradients
-from adarank_core.models import ModelBundle, adaptable_modules
+from adarank_core.scoring.gradients import output_gradients
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
 
 __all__ = ["cast_frozen", "first_token_modules", "make_lean"]
 

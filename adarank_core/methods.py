@@ -9,7 +9,7 @@ from transformers import TrainerCallback, set_seed
 
 from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
-from adarank_core.models import ModelBundle, adaptable_modules, fresh_head, head_names
+from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head, head_names
 
 __all__ = ["METHODS", "AdaLoraSteps", "adapted", "check_plan", "final_ranks", "lora_size"]
 
@@ -80,7 +80,7 @@ def adapted(
     check_plan(bundle, plan)
     vectors = {}
     if method == "eva":
-        from adarank_core.eva import input_directions
+        from adarank_core.scoring.eva import input_directions
 
         vectors = input_directions(bundle, texts, max(plan.ranks.values()), max_length)
     return _with_lora(model, _config(plan, method, steps), seed, vectors)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.scores import check_format, check_keys, read_json
+from adarank_core.scoring.scores import check_format, check_keys, read_json
 
 __all__ = ["ALPHA_POLICIES", "RankPlan", "alphas", "read_plan"]
 

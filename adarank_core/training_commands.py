@@ -47,7 +47,7 @@ def finetune(
     """Fine-tune with given ranks and test once at the end."""
     from adarank_core.allocation import RankPlan
     from adarank_core.data.tasks import load_task
-    from adarank_core.scores import read_json
+    from adarank_core.scoring.scores import read_json
 
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")

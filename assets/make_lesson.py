@@ -21,8 +21,8 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from adarank_core.lesson import noisy_logits
-    from adarank_core.models import adaptable_modules, load_model
+    from adarank_core.scoring.lesson import noisy_logits
+    from adarank_core.scoring.models import adaptable_modules, load_model
 
     bundle = load_model("embedded")
     names = [module.name for module in adaptable_modules(bundle.model)]

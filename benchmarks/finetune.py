@@ -37,7 +37,7 @@ from adarank_core.finetuning import Settings, finetune
 from adarank_core.hardware import bf16_is_native
 from adarank_core.live import Live
 from adarank_core.methods import adapted
-from adarank_core.models import longest_text
+from adarank_core.scoring.models import longest_text
 from adarank_core.verdicts import paired_comparison
 
 # Row → the levers that are used: batches grouped by length, computed in parts of like length, the

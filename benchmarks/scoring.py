@@ -33,10 +33,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from adarank_core import Texts, estimators, load_model, load_task, replay, score, sentence
+from adarank_core import Texts, load_model, load_task, score, sentence
 from adarank_core.hardware import bf16_is_native
-from adarank_core.models import adaptable_modules
-from adarank_core.scoring import prepared
+from adarank_core.scoring import estimators, partial_forward
+from adarank_core.scoring.models import adaptable_modules
+from adarank_core.scoring.score import prepared
 
 SENTENCE = "Which layers of a language model matter most when it learns a new task?"
 
@@ -161,10 +162,12 @@ LEVERS = {
     "control by the linear response": [(estimators, "linear_response", lambda *_: ())],
     "all pairs": [(estimators, "all_pairs", disjoint_pairs)],
     "blocks before the noise skipped": [
-        (replay.Recording, "_earlier_blocks", lambda *_: {}),
+        (partial_forward.Recording, "_earlier_blocks", lambda *_: {}),
     ],
-    "start inside the block": [(replay.Recording, "_end_of_block", from_the_block_s_start)],
-    "only rows that count": [(replay, "rows_that_count", lambda _: {})],
+    "start inside the block": [
+        (partial_forward.Recording, "_end_of_block", from_the_block_s_start)
+    ],
+    "only rows that count": [(partial_forward, "rows_that_count", lambda _: {})],
     "one pass for a block's modules": [(estimators, "block_of", lambda name: name)],
 }
 

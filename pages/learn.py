@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from adarank_core import lesson
 from adarank_core.allocation import allocate, uniform_plan
-from adarank_core.scores import read_json
+from adarank_core.scoring import lesson
+from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import Verdict, describe, verdict_of
 from pages.parts import charts, curves, state, toys, words
 from pages.parts.reading import check, columns, data, unbroken

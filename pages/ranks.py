@@ -9,7 +9,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.export import snippet
 from adarank_core.plans import ALPHA_POLICIES
 from adarank_core.report import ranks_csv, report_html
-from adarank_core.scores import Scores, read_json
+from adarank_core.scoring.scores import Scores, read_json
 from pages.parts import charts, state, what_if, words
 
 BUDGETS = {"rank": "average rank", "parameters": "LoRA parameters", "adaptive": "adaptive"}

@@ -43,7 +43,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def embedded():
     """The embedded model, with two labels."""
-    from adarank_core.models import load_model
+    from adarank_core.scoring.models import load_model
 
     return load_model("embedded")
 
@@ -138,7 +138,7 @@ def made_up():
     """Make scores of the embedded model's shape: 6 layers, hidden size 384, from a seed."""
     import random
 
-    from adarank_core.scores import ModuleScore, Scores
+    from adarank_core.scoring.scores import ModuleScore, Scores
 
     sizes = {
         "attention.self.query": (384, 384),

@@ -15,8 +15,8 @@ from adarank_core.arms import (
     permuted,
     same_rank,
 )
-from adarank_core.baselines import depth_ramp
-from adarank_core.scores import read_json
+from adarank_core.scoring.baselines import depth_ramp
+from adarank_core.scoring.scores import read_json
 
 WITHOUT_RANKS = ("head-only", "full")
 RANKED = [arm for arm in ARMS if arm not in WITHOUT_RANKS]
@@ -93,7 +93,7 @@ def test_random_and_permuted_ranks_are_others_with_every_seed(planner):
 def test_labels_come_from_the_training_rows_that_all_arms_read(
     tiny_bert, tiny_task, tmp_path, monkeypatch, arm
 ):
-    from adarank_core import baselines
+    from adarank_core.scoring import baselines
 
     name = {"gradient": "gradient_norm", "snip": "snip", "fisher": "empirical_fisher"}[arm]
     seen, real = [], getattr(baselines, name)
@@ -107,10 +107,10 @@ def test_labels_come_from_the_training_rows_that_all_arms_read(
 
 
 def test_scores_are_computed_once_and_their_seconds_count_for_all(planner, monkeypatch):
-    from adarank_core import scoring
+    from adarank_core.scoring import score
 
     first = planner.plan("adarank", 0)
-    monkeypatch.setattr(scoring, "score_iter", lambda *a, **o: pytest.fail("scored again"))
+    monkeypatch.setattr(score, "score_iter", lambda *a, **o: pytest.fail("scored again"))
     for arm in ("adarank", "permuted", "inverse"):
         spent = read_json(planner.output / "scores" / "adarank-seed0.json")["seconds"]
         assert planner.plan(arm, 0).seconds >= spent > 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import BertForSequenceClassification, TrainingArguments
 
 from adarank_core.batches import PartsTrainer, length_grouped_order, parts_of_like_length
-from adarank_core.models import load_model
+from adarank_core.scoring.models import load_model
 
 
 @given(

@@ -14,7 +14,7 @@ from adarank_core import checkpoints, compare, finetune
 from adarank_core.__main__ import main
 from adarank_core.arms import same_rank
 from adarank_core.finetuning import Settings
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 
 SETTINGS = Settings(steps=7, batch_size=4, evaluations=3)
 ROOT = Path(checkpoints.__file__).resolve().parent.parent

@@ -10,10 +10,10 @@ import pytest
 from adarank_core import AdaRankError, RankPlan, Verdict, allocate, compare, load_model
 from adarank_core import finetuning as finetuning_file
 from adarank_core.arms import ARMS, permuted, plain_scores, same_rank
-from adarank_core.baselines import depth_ramp
 from adarank_core.export import write_json
 from adarank_core.finetuning import Settings
-from adarank_core.scores import read_json
+from adarank_core.scoring.baselines import depth_ramp
+from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import METRICS
 
 QUICK = Settings(steps=3, batch_size=8, evaluations=1)
@@ -156,11 +156,11 @@ def test_a_file_with_ranks_for_another_model_is_refused_before_any_training(
 
 
 def test_a_short_text_limit_is_the_scores_limit_too(tiny_bert, tiny_task, tmp_path, monkeypatch):
-    from adarank_core import scoring
+    from adarank_core.scoring import score
 
-    seen, real = [], scoring.score_iter
+    seen, real = [], score.score_iter
     monkeypatch.setattr(
-        scoring, "score_iter", lambda *a, **options: seen.append(options) or real(*a, **options)
+        score, "score_iter", lambda *a, **options: seen.append(options) or real(*a, **options)
     )
     settings = Settings(steps=1, batch_size=4, max_length=7)
     compare(tiny_bert, tiny_task, ["adarank"], output=tmp_path, trials=2, settings=settings)
@@ -214,7 +214,7 @@ def test_an_arm_whose_loss_is_no_number_is_given_up_and_the_others_go_on(
 
 
 def test_an_arm_that_cannot_have_ranks_is_given_up(tiny_bert, tiny_task, tmp_path, monkeypatch):
-    from adarank_core import baselines
+    from adarank_core.scoring import baselines
 
     def inverse(scores):
         raise AdaRankError("the score of 'query' is 0, which has no inverse; exclude the module")

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from adarank_core import AdaRankError, jobs, queue
 from adarank_core.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 
 WAIT = 120
 

@@ -12,7 +12,7 @@ from adarank_core.arms import same_rank
 from adarank_core.comparison import Comparison
 from adarank_core.finetuning import Settings
 from adarank_core.learning_rates import best_rate, check_learning_rates
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 
 QUICK = Settings(steps=3, batch_size=8, evaluations=1)
 

@@ -13,7 +13,7 @@ from adarank_core import AdaRankError, RankPlan, Scores, allocate, load_model, s
 from adarank_core.__main__ import main
 from adarank_core.export import write_json
 from adarank_core.jobs import runs
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -104,7 +104,7 @@ def test_score_without_json_is_a_table(run, tiny_bert):
 
 
 def test_score_with_a_task_has_as_many_labels_as_the_task(run, tiny_bert, tmp_path, monkeypatch):
-    from adarank_core import models
+    from adarank_core.scoring import models
 
     seen, real = [], models.load_model
     monkeypatch.setattr(
@@ -404,9 +404,9 @@ def test_a_place_that_cannot_be_written(refusal, files, tiny_bert, tiny_file, tm
 
 
 def test_a_wrong_json_place_is_said_before_anything_is_computed(refusal, tiny_bert, monkeypatch):
-    from adarank_core import scoring
+    from adarank_core.scoring import score
 
-    monkeypatch.setattr(scoring, "score_iter", lambda *a, **o: pytest.fail("computed"))
+    monkeypatch.setattr(score, "score_iter", lambda *a, **o: pytest.fail("computed"))
     arguments = ["--model", tiny_bert, "--sentence", "cat", "--json", "no/such/folder/x.json"]
     assert "cannot be written" in refusal("score", *arguments)
 

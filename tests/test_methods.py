@@ -11,8 +11,8 @@ from adarank_core.arms import same_rank
 from adarank_core.data.texts import as_texts
 from adarank_core.finetuning import Settings
 from adarank_core.methods import adapted, check_plan, final_ranks, lora_size
-from adarank_core.models import head_names
-from adarank_core.scoring import encode
+from adarank_core.scoring.models import head_names
+from adarank_core.scoring.score import encode
 
 
 def loaded(tiny_bert):

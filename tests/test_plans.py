@@ -9,8 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model, read_plan
 from adarank_core.export import export
-from adarank_core.models import adaptable_modules
 from adarank_core.plans import ALPHA_POLICIES, alphas
+from adarank_core.scoring.models import adaptable_modules
 
 
 def test_a_plan_survives_json(made_up):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from tests.test_replay import ARCHITECTURES, batch_of, louder
 
 from adarank_core import AdaRankError, RankPlan
-from adarank_core.models import adaptable_modules
 from adarank_core.plans import ALPHA_POLICIES, alphas
 from adarank_core.portable import portable
-from tests.test_replay import ARCHITECTURES, batch_of, louder
+from adarank_core.scoring.models import adaptable_modules
 
 WEIGHTS = "adapter_model.safetensors"
 

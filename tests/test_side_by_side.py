@@ -12,7 +12,7 @@ import pytest
 
 from adarank_core import AdaRankError, side_by_side
 from adarank_core.__main__ import main
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 from adarank_core.side_by_side import attend, check_processes, threads_each
 
 ROOT = Path(side_by_side.__file__).resolve().parent.parent
@@ -223,9 +223,9 @@ def test_what_the_processes_leave_undone_is_done_here(command, one_by_one, tmp_p
 def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
     tiny_bert, tiny_task, tmp_path, monkeypatch
 ):
-    from adarank_core import baselines
     from adarank_core.comparison import Comparison
     from adarank_core.finetuning import Settings
+    from adarank_core.scoring import baselines
 
     def inverse(scores):
         raise AdaRankError("the score of 'query' is 0, which has no inverse")

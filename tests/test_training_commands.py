@@ -14,7 +14,7 @@ from adarank_core.__main__ import main
 from adarank_core.arms import same_rank
 from adarank_core.export import write_json
 from adarank_core.jobs import run_folder, runs
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 
 ROOT = Path(finetuning_file.__file__).resolve().parent.parent
 
@@ -192,7 +192,7 @@ def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_ber
 def test_an_arm_that_failed_is_named_after_the_verdict(
     run, tiny_bert, tiny_file, tmp_path, monkeypatch
 ):
-    from adarank_core import baselines
+    from adarank_core.scoring import baselines
 
     def inverse(scores):
         raise AdaRankError("the score of 'x' is 0, which has no inverse")

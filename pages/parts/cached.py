@@ -12,7 +12,7 @@ import streamlit as st
 
 from adarank_core.data.tasks import Task, load_task
 from adarank_core.data.texts import Texts
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
 # Read when torch is imported, which is later.
@@ -39,7 +39,7 @@ def model(name: str, labels: int = 2):
     adarank_core.ModelBundle
         Shared: scoring never writes to it, and whoever trains must load a copy of its own.
     """
-    from adarank_core.models import load_model
+    from adarank_core.scoring.models import load_model
 
     return load_model(name, labels=labels)
 

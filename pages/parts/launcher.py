@@ -10,7 +10,7 @@ from adarank_core.comparison import check_learning_rates
 from adarank_core.errors import AdaRankError
 from adarank_core.jobs import Run
 from adarank_core.queue import cores
-from adarank_core.scores import read_json
+from adarank_core.scoring.scores import read_json
 from pages.parts import state
 from pages.parts.outcome import task_label
 from pages.parts.progress import arm_label, duration

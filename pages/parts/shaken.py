@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from adarank_core import lesson
 from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
-from adarank_core.scores import ModuleScore, read_json
+from adarank_core.scoring import lesson
+from adarank_core.scoring.scores import ModuleScore, read_json
 from pages.parts import cached, charts, state, toys
 
 __all__ = ["LESSON", "own_sentence", "pick"]

@@ -17,7 +17,7 @@ from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import load_task, task_names
 from adarank_core.errors import AdaRankError
 from adarank_core.jobs import Run, run_folder
-from adarank_core.scores import Scores, read_json
+from adarank_core.scoring.scores import Scores, read_json
 
 __all__ = [
     "Choice",

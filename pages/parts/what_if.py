@@ -10,7 +10,7 @@ from adarank_core.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.errors import AdaRankError
 from adarank_core.intervals import average_interval, rank_intervals
 from adarank_core.plans import read_plan
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 from pages.parts import charts, state
 
 __all__ = ["Planned", "beside", "costs", "pins_after", "planned", "table"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adarank_core.allocation import RankPlan
 from adarank_core.export import export
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 from pages.parts.charts import family_label, layer_label, module_label
 
 __all__ = [
@@ -47,7 +47,7 @@ def score_finding(scores: Scores) -> str:
 
     Examples
     --------
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> modules = [ModuleScore(f"b.{at}.value", at, "value", 8, 8, 0.1 + at, 0.01) for at in (0, 1)]
     >>> score_finding(Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules)))
     "Layer 2's value projections matter about 11× more than layer 1's"
@@ -76,7 +76,7 @@ def rank_finding(scores: Scores, plan: RankPlan) -> str:
     Examples
     --------
     >>> from adarank_core import allocate
-    >>> from adarank_core.scores import ModuleScore
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> modules = [ModuleScore(n, 0, n, 64, 64, s, 0.0) for n, s in (("query", 1.0), ("key", 3.0))]
     >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules))
     >>> rank_finding(scores, allocate(scores, average_rank=8))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from adarank_core.data.texts import Texts
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 from pages.parts import cached
 
 __all__ = ["Work"]
@@ -70,8 +70,8 @@ class Work:
         if self._steps is not None:
             return
         bundle = cached.model(self.model, self.labels)
-        from adarank_core.models import adaptable_modules
-        from adarank_core.scoring import score_iter
+        from adarank_core.scoring.models import adaptable_modules
+        from adarank_core.scoring.score import score_iter
 
         self.grid = adaptable_modules(bundle.model)
         self._steps = score_iter(bundle, self.texts, trials=self.trials, seed=self.seed)

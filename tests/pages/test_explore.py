@@ -15,7 +15,7 @@ APP = str(Path(__file__).resolve().parents[2] / "app.py")
 @pytest.fixture
 def explore(tiny_bert, tiny_task, monkeypatch):
     """The page, with a tiny model in the place of every model and a tiny task of every task."""
-    from adarank_core.models import load_model
+    from adarank_core.scoring.models import load_model
 
     labels_asked = []
 
@@ -200,8 +200,9 @@ def test_the_command_and_the_snippet_give_the_numbers_on_the_page(
     explore, source, tiny_bert, tiny_task, tmp_path, monkeypatch
 ):
     import adarank_core as ar
-    from adarank_core import __main__, models
+    from adarank_core import __main__
     from adarank_core.data import tasks
+    from adarank_core.scoring import models
 
     load = models.load_model
     tiny = {

@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import allocate
-from adarank_core.lesson import NoisyLogits, energy_kept, mean_shift, pair_distances
-from adarank_core.scores import read_json
+from adarank_core.scoring.lesson import NoisyLogits, energy_kept, mean_shift, pair_distances
+from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import Verdict, describe
 from pages.parts import state
 
@@ -55,7 +55,7 @@ def test_stored_files_are_small_and_complete():
 
 
 def test_stored_draws_are_those_of_the_model(embedded):
-    from adarank_core.lesson import noisy_logits
+    from adarank_core.scoring.lesson import noisy_logits
 
     name = VALUE.format(5)
     drawn = noisy_logits(embedded, stored().sentence, [name], instances=4)

@@ -8,7 +8,7 @@ from pages.parts.work import Work
 
 @pytest.fixture
 def job(tiny_bert, texts, monkeypatch):
-    from adarank_core.models import load_model
+    from adarank_core.scoring.models import load_model
 
     monkeypatch.setattr(cached, "model", load_model)
     return Work(tiny_bert, 2, Texts("mine", tuple(texts)), 3, 1, "generic", "")

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from adarank_core.data.texts import as_texts
-from adarank_core.estimators import logits_of, prepared
-from adarank_core.gradients import linear_response, output_gradients, rows_that_count
-from adarank_core.models import adaptable_modules, load_model
-from adarank_core.noise import activation_noise, generator_for, input_factor
-from adarank_core.scoring import encode
+from adarank_core.scoring.estimators import logits_of, prepared
+from adarank_core.scoring.gradients import linear_response, output_gradients, rows_that_count
+from adarank_core.scoring.models import adaptable_modules, load_model
+from adarank_core.scoring.noise import activation_noise, generator_for, input_factor
+from adarank_core.scoring.score import encode
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from adarank_core import AdaRankError, Scores, adaptable_modules, allocate, load_model, score
-from adarank_core.baselines import (
+from adarank_core.data.texts import as_texts
+from adarank_core.scoring.baselines import (
     depth_ramp,
     empirical_fisher,
     gradient_norm,
@@ -23,9 +24,8 @@ from adarank_core.baselines import (
     uniform,
     weight_norm,
 )
-from adarank_core.data.texts import as_texts
-from adarank_core.models import ModelBundle, fresh_head
-from adarank_core.scoring import encode
+from adarank_core.scoring.models import ModelBundle, fresh_head
+from adarank_core.scoring.score import encode
 
 # Of equal length, so that one batch has no padding.
 TEXTS, LABELS = ["the cat sat on", "a red dog ran", "rain and sun sang"], [1, 0, 1]

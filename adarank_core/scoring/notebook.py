@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from adarank_core.error_bars import mean_and_error
 from adarank_core.errors import AdaRankError
-from adarank_core.estimators import Progress, module_score, prepared
-from adarank_core.models import AdaptableModule, ModelBundle
-from adarank_core.noise import add_to_output, generator_for, weight_noise
-from adarank_core.scores import Scores
+from adarank_core.scoring.error_bars import mean_and_error
+from adarank_core.scoring.estimators import Progress, module_score, prepared
+from adarank_core.scoring.models import AdaptableModule, ModelBundle
+from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["notebook"]
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from adarank_core.gradients import output_gradients, rows_that_count
+from adarank_core.scoring.gradients import output_gradients, rows_that_count
 
 __all__ = ["Recording", "block_of", "private_copy"]
 
@@ -74,11 +74,11 @@ class Recording:
     logits : torch.Tensor
         The clean pass's, texts × logits.
     gradients : dict of str to torch.Tensor
-        As `adarank_core.gradients.output_gradients` returns them; none of more than 8 logits.
+        As `scoring.gradients.output_gradients` returns them; none of more than 8 logits.
 
     Examples
     --------
-    >>> from adarank_core.models import load_model
+    >>> from adarank_core.scoring.models import load_model
     >>> model = private_copy(load_model("embedded").model)
     >>> name = "bert.encoder.layer.3.output.dense"
     >>> batch = {

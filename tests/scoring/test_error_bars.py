@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from adarank_core.error_bars import Tally, all_pairs, expected_rank_change, mean_and_error
+from adarank_core.scoring.error_bars import Tally, all_pairs, expected_rank_change, mean_and_error
 
 
 def test_one_text_has_the_standard_error_of_the_trials():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from adarank_core import AdaRankError, score, sentence
-from adarank_core.error_bars import mean_and_error
-from adarank_core.lesson import (
+from adarank_core.scoring.error_bars import mean_and_error
+from adarank_core.scoring.lesson import (
     NoisyLogits,
     energy_kept,
     mean_shift,

@@ -14,7 +14,7 @@ from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
 
 if TYPE_CHECKING:  # importing it takes seconds, and stored draws are read without it
-    from adarank_core.models import ModelBundle
+    from adarank_core.scoring.models import ModelBundle
 
 __all__ = [
     "NoisyLogits",
@@ -106,9 +106,9 @@ def noisy_logits(
     """
     import torch
 
-    from adarank_core.models import adaptable_modules
-    from adarank_core.noise import add_to_output, generator_for, weight_noise
-    from adarank_core.scoring import encode, logits_of, prepared
+    from adarank_core.scoring.models import adaptable_modules
+    from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
+    from adarank_core.scoring.score import encode, logits_of, prepared
 
     if instances < 4 or instances % 2:
         raise AdaRankError(f"instances is {instances}; it must be an even number of at least 4")

@@ -7,10 +7,10 @@ import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
-from adarank_core.models import ModelBundle, adaptable_modules
-from adarank_core.replay import private_copy
-from adarank_core.scores import ModuleScore, Scores
-from adarank_core.scoring import encode
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
+from adarank_core.scoring.partial_forward import private_copy
+from adarank_core.scoring.score import encode
+from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = ["eva", "input_directions"]
 

@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adarank_core import allocate, load_model, score, score_iter
-from adarank_core.estimators import _smaller, logits_of, prepared
-from adarank_core.models import ModelBundle, adaptable_modules
-from adarank_core.scoring import encode
+from adarank_core.scoring.estimators import _smaller, logits_of, prepared
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
+from adarank_core.scoring.score import encode
 
 TEXTS = ["the cat sat on the red dog", "the dog", "a red cat sat", "the cat sat"]
 
@@ -130,7 +130,7 @@ def test_a_tolerance_adds_instances_until_ranks_hold_still(loud_bert):
 
 
 def test_a_tolerance_ends_at_the_last_round(loud_bert, monkeypatch):
-    from adarank_core import estimators
+    from adarank_core.scoring import estimators
 
     monkeypatch.setattr(estimators, "MOST_ROUNDS", 2)
     steps = list(score_iter(loud_bert, TEXTS[:1], tolerance=1e-9, modules="query"))

@@ -8,18 +8,18 @@ import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
-from adarank_core.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
 from adarank_core.hardware import bf16_is_native
-from adarank_core.models import (
+from adarank_core.scoring.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
+from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
     adaptable_modules,
     check_decoder_start,
     longest_text,
 )
-from adarank_core.notebook import notebook
-from adarank_core.replay import private_copy
-from adarank_core.scores import Scores
+from adarank_core.scoring.notebook import notebook
+from adarank_core.scoring.partial_forward import private_copy
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["Progress", "encode", "logits_of", "matching", "prepared", "score", "score_iter"]
 
@@ -86,7 +86,7 @@ def score_iter(
     tolerance : float, optional
         In place of ``trials``, for ``"fast"``: instances are added, four at a time, until the
         rank that would change most with other noise is expected to change by no more than this
-        many ranks (`adarank_core.error_bars.expected_rank_change`), or there are 128. How many it
+        many ranks (`scoring.error_bars.expected_rank_change`), or there are 128. How many it
         took is in ``Scores.trials``.
     average_rank : float
         The budget of those ranks.
@@ -94,11 +94,11 @@ def score_iter(
         Two estimators of the same ``d_m``. ``"paired"`` is the paper to the letter: pairs of
         models with the same noise for all texts, two full forward passes a pair. ``"fast"`` runs
         only what follows the noisy module, draws the noise where the module meets its inputs
-        (`adarank_core.noise.activation_noise`), anew for every text, runs all instances as one
+        (`scoring.noise.activation_noise`), anew for every text, runs all instances as one
         batch and compares all of them with each other.
     mode : {"paper", "notebook", "notebook-accumulating"}
         The latter two are the published notebook with and without a real reset; see
-        `adarank_core.notebook.notebook`. They have no fast estimator.
+        `adarank_core.scoring.notebook.notebook`. They have no fast estimator.
     scan : {"forward", "reversed"}
         Order of the layers in the notebook's modes.
     noise_scale : float

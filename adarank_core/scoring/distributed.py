@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adarank_core.errors import AdaRankError
-from adarank_core.scores import Scores
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["gathered", "is_main", "is_split", "own_part"]
 

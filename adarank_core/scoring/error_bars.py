@@ -30,7 +30,7 @@ def all_pairs(
     logits : torch.Tensor
         texts × instances × logits; at least 2 instances.
     linear : torch.Tensor, optional
-        What `adarank_core.gradients.linear_response` says of the same noise; used from 4
+        What `adarank_core.scoring.gradients.linear_response` says of the same noise; used from 4
         instances on.
     expected : torch.Tensor, optional
         texts: the mean distance of two of them.

@@ -9,8 +9,8 @@ import torch
 from transformers import T5Config, T5ForSequenceClassification
 
 from adarank_core import AdaRankError, adaptable_modules, load_model
-from adarank_core import models as models_file
-from adarank_core.models import embedded_folder, fresh_head, longest_text
+from adarank_core.scoring import models as models_file
+from adarank_core.scoring.models import embedded_folder, fresh_head, longest_text
 
 
 def refusal(name, **options):

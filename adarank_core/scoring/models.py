@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from adarank_core.errors import AdaRankError
-from adarank_core.noise import generator_for
+from adarank_core.scoring.noise import generator_for
 
 __all__ = [
     "AdaptableModule",

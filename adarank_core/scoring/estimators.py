@@ -11,19 +11,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from adarank_core.error_bars import Tally, all_pairs, expected_rank_change, mean_and_error, shared
 from adarank_core.errors import AdaRankError
-from adarank_core.gradients import linear_response
-from adarank_core.models import AdaptableModule, ModelBundle, fresh_head
-from adarank_core.noise import (
+from adarank_core.scoring.error_bars import (
+    Tally,
+    all_pairs,
+    expected_rank_change,
+    mean_and_error,
+    shared,
+)
+from adarank_core.scoring.gradients import linear_response
+from adarank_core.scoring.models import AdaptableModule, ModelBundle, fresh_head
+from adarank_core.scoring.noise import (
     activation_noise,
     add_to_output,
     generator_for,
     input_factor,
     weight_noise,
 )
-from adarank_core.replay import Recording, block_of, private_copy
-from adarank_core.scores import ModuleScore, Scores
+from adarank_core.scoring.partial_forward import Recording, block_of, private_copy
+from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = [
     "Progress",
@@ -72,7 +78,7 @@ def paired(
     bundle : ModelBundle
     chosen : sequence of AdaptableModule
     batches : list of dict
-        As `adarank_core.scoring.encode` makes them.
+        As `adarank_core.scoring.score.encode` makes them.
     so_far : Scores
         Without modules; holds the options.
 

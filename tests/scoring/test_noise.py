@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from adarank_core.noise import (
+from adarank_core.scoring.noise import (
     activation_noise,
     add_to_output,
     generator_for,

@@ -80,7 +80,7 @@ def rows_that_count(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
     In the last block of a classifier that reads its first token, only that token's query and
     feed-forward layer matter. A gradient that happens to be 0 is no proof; see
-    `adarank_core.replay.Recording`, which tries it.
+    `adarank_core.scoring.partial_forward.Recording`, which tries it.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def linear_response(
     gradient : torch.Tensor
         texts × logits × tokens × out_features.
     noise : torch.Tensor
-        texts × copies × tokens × out_features, as `adarank_core.noise.activation_noise` draws it.
+        texts × copies × tokens × out_features, as `scoring.noise.activation_noise` draws it.
     factor : torch.Tensor
         texts × tokens × tokens: what the noise was drawn with.
 
