@@ -158,7 +158,7 @@ def allocate(
     json_path: Json = None,
 ) -> None:
     """Turn scores into ranks within a budget."""
-    from adarank_core import allocation
+    from adarank_core.ranks import allocation
     from adarank_core.scoring.scores import Scores, read_json
 
     read = Scores.from_dict(read_json(scores))
@@ -236,7 +236,7 @@ def export(
     json_path: Json = None,
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
-    from adarank_core.plans import read_plan
+    from adarank_core.ranks.plans import read_plan
     from adarank_core.scoring.scores import Scores, read_json
 
     read = None if scores is None else Scores.from_dict(read_json(scores))
@@ -246,12 +246,12 @@ def export(
 
         names = [module.name for module in adaptable_modules(load_model(model).model)]
     plan = read_plan(ranks, names)
-    from adarank_core import export as exporting
+    from adarank_core.ranks import export as exporting
 
     files = exporting.export(plan, output, scores=read)
     result = {"files": [str(file) for file in files]}
     if adapter is not None:
-        from adarank_core.portable import portable
+        from adarank_core.ranks.portable import portable
 
         compact, padded = portable(adapter, output / "portable")
         result |= {"compact_bytes": compact, "portable_bytes": padded}

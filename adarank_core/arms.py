@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adarank_core.allocation import RankPlan, allocate, lora_parameters, uniform_plan
 from adarank_core.errors import AdaRankError
-from adarank_core.export import write_json
+from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
+from adarank_core.ranks.export import write_json
 from adarank_core.scoring.scores import ModuleScore, Scores, read_json
 
 __all__ = ["ARMS", "Planned", "Planner", "check_arms", "file_name", "permuted", "same_rank"]

@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from transformers import DataCollatorWithPadding, TrainingArguments
 
 from adarank_core import checkpoints
-from adarank_core.allocation import RankPlan
 from adarank_core.batches import PartsTrainer, length_grouped_order
 from adarank_core.data.tasks import Task
 from adarank_core.errors import AdaRankError
@@ -26,6 +25,7 @@ from adarank_core.lean_forward import cast_frozen, first_token_modules, make_lea
 from adarank_core.live import Live
 from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
 from adarank_core.metrics import cross_entropy, metrics_of
+from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.models import ModelBundle, load_model, longest_text
 
 __all__ = ["Settings", "finetune"]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
-from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
+from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head, head_names
 
 __all__ = ["METHODS", "AdaLoraSteps", "adapted", "check_plan", "final_ranks", "lora_size"]

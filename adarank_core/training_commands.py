@@ -45,8 +45,8 @@ def finetune(
     json_path: Json = None,
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
-    from adarank_core.allocation import RankPlan
     from adarank_core.data.tasks import load_task
+    from adarank_core.ranks.allocation import RankPlan
     from adarank_core.scoring.scores import read_json
 
     if (ranks is None) == (uniform_rank is None):
@@ -55,7 +55,7 @@ def finetune(
     loaded = load_task(task, told)
     from adarank_core import checkpoints, finetuning, jobs
     from adarank_core.arms import same_rank
-    from adarank_core.export import write_json
+    from adarank_core.ranks.export import write_json
 
     settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
     if plan is None:
@@ -127,9 +127,9 @@ def compare(
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
     from adarank_core import comparison, jobs, verdicts
     from adarank_core import side_by_side as processes
-    from adarank_core.allocation import check_average_rank
     from adarank_core.data.tasks import load_task
     from adarank_core.learning_rates import check_learning_rates
+    from adarank_core.ranks.allocation import check_average_rank
 
     names = [arm.strip() for arm in arms.split(",") if arm.strip()]
     numbers = _numbers("seeds", seeds, int, "whole numbers such as 0,1,2")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from adarank_core.allocation import allocate, uniform_plan
+from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
 from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import Verdict, describe, verdict_of

@@ -4,11 +4,11 @@ import json
 
 import streamlit as st
 
-from adarank_core.allocation import RankPlan
 from adarank_core.errors import AdaRankError
-from adarank_core.export import snippet
-from adarank_core.plans import ALPHA_POLICIES
-from adarank_core.report import ranks_csv, report_html
+from adarank_core.ranks.allocation import RankPlan
+from adarank_core.ranks.export import snippet
+from adarank_core.ranks.plans import ALPHA_POLICIES
+from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores, read_json
 from pages.parts import charts, state, what_if, words
 

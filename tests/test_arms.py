@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, adaptable_modules, allocate, load_model
-from adarank_core.allocation import lora_parameters
 from adarank_core.arms import (
     ARMS,
     Planner,
@@ -15,6 +14,7 @@ from adarank_core.arms import (
     permuted,
     same_rank,
 )
+from adarank_core.ranks.allocation import lora_parameters
 from adarank_core.scoring.baselines import depth_ramp
 from adarank_core.scoring.scores import read_json
 

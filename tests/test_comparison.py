@@ -10,8 +10,8 @@ import pytest
 from adarank_core import AdaRankError, RankPlan, Verdict, allocate, compare, load_model
 from adarank_core import finetuning as finetuning_file
 from adarank_core.arms import ARMS, permuted, plain_scores, same_rank
-from adarank_core.export import write_json
 from adarank_core.finetuning import Settings
+from adarank_core.ranks.export import write_json
 from adarank_core.scoring.baselines import depth_ramp
 from adarank_core.scoring.scores import read_json
 from adarank_core.verdicts import METRICS

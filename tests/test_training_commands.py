@@ -12,8 +12,8 @@ from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core import finetuning as finetuning_file
 from adarank_core.__main__ import main
 from adarank_core.arms import same_rank
-from adarank_core.export import write_json
 from adarank_core.jobs import run_folder, runs
+from adarank_core.ranks.export import write_json
 from adarank_core.scoring.scores import read_json
 
 ROOT = Path(finetuning_file.__file__).resolve().parent.parent

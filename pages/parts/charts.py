@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from adarank_core.allocation import RankPlan
+from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = [

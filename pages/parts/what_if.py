@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from adarank_core.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.errors import AdaRankError
-from adarank_core.intervals import average_interval, rank_intervals
-from adarank_core.plans import read_plan
+from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
+from adarank_core.ranks.intervals import average_interval, rank_intervals
+from adarank_core.ranks.plans import read_plan
 from adarank_core.scoring.scores import Scores
 from pages.parts import charts, state
 

@@ -5,8 +5,8 @@ import tempfile
 from itertools import permutations
 from pathlib import Path
 
-from adarank_core.allocation import RankPlan
-from adarank_core.export import export
+from adarank_core.ranks.allocation import RankPlan
+from adarank_core.ranks.export import export
 from adarank_core.scoring.scores import Scores
 from pages.parts.charts import family_label, layer_label, module_label
 

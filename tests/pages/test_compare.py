@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import jobs
-from adarank_core.export import write_json
+from adarank_core.ranks.export import write_json
 from adarank_core.verdicts import verdict_of
 from pages.parts import state
 
@@ -393,7 +393,7 @@ def test_bad_learning_rates_are_one_sentence_and_start_nothing(started, rates):
 
 
 def test_the_plan_of_the_page_ranks_is_an_arm_until_it_is_dropped(started, tmp_path):
-    from adarank_core.plans import RankPlan
+    from adarank_core.ranks.plans import RankPlan
 
     plan = RankPlan("embedded", {"a": 1}, {"a": 2}, {}, "")
     path = tmp_path / "my_ranks.json"

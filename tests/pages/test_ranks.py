@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.allocation import RankPlan, allocate, lora_parameters
-from adarank_core.intervals import average_interval, rank_intervals
+from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters
+from adarank_core.ranks.intervals import average_interval, rank_intervals
 from pages.parts import state, words
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")

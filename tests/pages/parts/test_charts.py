@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from adarank_core.allocation import allocate
+from adarank_core.ranks.allocation import allocate
 from pages.parts import charts
 
 

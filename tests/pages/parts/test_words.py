@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from adarank_core import allocation
 from adarank_core.__main__ import app as command_line
+from adarank_core.ranks import allocation
 from pages.parts import words
 from pages.parts.state import Shown
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from adarank_core.errors import AdaRankError
-from adarank_core.plans import HIGHEST_RANK
-from adarank_core.rounding import proportional, rounded, spend_rest
+from adarank_core.ranks.plans import HIGHEST_RANK
+from adarank_core.ranks.rounding import proportional, rounded, spend_rest
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["Constraints", "check_average_rank", "constraints"]
@@ -138,7 +138,7 @@ def constraints(
         Names, families and sizes are used; the scores themselves are only checked.
     average_rank, parameters, share, adaptive, budget_by, group_by, min_rank, max_rank, pinned, \
 excluded, temperature, rounding
-        See `adarank_core.allocation.allocate`.
+        See `adarank_core.ranks.allocation.allocate`.
 
     Returns
     -------

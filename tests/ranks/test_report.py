@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from adarank_core import AdaRankError, ModuleScore, RankPlan, Scores, allocate
-from adarank_core.report import ranks_csv, report_html
+from adarank_core.ranks.report import ranks_csv, report_html
 
 EVIL = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1+1", 'a"b', "a,b", "<script>"]
 

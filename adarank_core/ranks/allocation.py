@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 
-from adarank_core.constraints import check_average_rank, constraints
 from adarank_core.errors import AdaRankError
-from adarank_core.plans import RankPlan, alphas
+from adarank_core.ranks.constraints import check_average_rank, constraints
+from adarank_core.ranks.plans import RankPlan, alphas
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["RankPlan", "allocate", "check_average_rank", "lora_parameters", "uniform_plan"]
@@ -76,7 +76,7 @@ def allocate(
         ``"floor"`` is the published code: it loses budget, and is kept for its figures. Shares
         are rounded down after they are fitted between the bounds, so it never overspends.
     alpha_policy : {"proportional", "constant", "rslora"}
-        See `adarank_core.plans.alphas`.
+        See `adarank_core.ranks.plans.alphas`.
 
     Returns
     -------

@@ -116,7 +116,7 @@ class RankPlan:
         return cls(**{key: data[key] for key in keys})
 
     def lora_config(self, task_type: str = "SEQ_CLS"):
-        """Return the plan as a ``peft.LoraConfig``; see `adarank_core.export.lora_config`.
+        """Return the plan as a ``peft.LoraConfig``; see `adarank_core.ranks.export.lora_config`.
 
         Examples
         --------
@@ -124,7 +124,7 @@ class RankPlan:
         >>> plan.lora_config(task_type="SEQ_CLS").rank_pattern
         {'query': 4}
         """
-        from adarank_core.export import lora_config
+        from adarank_core.ranks.export import lora_config
 
         return lora_config(self, task_type)
 
@@ -192,7 +192,7 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
     Examples
     --------
     >>> import tempfile
-    >>> from adarank_core.export import export
+    >>> from adarank_core.ranks.export import export
     >>> plan = RankPlan("tiny", {"0.query": 4, "0.key": 2}, {"0.query": 8, "0.key": 4})
     >>> ranks_file, adapter_file, *_ = export(plan, tempfile.mkdtemp())
     >>> read_plan(ranks_file) == plan

@@ -5,7 +5,7 @@ import io
 from html import escape
 
 from adarank_core.errors import AdaRankError
-from adarank_core.plans import ALPHA_POLICIES, RankPlan
+from adarank_core.ranks.plans import ALPHA_POLICIES, RankPlan
 from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = ["ranks_csv", "report_html"]

@@ -9,8 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tests.test_replay import ARCHITECTURES, batch_of, louder
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model
-from adarank_core.export import export, lora_config, snippet, write_json
-from adarank_core.plans import ALPHA_POLICIES, alphas
+from adarank_core.ranks.export import export, lora_config, snippet, write_json
+from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.scoring.models import adaptable_modules
 from adarank_core.scoring.scores import read_json
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from adarank_core.rounding import proportional, rounded
+from adarank_core.ranks.rounding import proportional, rounded
 
 weights = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 1.0, 2.5, 9.0]), st.integers(1, 5), st.integers(2, 9)),

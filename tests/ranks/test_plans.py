@@ -8,8 +8,8 @@ import pytest
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model, read_plan
-from adarank_core.export import export
-from adarank_core.plans import ALPHA_POLICIES, alphas
+from adarank_core.ranks.export import export
+from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.scoring.models import adaptable_modules
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, ModuleScore, Scores, allocate, uniform_plan
-from adarank_core.allocation import lora_parameters
+from adarank_core.ranks.allocation import lora_parameters
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 SIZES = [(8, 8), (8, 32), (32, 8), (16, 16), (12, 8)]

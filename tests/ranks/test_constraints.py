@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, ModuleScore, Scores, allocate, uniform_plan
-from adarank_core.constraints import constraints
+from adarank_core.ranks.constraints import constraints
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 SIZES = [(8, 8), (8, 32), (32, 8), (16, 16), (12, 8)]

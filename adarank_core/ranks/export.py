@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.plans import RankPlan
-from adarank_core.report import ranks_csv, report_html
+from adarank_core.ranks.plans import RankPlan
+from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["export", "lora_config", "snippet", "write_json"]

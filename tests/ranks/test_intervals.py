@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from adarank_core import AdaRankError, ModuleScore, Scores, allocate, rank_intervals
-from adarank_core.intervals import average_interval
+from adarank_core.ranks.intervals import average_interval
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 

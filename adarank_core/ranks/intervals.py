@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from adarank_core.constraints import constraints
 from adarank_core.errors import AdaRankError
+from adarank_core.ranks.constraints import constraints
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["average_interval", "rank_intervals"]
@@ -33,7 +33,7 @@ def rank_intervals(
     draws : int
     seed : int
     **options
-        As in `adarank_core.allocation.allocate`.
+        As in `adarank_core.ranks.allocation.allocate`.
 
     Returns
     -------

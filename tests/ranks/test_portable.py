@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tests.test_replay import ARCHITECTURES, batch_of, louder
 
 from adarank_core import AdaRankError, RankPlan
-from adarank_core.plans import ALPHA_POLICIES, alphas
-from adarank_core.portable import portable
+from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
+from adarank_core.ranks.portable import portable
 from adarank_core.scoring.models import adaptable_modules
 
 WEIGHTS = "adapter_model.safetensors"

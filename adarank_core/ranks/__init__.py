@@ -1,0 +1,1 @@
+"""From scores to ranks, and to files that other programs read."""
