@@ -35,7 +35,7 @@ _MODULE_OF = {
     "allocate": "ranks.allocation",
     "uniform_plan": "ranks.allocation",
     "rank_intervals": "ranks.intervals",
-    "finetune": "finetuning",
+    "finetune": "training.finetuning",
     "Verdict": "verdicts",
     "compare": "comparison",
 }

@@ -139,8 +139,8 @@ class Comparison:
         on_event: Callable[[dict], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
-        from adarank_core.finetuning import Settings, task_sha256
-        from adarank_core.methods import check_plan
+        from adarank_core.training.adapters import check_plan
+        from adarank_core.training.finetuning import Settings, task_sha256
 
         self.model, self.task, self.arms, self.seeds = model, task, arms, seeds
         self.output, self.settings = Path(output), settings or Settings()
@@ -231,7 +231,7 @@ class Comparison:
 
     def _try(self, arm: str, rate: float) -> dict | None:
         """Train an arm at one learning rate of the search, without its test; None when stopped."""
-        from adarank_core.live import NotFiniteError
+        from adarank_core.training.callbacks import NotFiniteError
 
         folder = self.output / "runs" / f"{file_name(arm)}-search-{rate}"
         if (kept := _kept(folder)) is not None:
@@ -273,7 +273,7 @@ class Comparison:
         return _keep(folder, {**result, "allocation_seconds": planned.seconds})
 
     def _finetune(self, planned: Planned, settings, folder: Path, about: dict, **options):
-        from adarank_core import finetuning
+        from adarank_core.training import finetuning
 
         return finetuning.finetune(
             self.model,
@@ -315,7 +315,7 @@ def _claim(output: Path, asked: dict, search_seed: int) -> int:
 
 def _kept(folder: Path) -> dict | None:
     """Return what a training came to, if it was done before."""
-    from adarank_core import checkpoints
+    from adarank_core.training import checkpoints
 
     if not (folder / "result.json").exists():
         return None
@@ -325,7 +325,7 @@ def _kept(folder: Path) -> dict | None:
 
 def _keep(folder: Path, result: dict) -> dict:
     """Keep what a training came to, in place of its checkpoints."""
-    from adarank_core import checkpoints
+    from adarank_core.training import checkpoints
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "result.json", result)

@@ -53,9 +53,10 @@ def finetune(
         raise AdaRankError("give either --ranks or --uniform-rank")
     plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
     loaded = load_task(task, told)
-    from adarank_core import checkpoints, finetuning, jobs
+    from adarank_core import jobs
     from adarank_core.arms import same_rank
     from adarank_core.ranks.export import write_json
+    from adarank_core.training import checkpoints, finetuning
 
     settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
     if plan is None:
@@ -140,7 +141,7 @@ def compare(
     comparison.check_arms(names, numbers)
     check_average_rank(average_rank)
     processes.check_processes(side_by_side)
-    from adarank_core.finetuning import Settings  # imports torch: after the checks
+    from adarank_core.training.finetuning import Settings  # imports torch: after the checks
 
     settings = Settings(steps, batch_size, learning_rate, max_length)
     options = {"average_rank": average_rank, "seeds": numbers, "trials": trials}

@@ -30,11 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the library is used where it lies, not installed
 
 from adarank_core import jobs  # noqa: E402
-from adarank_core.checkpoints import WHOLE  # noqa: E402
+from adarank_core.training.checkpoints import WHOLE  # noqa: E402
 
 COMMAND = """
 import sys
-from adarank_core import checkpoints
+from adarank_core.training import checkpoints
 from adarank_core.__main__ import main
 checkpoints.SECONDS_BETWEEN = 0.5
 sys.exit(main(sys.argv[1:]))

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adarank_core import AdaRankError, RankPlan, Verdict, compare, finetuning, load_model
+from adarank_core import AdaRankError, RankPlan, Verdict, compare, load_model
 from adarank_core.arms import same_rank
 from adarank_core.comparison import Comparison
-from adarank_core.finetuning import Settings
 from adarank_core.learning_rates import best_rate, check_learning_rates
 from adarank_core.scoring.scores import read_json
+from adarank_core.training import finetuning
+from adarank_core.training.finetuning import Settings
 
 QUICK = Settings(steps=3, batch_size=8, evaluations=1)
 

@@ -180,7 +180,7 @@ def one_thread(monkeypatch):
 def test_seeds_side_by_side_give_the_numbers_of_one_after_another(
     command, one_by_one, tmp_path, monkeypatch
 ):
-    from adarank_core import finetuning
+    from adarank_core.training import finetuning
 
     trained, real = [], finetuning.finetune
 
@@ -224,8 +224,8 @@ def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
     tiny_bert, tiny_task, tmp_path, monkeypatch
 ):
     from adarank_core.comparison import Comparison
-    from adarank_core.finetuning import Settings
     from adarank_core.scoring import baselines
+    from adarank_core.training.finetuning import Settings
 
     def inverse(scores):
         raise AdaRankError("the score of 'query' is 0, which has no inverse")

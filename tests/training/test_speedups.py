@@ -5,9 +5,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from adarank_core.arms import same_rank
-from adarank_core.lean_forward import first_token_modules, make_lean
-from adarank_core.methods import adapted
 from adarank_core.scoring.models import load_model
+from adarank_core.training.adapters import adapted
+from adarank_core.training.speedups import first_token_modules, make_lean
 
 LAST = "bert.encoder.layer.1."
 READ_AT_FIRST = tuple(

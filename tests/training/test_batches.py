@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertForSequenceClassification, TrainingArguments
 
-from adarank_core.batches import PartsTrainer, length_grouped_order, parts_of_like_length
 from adarank_core.scoring.models import load_model
+from adarank_core.training.batches import PartsTrainer, length_grouped_order, parts_of_like_length
 
 
 @given(

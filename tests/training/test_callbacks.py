@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from adarank_core import AdaRankError
-from adarank_core import live as live_file
-from adarank_core.finetuning import Settings
-from adarank_core.live import Live
+from adarank_core.training import callbacks as live_file
+from adarank_core.training.callbacks import Live
+from adarank_core.training.finetuning import Settings
 
 
 @pytest.fixture

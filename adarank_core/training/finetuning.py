@@ -16,17 +16,17 @@ import torch
 from safetensors import SafetensorError
 from transformers import DataCollatorWithPadding, TrainingArguments
 
-from adarank_core import checkpoints
-from adarank_core.batches import PartsTrainer, length_grouped_order
 from adarank_core.data.tasks import Task
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import bf16_is_native
-from adarank_core.lean_forward import cast_frozen, first_token_modules, make_lean
-from adarank_core.live import Live
-from adarank_core.methods import AdaLoraSteps, adapted, final_ranks, lora_size
-from adarank_core.metrics import cross_entropy, metrics_of
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.models import ModelBundle, load_model, longest_text
+from adarank_core.training import checkpoints
+from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size
+from adarank_core.training.batches import PartsTrainer, length_grouped_order
+from adarank_core.training.callbacks import Live
+from adarank_core.training.metrics import cross_entropy, metrics_of
+from adarank_core.training.speedups import cast_frozen, first_token_modules, make_lean
 
 __all__ = ["Settings", "finetune"]
 
@@ -103,7 +103,7 @@ def finetune(
         Its modules must be modules of the model. None only for a method without ranks.
     settings : Settings, optional
     method : {"lora", "eva", "adalora", "head-only", "full"}
-        See `adarank_core.methods.adapted`.
+        See `adarank_core.training.adapters.adapted`.
     measure : {"test", "validation"}
         What is measured at the end. On the validation texts choices are made: the test texts are
         then not touched, and no adapter is saved.
@@ -113,7 +113,7 @@ def finetune(
         Folder in which the adapter is saved, as ``adapter``, and while training goes on a
         checkpoint every half minute and when it is stopped, as ``checkpoints``. The same run
         goes on from the last of them, to the very numbers that it would have had; who keeps the
-        result deletes them with `adarank_core.checkpoints.clear`. AdaLoRA has state that PEFT
+        result deletes them with `training.checkpoints.clear`. AdaLoRA has state that PEFT
         does not save, and begins again.
     on_event : callable
         Called with a dictionary whose ``event`` is ``"step"`` (``step``, ``steps``,

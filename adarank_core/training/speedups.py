@@ -85,7 +85,7 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     --------
     >>> from adarank_core import load_model
     >>> from adarank_core.arms import same_rank
-    >>> from adarank_core.methods import adapted
+    >>> from adarank_core.training.adapters import adapted
     >>> bundle, tokens = load_model("embedded"), torch.tensor([[101, 2000, 102]])
     >>> names = first_token_modules(bundle)
     >>> model = adapted(bundle, same_rank("embedded", 2)).eval()

@@ -7,13 +7,13 @@ import torch
 from transformers import Trainer
 
 from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
-from adarank_core import finetuning as finetuning_file
 from adarank_core.arms import plain_scores, same_rank
-from adarank_core.batches import PartsTrainer
-from adarank_core.finetuning import Settings
-from adarank_core.methods import adapted
 from adarank_core.ranks.allocation import lora_parameters
 from adarank_core.scoring.baselines import depth_ramp
+from adarank_core.training import finetuning as finetuning_file
+from adarank_core.training.adapters import adapted
+from adarank_core.training.batches import PartsTrainer
+from adarank_core.training.finetuning import Settings
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
 TIMES = ("train_seconds", "seconds", "examples_per_second", "memory_mb")

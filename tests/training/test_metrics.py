@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
-from adarank_core.metrics import cross_entropy, metrics_of
+from adarank_core.training.metrics import cross_entropy, metrics_of
 
 
 @pytest.mark.parametrize("classes", [2, 4])

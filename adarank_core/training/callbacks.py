@@ -20,7 +20,7 @@ class NotFiniteError(AdaRankError):
     >>> raise NotFiniteError("the training loss at step 3 is not finite")
     Traceback (most recent call last):
     ...
-    adarank_core.live.NotFiniteError: the training loss at step 3 is not finite
+    adarank_core.training.callbacks.NotFiniteError: the training loss at step 3 is not finite
     """
 
 

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adarank_core import checkpoints, compare, finetune
+from adarank_core import compare, finetune
 from adarank_core.__main__ import main
 from adarank_core.arms import same_rank
-from adarank_core.finetuning import Settings
 from adarank_core.scoring.scores import read_json
+from adarank_core.training import checkpoints
+from adarank_core.training.finetuning import Settings
 
 SETTINGS = Settings(steps=7, batch_size=4, evaluations=3)
 ROOT = Path(checkpoints.__file__).resolve().parent.parent
@@ -142,7 +143,8 @@ def test_seconds_go_on_too(tiny_bert, tiny_task, tmp_path):
 
 KILLER = """
 import os, signal, sys
-from adarank_core import checkpoints, jobs
+from adarank_core import jobs
+from adarank_core.training import checkpoints
 from adarank_core.__main__ import main
 checkpoints.SECONDS_BETWEEN = 0.0
 arm, step, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
