@@ -36,8 +36,8 @@ _MODULE_OF = {
     "uniform_plan": "ranks.allocation",
     "rank_intervals": "ranks.intervals",
     "finetune": "training.finetuning",
-    "Verdict": "verdicts",
-    "compare": "comparison",
+    "Verdict": "comparison.verdicts",
+    "compare": "comparison.compare",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -54,7 +54,7 @@ def finetune(
     plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
     loaded = load_task(task, told)
     from adarank_core import jobs
-    from adarank_core.arms import same_rank
+    from adarank_core.comparison.arms import same_rank
     from adarank_core.ranks.export import write_json
     from adarank_core.training import checkpoints, finetuning
 
@@ -126,10 +126,11 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
-    from adarank_core import comparison, jobs, verdicts
-    from adarank_core import side_by_side as processes
+    from adarank_core import jobs
+    from adarank_core.comparison import compare, verdicts
+    from adarank_core.comparison import parallel_seeds as processes
+    from adarank_core.comparison.learning_rates import check_learning_rates
     from adarank_core.data.tasks import load_task
-    from adarank_core.learning_rates import check_learning_rates
     from adarank_core.ranks.allocation import check_average_rank
 
     names = [arm.strip() for arm in arms.split(",") if arm.strip()]
@@ -138,7 +139,7 @@ def compare(
     if learning_rates is not None:
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
         check_learning_rates(rates)
-    comparison.check_arms(names, numbers)
+    compare.check_arms(names, numbers)
     check_average_rank(average_rank)
     processes.check_processes(side_by_side)
     from adarank_core.training.finetuning import Settings  # imports torch: after the checks
@@ -149,7 +150,7 @@ def compare(
     if part:  # a share of the seeds of another process, which judges
         on_event, should_stop = processes.leash()
         options |= {"output": output, "on_event": on_event, "should_stop": should_stop}
-        own = comparison.Comparison(model, load_task(task), names, **options)
+        own = compare.Comparison(model, load_task(task), names, **options)
         _ = own.search() and own.train()
         return
     config = {
@@ -170,10 +171,10 @@ def compare(
         options |= {"output": folder}
         options |= {"on_event": watch.record, "should_stop": watch.should_stop}
         if min(side_by_side, len(numbers)) > 1:
-            whole = comparison.Comparison(model, loaded, names, **options)
+            whole = compare.Comparison(model, loaded, names, **options)
             if not processes.train(whole, task, side_by_side):
                 return
-        verdict = comparison.compare(model, loaded, names, **options)
+        verdict = compare.compare(model, loaded, names, **options)
     told(f"all that the run made is in {folder}")
     if verdict is None:
         return

@@ -32,14 +32,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from transformers import Trainer, get_linear_schedule_with_warmup
 
 from adarank_core import jobs, load_model, load_task
-from adarank_core.arms import same_rank
+from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.verdicts import paired_comparison
 from adarank_core.hardware import bf16_is_native
 from adarank_core.scoring.models import longest_text
 from adarank_core.training import finetuning
 from adarank_core.training.adapters import adapted
 from adarank_core.training.callbacks import Live
 from adarank_core.training.finetuning import Settings, finetune
-from adarank_core.verdicts import paired_comparison
 
 # Row → the levers that are used: batches grouped by length, computed in parts of like length, the
 # lean forward pass, bf16. Where the machine only emulates bf16 the library does not use it, and its

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from adarank_core.comparison.verdicts import Verdict, describe, verdict_of
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
 from adarank_core.scoring.scores import read_json
-from adarank_core.verdicts import Verdict, describe, verdict_of
 from pages.parts import charts, curves, state, toys, words
 from pages.parts.reading import check, columns, data, unbroken
 from pages.parts.shaken import LESSON, own_sentence, pick

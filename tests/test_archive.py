@@ -9,9 +9,9 @@ import pytest
 
 from adarank_core import AdaRankError, archive
 from adarank_core.archive import delete, deleted, empty, restore, set_tags, summary, tags, zipped
+from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 from adarank_core.ranks.export import write_json
-from adarank_core.verdicts import verdict_of
 
 
 def made(parent, name="20261124-100000-000000-compare", **files):

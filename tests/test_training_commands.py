@@ -10,7 +10,7 @@ import pytest
 
 from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core.__main__ import main
-from adarank_core.arms import same_rank
+from adarank_core.comparison.arms import same_rank
 from adarank_core.jobs import run_folder, runs
 from adarank_core.ranks.export import write_json
 from adarank_core.scoring.scores import read_json

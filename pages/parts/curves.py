@@ -6,7 +6,7 @@ Text and grid colours are left to Streamlit's theme, so that every figure fits l
 import pandas as pd
 import plotly.graph_objects as go
 
-from adarank_core.verdicts import METRIC_NAMES, METRICS, Verdict
+from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
 from pages.parts.charts import ARM_COLOURS, ARM_DASHES
 from pages.parts.progress import arm_label
 
@@ -156,7 +156,7 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from adarank_core.verdicts import verdict_of
+    >>> from adarank_core.comparison.verdicts import verdict_of
     >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
     >>> difference_table(verdict, "test_loss").values.tolist()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.arms import ARMS, check_arms
-from adarank_core.comparison import check_learning_rates
+from adarank_core.comparison.arms import ARMS, check_arms
+from adarank_core.comparison.compare import check_learning_rates
 from adarank_core.errors import AdaRankError
 from adarank_core.jobs import Run
 from adarank_core.queue import cores

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from adarank_core.arms import ARMS
+from adarank_core.comparison.arms import ARMS
 from pages.parts import state
 from pages.parts.progress import arm_facts, arm_label, finished_results
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from adarank_core.verdicts import METRIC_NAMES, METRICS
+from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
 from pages.parts.curves import UNITS, arm_colour, laid_out
 from pages.parts.progress import arm_label
 

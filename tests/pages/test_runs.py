@@ -6,10 +6,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import archive, jobs
+from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.ranks.export import write_json
-from adarank_core.verdicts import verdict_of
 from pages.parts import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")

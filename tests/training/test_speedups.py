@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from adarank_core.arms import same_rank
+from adarank_core.comparison.arms import same_rank
 from adarank_core.scoring.models import load_model
 from adarank_core.training.adapters import adapted
 from adarank_core.training.speedups import first_token_modules, make_lean

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from adarank_core.verdicts import verdict_of
+from adarank_core.comparison.verdicts import verdict_of
 from pages.parts.charts import ARM_COLOURS
 from pages.parts.curves import arm_colour, curves, difference_table, differences, results_table
 

@@ -5,9 +5,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import jobs
+from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.ranks.export import write_json
-from adarank_core.verdicts import verdict_of
 
 CONFIG = {"model": "embedded", "task": "docstrings", "arms": ["uniform", "adarank"], "seeds": [0]}
 

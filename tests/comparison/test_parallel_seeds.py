@@ -10,14 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from adarank_core import AdaRankError, side_by_side
+from adarank_core import AdaRankError
 from adarank_core.__main__ import main
+from adarank_core.comparison import parallel_seeds
+from adarank_core.comparison.parallel_seeds import attend, check_processes, threads_each
 from adarank_core.scoring.scores import read_json
-from adarank_core.side_by_side import attend, check_processes, threads_each
 
-ROOT = Path(side_by_side.__file__).resolve().parent.parent
+ROOT = Path(parallel_seeds.__file__).resolve().parent.parent
 TIMES = ("train_seconds", "allocation_seconds")
-LEASHED = "import time; from adarank_core.side_by_side import leash; tell, asked = leash(); "
+LEASHED = (
+    "import time; from adarank_core.comparison.parallel_seeds import leash; tell, asked = leash(); "
+)
 
 
 def script(code: str) -> list[str]:
@@ -103,7 +106,7 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
         f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
         "time.sleep(30)"  # as long as a model loads, and nothing is told
     )
-    parent = "from adarank_core.side_by_side import attend; "
+    parent = "from adarank_core.comparison.parallel_seeds import attend; "
     parent += f"attend({[script(work)] * 2!r}, print, lambda: False)"
     started = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT)
     try:
@@ -173,7 +176,7 @@ def one_thread(monkeypatch):
     import torch
 
     count = torch.get_num_threads()
-    monkeypatch.setattr(side_by_side, "threads_each", lambda processes: count)
+    monkeypatch.setattr(parallel_seeds, "threads_each", lambda processes: count)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -212,7 +215,7 @@ def test_what_the_processes_leave_undone_is_done_here(command, one_by_one, tmp_p
         started.extend(commands)
         return True  # as where every process was killed
 
-    monkeypatch.setattr(side_by_side, "attend", attend)
+    monkeypatch.setattr(parallel_seeds, "attend", attend)
     folder = tmp_path / "run"
     grid = ["--learning-rates", "2e-3", "--output", str(folder)]
     assert main([*command, *grid, "--seeds", "0,1", "--side-by-side", "9"]) == 0
@@ -223,7 +226,7 @@ def test_what_the_processes_leave_undone_is_done_here(command, one_by_one, tmp_p
 def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
     tiny_bert, tiny_task, tmp_path, monkeypatch
 ):
-    from adarank_core.comparison import Comparison
+    from adarank_core.comparison.compare import Comparison
     from adarank_core.scoring import baselines
     from adarank_core.training.finetuning import Settings
 
@@ -232,7 +235,7 @@ def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
 
     commands = []
     monkeypatch.setattr(baselines, "inverse", inverse)
-    monkeypatch.setattr(side_by_side, "attend", lambda given, *rest: commands.extend(given))
+    monkeypatch.setattr(parallel_seeds, "attend", lambda given, *rest: commands.extend(given))
     comparison = Comparison(
         tiny_bert,
         tiny_task,
@@ -244,7 +247,7 @@ def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
         settings=Settings(steps=1, batch_size=4),
         learning_rates=(1e-3,),
     )
-    side_by_side.train(comparison, "tiny", 2)
+    parallel_seeds.train(comparison, "tiny", 2)
     assert all("--arms=uniform" in command for command in commands)
     assert ["--seeds=5,7" in command for command in commands] == [True, False]
 
@@ -256,14 +259,14 @@ def test_a_comparison_that_is_cancelled_is_not_judged(command, tmp_path, monkeyp
         (folder / "cancel").touch()
         return not should_stop()
 
-    monkeypatch.setattr(side_by_side, "attend", attend)
+    monkeypatch.setattr(parallel_seeds, "attend", attend)
     assert main([*command, "--output", str(folder), "--side-by-side", "2"]) == 0
     assert events_of(folder)[-1]["event"] == "cancelled"
     assert not (folder / "verdict.json").exists()
 
 
 def test_no_process_is_started_for_a_single_seed(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(side_by_side, "attend", lambda *a: pytest.fail("started"))
+    monkeypatch.setattr(parallel_seeds, "attend", lambda *a: pytest.fail("started"))
     one = [*command, "--seeds", "3", "--arms", "uniform", "--side-by-side", "4"]
     assert main([*one, "--output", str(tmp_path / "run")]) == 0
 
@@ -271,7 +274,7 @@ def test_no_process_is_started_for_a_single_seed(command, tmp_path, monkeypatch)
 def test_a_process_s_share_trains_and_does_not_judge(command, tmp_path, monkeypatch):
     events = []
     leash = SimpleNamespace(told=events.append, asked=lambda: False)
-    monkeypatch.setattr(side_by_side, "leash", lambda: (leash.told, leash.asked))
+    monkeypatch.setattr(parallel_seeds, "leash", lambda: (leash.told, leash.asked))
     folder = tmp_path / "run"
     share = [*command, "--arms", "uniform", "--seeds", "1", "--part", "--output", str(folder)]
     assert main(share) == 0

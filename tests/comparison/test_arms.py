@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, adaptable_modules, allocate, load_model
-from adarank_core.arms import (
+from adarank_core.comparison.arms import (
     ARMS,
     Planner,
     check_arms,

@@ -122,7 +122,7 @@ def attend(
 
     Examples
     --------
-    >>> script = "from adarank_core.side_by_side import leash; leash()[0]({'event': 'step'})"
+    >>> script = "from adarank_core.comparison.parallel_seeds import leash; leash()[0]({'event': 'step'})"
     >>> attend([[sys.executable, "-c", script]], print, lambda: False)
     {'event': 'step'}
     True

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adarank_core import AdaRankError, Verdict
-from adarank_core.verdicts import (
+from adarank_core.comparison.verdicts import (
     _detectable,
     _holm,
     describe,

@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from adarank_core.arms import ARMS, Planned, Planner, check_arms, file_name
+from adarank_core.comparison.arms import ARMS, Planned, Planner, check_arms, file_name
+from adarank_core.comparison.learning_rates import best_rate, check_learning_rates
+from adarank_core.comparison.verdicts import Verdict, verdict_of
 from adarank_core.errors import AdaRankError
-from adarank_core.learning_rates import best_rate, check_learning_rates
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.ranks.export import write_json
 from adarank_core.scoring.scores import read_json
-from adarank_core.verdicts import Verdict, verdict_of
 
 __all__ = ["ARMS", "Comparison", "Verdict", "check_arms", "compare"]
 
