@@ -50,14 +50,14 @@ class Watch:
     Parameters
     ----------
     recorder
-        As `adarank_core.jobs.open_run` gives it.
+        As `adarank_core.runs.jobs.open_run` gives it.
     steps : int
         Of each training.
 
     Examples
     --------
     >>> import tempfile
-    >>> from adarank_core.jobs import open_run, run_folder
+    >>> from adarank_core.runs.jobs import open_run, run_folder
     >>> folder = Path(tempfile.mkdtemp())
     >>> with open_run(folder, {}) as recorder, Watch(recorder, steps=9) as watch:
     ...     watch.record({"event": "plan"})

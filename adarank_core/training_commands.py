@@ -53,9 +53,9 @@ def finetune(
         raise AdaRankError("give either --ranks or --uniform-rank")
     plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
     loaded = load_task(task, told)
-    from adarank_core import jobs
     from adarank_core.comparison.arms import same_rank
     from adarank_core.ranks.export import write_json
+    from adarank_core.runs import jobs
     from adarank_core.training import checkpoints, finetuning
 
     settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
@@ -126,12 +126,12 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
-    from adarank_core import jobs
     from adarank_core.comparison import compare, verdicts
     from adarank_core.comparison import parallel_seeds as processes
     from adarank_core.comparison.learning_rates import check_learning_rates
     from adarank_core.data.tasks import load_task
     from adarank_core.ranks.allocation import check_average_rank
+    from adarank_core.runs import jobs
 
     names = [arm.strip() for arm in arms.split(",") if arm.strip()]
     numbers = _numbers("seeds", seeds, int, "whole numbers such as 0,1,2")
@@ -205,7 +205,7 @@ def _has_turn(watch: Watch, queue: bool) -> bool:
     One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
     """
     from adarank_core.files import runs_folder
-    from adarank_core.queue import wait_for_turn
+    from adarank_core.runs.run_queue import wait_for_turn
 
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
     return not counted or wait_for_turn(watch, waits=queue)

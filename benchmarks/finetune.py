@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from transformers import Trainer, get_linear_schedule_with_warmup
 
-from adarank_core import jobs, load_model, load_task
+from adarank_core import load_model, load_task
 from adarank_core.comparison.arms import same_rank
 from adarank_core.comparison.verdicts import paired_comparison
 from adarank_core.hardware import bf16_is_native
+from adarank_core.runs import jobs
 from adarank_core.scoring.models import longest_text
 from adarank_core.training import finetuning
 from adarank_core.training.adapters import adapted

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the library is used where it lies, not installed
 
-from adarank_core.jobs import versions  # noqa: E402
+from adarank_core.runs.jobs import versions  # noqa: E402
 
 SENTENCE = "Which layers of a language model matter most when it learns a new task?"
 PICTURE = "[data-testid='stPlotlyChart'] .main-svg"

@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the library is used where it lies, not installed
 
-from adarank_core import jobs  # noqa: E402
+from adarank_core.runs import jobs  # noqa: E402
 from adarank_core.training.checkpoints import WHOLE  # noqa: E402
 
 COMMAND = """
@@ -42,7 +42,7 @@ sys.exit(main(sys.argv[1:]))
 SERVER = """
 import sys, time
 from pathlib import Path
-from adarank_core import jobs
+from adarank_core.runs import jobs
 jobs.start(sys.argv[2:], Path(sys.argv[1]))
 time.sleep(3600)
 """

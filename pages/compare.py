@@ -10,9 +10,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core import jobs
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
+from adarank_core.runs import jobs
 from pages.parts import curves, progress, state
 from pages.parts.following import Follower, follow
 from pages.parts.launcher import LEARNING_RATE, arguments, launcher

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core import archive, jobs
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
+from adarank_core.runs import jobs, store
 from pages.parts import selected, shelf, state
 from pages.parts.outcome import ALIVE
 
@@ -38,12 +38,12 @@ def each(action: Callable[[Path], object], folders: Iterable[Path]) -> list:
 
 def delete(folders: Sequence[Path]) -> None:
     """Move runs to the bin, and remember them there for Undo."""
-    st.session_state[DELETED] = each(archive.delete, folders)
+    st.session_state[DELETED] = each(store.delete, folders)
 
 
 def restore(folders: Sequence[Path]) -> None:
     """Put deleted runs back to where they were."""
-    each(archive.restore, folders)
+    each(store.restore, folders)
     left = [folder for folder in st.session_state.get(DELETED, []) if folder not in folders]
     st.session_state[DELETED] = left
 
@@ -51,12 +51,12 @@ def restore(folders: Sequence[Path]) -> None:
 def delete_for_good() -> None:
     """Empty the bin."""
     st.session_state.pop(DELETED, None)
-    each(archive.empty, [runs_folder()])
+    each(store.empty, [runs_folder()])
 
 
 def set_tags(folder: Path, key: str) -> None:
     """Write the tags that were just chosen."""
-    each(lambda run: archive.set_tags(run, st.session_state[key]), [folder])
+    each(lambda run: store.set_tags(run, st.session_state[key]), [folder])
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -65,8 +65,8 @@ def set_tags(folder: Path, key: str) -> None:
 def row(run: jobs.Run) -> dict[str, str]:
     """Return what the table says of a run."""
     stopping = run.state in ALIVE and (run.folder / "cancel").exists()
-    verdict = archive.summary(run)["verdict"]
-    return shelf.row(run, verdict, archive.tags(run.folder), stopping)
+    verdict = store.summary(run)["verdict"]
+    return shelf.row(run, verdict, store.tags(run.folder), stopping)
 
 
 def cancel_all(known: Sequence[jobs.Run]) -> None:
@@ -223,14 +223,14 @@ def zipped(folder: Path) -> bytes:
     """Return a run as a zip file."""
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / f"{folder.name}.zip"
-        archive.zipped(folder, target)
+        store.zipped(folder, target)
         return target.read_bytes()
 
 
 def tags(run: jobs.Run, in_use: Iterable[str]) -> None:
     """Draw a run's tags, to be changed; the tags of all runs are offered."""
     key = f"runs_tags_{run.folder.name}"
-    own = list(archive.tags(run.folder))
+    own = list(store.tags(run.folder))
     st.session_state[key] = own
     st.multiselect(
         "Tags",
@@ -250,7 +250,7 @@ def chosen(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
     st.subheader(state.plain(heading), anchor=False)
     actions(runs)
     if one:
-        tags(runs[0], {tag for run in known for tag in archive.tags(run.folder)})
+        tags(runs[0], {tag for run in known for tag in store.tags(run.folder)})
         selected.one(runs[0], EVERY)
     elif two and all(shelf.kind(run) == "compare" for run in runs):
         selected.two(*runs[::-1])
@@ -271,7 +271,7 @@ def undo() -> None:
 
 def bin_of_runs() -> None:
     """Draw the deleted runs, each with a way back."""
-    gone = archive.deleted()
+    gone = store.deleted()
     if not gone:
         return
     with st.expander(f"Deleted ({len(gone)})"):

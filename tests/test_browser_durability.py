@@ -16,8 +16,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from adarank_core import jobs
 from adarank_core.files import runs_folder
+from adarank_core.runs import jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")

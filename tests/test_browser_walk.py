@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core import jobs
 from adarank_core.files import runs_folder
+from adarank_core.runs import jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")

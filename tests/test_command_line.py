@@ -5,7 +5,7 @@ from rich.console import Console
 
 from adarank_core import AdaRankError, command_line
 from adarank_core.command_line import Watch, output_folder, told
-from adarank_core.jobs import open_run, run_folder
+from adarank_core.runs.jobs import open_run, run_folder
 
 
 def test_a_watch_records_everything_and_shows_progress(tmp_path):

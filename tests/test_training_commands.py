@@ -11,8 +11,8 @@ import pytest
 from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core.__main__ import main
 from adarank_core.comparison.arms import same_rank
-from adarank_core.jobs import run_folder, runs
 from adarank_core.ranks.export import write_json
+from adarank_core.runs.jobs import run_folder, runs
 from adarank_core.scoring.scores import read_json
 from adarank_core.training import finetuning as finetuning_file
 
@@ -284,7 +284,7 @@ def test_a_run_of_an_older_version_is_gone_on_with(run, tiny_bert, tiny_file, ho
 def test_a_run_waits_for_its_turn_and_says_so(
     tiny_bert, tiny_file, home, monkeypatch, capsys, command
 ):
-    from adarank_core import queue
+    from adarank_core.runs import run_queue
 
     asked = []
 
@@ -294,7 +294,7 @@ def test_a_run_waits_for_its_turn_and_says_so(
         (recorder.folder / "cancel").touch()
         return not recorder.should_stop()
 
-    monkeypatch.setattr(queue, "wait_for_turn", wait_for_turn)
+    monkeypatch.setattr(run_queue, "wait_for_turn", wait_for_turn)
     monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: pytest.fail("trained"))
     arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", str(home / "r")]
     arguments += ["--uniform-rank", "2"] if command == "finetune" else []
@@ -309,10 +309,10 @@ def test_a_run_waits_for_its_turn_and_says_so(
 def test_a_run_that_does_not_wait_is_counted_where_runs_are_kept(
     run, tiny_bert, tiny_file, home, monkeypatch, command, place
 ):
-    from adarank_core import queue
+    from adarank_core.runs import run_queue
 
     asked = []
-    monkeypatch.setattr(queue, "wait_for_turn", lambda recorder, waits: asked.append(waits))
+    monkeypatch.setattr(run_queue, "wait_for_turn", lambda recorder, waits: asked.append(waits))
     monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: None)
     arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", home / place]
     run(*arguments, *(["--uniform-rank", "2"] if command == "finetune" else []))

@@ -8,8 +8,8 @@ import streamlit as st
 from adarank_core.comparison.arms import ARMS, check_arms
 from adarank_core.comparison.compare import check_learning_rates
 from adarank_core.errors import AdaRankError
-from adarank_core.jobs import Run
-from adarank_core.queue import cores
+from adarank_core.runs.jobs import Run
+from adarank_core.runs.run_queue import cores
 from adarank_core.scoring.scores import read_json
 from pages.parts import state
 from pages.parts.outcome import task_label

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
-from adarank_core.jobs import ALIVE, Run
+from adarank_core.runs.jobs import ALIVE, Run
 from adarank_core.scoring.scores import read_json
 from pages.parts import curves, state, trade_offs
 from pages.parts.progress import arm_facts, arm_label

@@ -6,7 +6,7 @@ import streamlit as st
 
 from adarank_core.comparison.verdicts import Verdict, describe
 from adarank_core.errors import AdaRankError
-from adarank_core.jobs import Run, run_folder
+from adarank_core.runs.jobs import Run, run_folder
 from pages.parts import shelf, state
 from pages.parts.outcome import ALIVE, read_verdict
 from pages.parts.progress import arm_label, finished_results

@@ -14,7 +14,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from adarank_core.jobs import Run
+from adarank_core.runs.jobs import Run
 from pages.parts.charts import ACCENT, ARM_DASHES, GREY
 from pages.parts.curves import arm_colour, results_table
 from pages.parts.outcome import task_label
@@ -101,7 +101,7 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
     ----------
     run : Run
     verdict : str
-        As `adarank_core.archive.summary` has it.
+        As `adarank_core.runs.store.summary` has it.
     tags : sequence of str
     stopping : bool
         Whether it was asked to stop.

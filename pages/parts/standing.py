@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core import jobs
-from adarank_core.jobs import ALIVE, Run
+from adarank_core.runs import jobs
+from adarank_core.runs.jobs import ALIVE, Run
 from pages.parts import state
 from pages.parts.progress import Progress, arm_label, duration
 

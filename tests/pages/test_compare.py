@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core import jobs
 from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.ranks.export import write_json
+from adarank_core.runs import jobs
 from pages.parts import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")

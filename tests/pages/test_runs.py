@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core import archive, jobs
 from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.ranks.export import write_json
+from adarank_core.runs import jobs, store
 from pages.parts import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
@@ -101,7 +101,7 @@ def test_without_runs_the_way_to_compare_is_shown(home):
 def test_all_runs_are_listed_the_newest_first(home):
     finished()
     own = interrupted(task="uploads/mine.csv", model="tiny")
-    archive.set_tags(own, ["draft", "<b>bold</b>"])
+    store.set_tags(own, ["draft", "<b>bold</b>"])
     plan = {"ranks": {"query": 4, "key": 4}}
     with recorded("finetune", plan=plan, seed=7):
         at = opened()
@@ -129,7 +129,7 @@ def test_a_folder_with_nothing_in_it_is_no_error(home):
 
 def test_text_and_state_filter_the_table(home):
     first, second, third = finished(), interrupted(task="trec"), finished(model="tiny")
-    archive.set_tags(first, ["Thesis"])
+    store.set_tags(first, ["Thesis"])
     at = opened()
     at.text_input(key="runs_text").set_value("thesis unif").run()
     assert at.session_state["runs_drawn"] == [first.name]
@@ -137,7 +137,7 @@ def test_text_and_state_filter_the_table(home):
     at.text_input(key="runs_text").set_value("").run()
     at.get("button_group")[0].set_value("interrupted").run()
     assert at.session_state["runs_drawn"] == [second.name]
-    archive.delete(second)
+    store.delete(second)
     at.run()  # no run is in that state any more
     assert at.session_state["runs_drawn"] == [third.name, first.name]
 
@@ -194,7 +194,7 @@ def test_deleted_runs_can_be_deleted_for_good(home):
     at = select(opened(), first)
     button(at, "Delete").click().run()
     button(at, "Delete it").click().run()
-    assert archive.deleted() == [] and second.exists()
+    assert store.deleted() == [] and second.exists()
     assert not at.expander and button(at, "Undo") is None
 
 
@@ -236,19 +236,19 @@ def test_all_are_cancelled_at_once(home):
 
 def test_tags_are_kept_and_a_bad_one_is_one_sentence(home):
     folder, other = finished(), finished()
-    archive.set_tags(other, ["thesis"])
+    store.set_tags(other, ["thesis"])
     at = select(opened(), folder)
     tags = at.multiselect(key=f"runs_tags_{folder.name}")
     assert tags.options == ["thesis"]
     tags.set_value(["thesis"]).run()
-    assert archive.tags(folder) == ("thesis",)
+    assert store.tags(folder) == ("thesis",)
     assert list(table(at)["tags"]) == ["thesis", "thesis"]
     with pytest.MonkeyPatch.context() as patch:
 
         def refused(folder, tags):
             raise AdaRankError("the tag '*x*' is too long")
 
-        patch.setattr(archive, "set_tags", refused)
+        patch.setattr(store, "set_tags", refused)
         at.multiselect(key=f"runs_tags_{folder.name}").set_value([]).run()
     assert at.error[0].value == state.plain("the tag '*x*' is too long")
     assert at.multiselect(key=f"runs_tags_{folder.name}").value == ["thesis"]

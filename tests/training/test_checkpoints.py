@@ -143,7 +143,7 @@ def test_seconds_go_on_too(tiny_bert, tiny_task, tmp_path):
 
 KILLER = """
 import os, signal, sys
-from adarank_core import jobs
+from adarank_core.runs import jobs
 from adarank_core.training import checkpoints
 from adarank_core.__main__ import main
 checkpoints.SECONDS_BETWEEN = 0.0

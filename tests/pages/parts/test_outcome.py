@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core import jobs
 from adarank_core.comparison.verdicts import verdict_of
-from adarank_core.jobs import Run
+from adarank_core.runs import jobs
+from adarank_core.runs.jobs import Run
 from pages.parts.outcome import ALIVE, fairness, headline
 
 SETTINGS = {"steps": 10, "batch_size": 32, "learning_rate": 0.005}

@@ -4,10 +4,10 @@ from contextlib import contextmanager
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core import jobs
 from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.ranks.export import write_json
+from adarank_core.runs import jobs
 
 CONFIG = {"model": "embedded", "task": "docstrings", "arms": ["uniform", "adarank"], "seeds": [0]}
 
@@ -30,7 +30,7 @@ def drawn(*folders):
     def script(folders):
         from pathlib import Path
 
-        from adarank_core.jobs import run_folder
+        from adarank_core.runs.jobs import run_folder
         from pages.parts import selected
 
         runs = [run_folder(Path(folder)) for folder in folders]

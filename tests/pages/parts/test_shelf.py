@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core.jobs import Run
+from adarank_core.runs.jobs import Run
 from pages.parts import shelf, state
 
 

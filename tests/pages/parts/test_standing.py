@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from adarank_core.jobs import Run
+from adarank_core.runs.jobs import Run
 from pages.parts.progress import Progress
 from pages.parts.standing import before, run_label, words_of
 

@@ -7,11 +7,12 @@ import zipfile
 
 import pytest
 
-from adarank_core import AdaRankError, archive
-from adarank_core.archive import delete, deleted, empty, restore, set_tags, summary, tags, zipped
+from adarank_core import AdaRankError
 from adarank_core.comparison.verdicts import verdict_of
-from adarank_core.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 from adarank_core.ranks.export import write_json
+from adarank_core.runs import store
+from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
+from adarank_core.runs.store import delete, deleted, empty, restore, set_tags, summary, tags, zipped
 
 
 def made(parent, name="20261124-100000-000000-compare", **files):
@@ -124,7 +125,7 @@ def test_a_run_at_work_is_not_deleted(tmp_path):
 
 
 def test_a_run_that_starts_is_not_deleted(tmp_path, monkeypatch):
-    monkeypatch.setattr("adarank_core.jobs.subprocess.Popen", lambda *_, **__: None)
+    monkeypatch.setattr("adarank_core.runs.jobs.subprocess.Popen", lambda *_, **__: None)
     folder = new_run_folder("compare", tmp_path)
     start(["compare"], folder)
     with pytest.raises(AdaRankError, match="is at work"):
@@ -216,12 +217,12 @@ def test_a_run_can_be_zipped_while_it_works_and_into_its_own_folder(tmp_path, mo
     folder = tmp_path / "run"
     with open_run(folder, {}) as recorder:
         recorder.record({"event": "step"})
-        real = archive._files
+        real = store._files
 
         def found(folder):  # a file that is replaced between the look and the reading
             return [folder / ".config.json.123", *real(folder)]
 
-        monkeypatch.setattr(archive, "_files", found)
+        monkeypatch.setattr(store, "_files", found)
         for _ in range(2):
             zipped(folder, folder / "run.zip")
     with zipfile.ZipFile(folder / "run.zip") as made_zip:

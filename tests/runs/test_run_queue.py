@@ -12,21 +12,23 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-from adarank_core import AdaRankError, queue
-from adarank_core.jobs import cancel, open_run, run_folder
-from adarank_core.queue import at_once, cores, wait_for_turn
+from adarank_core import AdaRankError
+from adarank_core.runs import run_queue
+from adarank_core.runs.jobs import cancel, open_run, run_folder
+from adarank_core.runs.run_queue import at_once, cores, wait_for_turn
 
-ROOT = Path(queue.__file__).resolve().parent.parent
+ROOT = Path(run_queue.__file__).resolve().parent.parent
 WAIT = 60
 
 RUN = """
 import sys, time, pathlib
-from adarank_core import jobs, queue
+from adarank_core.runs import jobs
+from adarank_core.runs import run_queue
 folder, at_once, waits = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "waits"
 jobs.versions = dict  # asking git takes its time
-queue.at_once = lambda: at_once
-queue.SECONDS_BETWEEN = 0.02
-take = queue._take
+run_queue.at_once = lambda: at_once
+run_queue.SECONDS_BETWEEN = 0.02
+take = run_queue._take
 while not (folder.parent / "go").exists():
     time.sleep(0.001)
 with jobs.open_run(folder, {}) as recorder:
@@ -34,8 +36,8 @@ with jobs.open_run(folder, {}) as recorder:
         ticket = take(*given)
         recorder.record({"event": "ticket", "number": int(ticket.name)})
         return ticket
-    queue._take = told
-    if queue.wait_for_turn(recorder, waits):
+    run_queue._take = told
+    if run_queue.wait_for_turn(recorder, waits):
         recorder.record({"event": "begins"})
         while not (folder / "done").exists() and not recorder.should_stop():
             time.sleep(0.01)
@@ -105,14 +107,14 @@ def at_once_or_never(monkeypatch):
     def sleep(seconds):
         raise AssertionError("waited")
 
-    monkeypatch.setattr(queue, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(run_queue, "time", SimpleNamespace(sleep=sleep))
 
 
 def test_one_run_for_every_four_cores(monkeypatch):
     assert cores() >= 1
     found = []
     for number in (1, 3, 4, 7, 8, 64):
-        monkeypatch.setattr(queue, "cores", lambda number=number: number)
+        monkeypatch.setattr(run_queue, "cores", lambda number=number: number)
         found.append(at_once())
     assert found == [1, 1, 1, 1, 2, 16]
 
@@ -160,7 +162,7 @@ def test_a_queue_that_cannot_be_kept_stops_only_who_would_wait(tmp_path, monkeyp
             wait_for_turn(recorder, True)
     (tmp_path / ".queue").unlink()
     (tmp_path / ".queue").mkdir()
-    monkeypatch.setattr(queue, "PATIENCE", 0.05)
+    monkeypatch.setattr(run_queue, "PATIENCE", 0.05)
     with FileLock(tmp_path / ".queue" / "lock"), open_run(tmp_path / "run", {}) as recorder:
         assert wait_for_turn(recorder, False)
         with pytest.raises(AdaRankError, match=r"cannot be written \(it is locked\)"):

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from adarank_core import AdaRankError, jobs, queue
-from adarank_core.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
+from adarank_core import AdaRankError
+from adarank_core.runs import jobs, run_queue
+from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 from adarank_core.scoring.scores import read_json
 
 WAIT = 120
@@ -176,7 +177,7 @@ def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, pathlib; from adarank_core.jobs import run_folder\n"
+            "import sys, pathlib; from adarank_core.runs.jobs import run_folder\n"
             "print('ready', flush=True)\n"
             "while True: run_folder(pathlib.Path(sys.argv[1]))",
             str(tmp_path),
@@ -386,7 +387,7 @@ def test_the_lock_of_a_run_that_has_ended_is_left_alone(tmp_path, monkeypatch):
 def test_runs_share_the_cores(tmp_path, monkeypatch, number, own, expected):
     given = {}
     monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **options: given.update(options))
-    monkeypatch.setattr(queue, "cores", lambda: number)
+    monkeypatch.setattr(run_queue, "cores", lambda: number)
     monkeypatch.setattr(jobs, "cores", lambda: number)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if own:
@@ -399,7 +400,7 @@ def test_runs_share_the_cores(tmp_path, monkeypatch, number, own, expected):
 
 def test_runs_are_looked_after_without_torch():
     code = (
-        "import sys, adarank_core.jobs, adarank_core.queue, adarank_core.archive\n"
+        "import sys, adarank_core.runs.jobs, adarank_core.runs.run_queue, adarank_core.runs.store\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'scipy')))"
     )
     root = Path(jobs.__file__).parent.parent

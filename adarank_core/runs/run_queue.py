@@ -51,7 +51,7 @@ def is_locked(folder: Path) -> bool:
     Examples
     --------
     >>> import tempfile
-    >>> from adarank_core.jobs import open_run
+    >>> from adarank_core.runs.jobs import open_run
     >>> folder = Path(tempfile.mkdtemp()) / "run"
     >>> with open_run(folder, {}):
     ...     print(is_locked(folder))
@@ -94,7 +94,7 @@ def wait_for_turn(recorder, waits: bool) -> bool:
     Examples
     --------
     >>> import tempfile
-    >>> from adarank_core.jobs import open_run
+    >>> from adarank_core.runs.jobs import open_run
     >>> with open_run(Path(tempfile.mkdtemp()) / "run", {}) as recorder:
     ...     print(wait_for_turn(recorder, waits=True))
     True

@@ -1,0 +1,1 @@
+"""Runs that go on by themselves, and the folders they leave."""
