@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer._click.exceptions import ClickException  # typer has no public name for it
 
-from adarank_core.command_line import (
+from adarank_core.commands.options import (
     TRIALS_HELP,
     Json,
     MaxLength,
@@ -21,8 +21,8 @@ from adarank_core.command_line import (
     told,
     write,
 )
+from adarank_core.commands.train import compare, finetune
 from adarank_core.errors import AdaRankError
-from adarank_core.training_commands import compare, finetune
 
 app = typer.Typer(
     help="Which LoRA rank each module of a pretrained model deserves, before any training.",

@@ -122,7 +122,8 @@ def attend(
 
     Examples
     --------
-    >>> script = "from adarank_core.comparison.parallel_seeds import leash; leash()[0]({'event': 'step'})"
+    >>> script = "from adarank_core.comparison.parallel_seeds import leash;"
+    >>> script += "leash()[0]({'event': 'step'})"
     >>> attend([[sys.executable, "-c", script]], print, lambda: False)
     {'event': 'step'}
     True

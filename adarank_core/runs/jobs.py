@@ -121,7 +121,7 @@ def start(arguments: Sequence[str], folder: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            cwd=Path(__file__).resolve().parent.parent,
+            cwd=Path(__file__).resolve().parents[2],
             env=environment,
             start_new_session=True,
         )

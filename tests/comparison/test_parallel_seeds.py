@@ -16,7 +16,7 @@ from adarank_core.comparison import parallel_seeds
 from adarank_core.comparison.parallel_seeds import attend, check_processes, threads_each
 from adarank_core.scoring.scores import read_json
 
-ROOT = Path(parallel_seeds.__file__).resolve().parent.parent
+ROOT = Path(parallel_seeds.__file__).resolve().parents[2]
 TIMES = ("train_seconds", "allocation_seconds")
 LEASHED = (
     "import time; from adarank_core.comparison.parallel_seeds import leash; tell, asked = leash(); "

@@ -183,7 +183,7 @@ def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path):
             str(tmp_path),
         ],
         stdout=subprocess.PIPE,
-        cwd=Path(jobs.__file__).parent.parent,
+        cwd=Path(jobs.__file__).parents[2],
     )
     try:
         looking.stdout.readline()
@@ -403,7 +403,7 @@ def test_runs_are_looked_after_without_torch():
         "import sys, adarank_core.runs.jobs, adarank_core.runs.run_queue, adarank_core.runs.store\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'scipy')))"
     )
-    root = Path(jobs.__file__).parent.parent
+    root = Path(jobs.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 

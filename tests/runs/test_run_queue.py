@@ -17,7 +17,7 @@ from adarank_core.runs import run_queue
 from adarank_core.runs.jobs import cancel, open_run, run_folder
 from adarank_core.runs.run_queue import at_once, cores, wait_for_turn
 
-ROOT = Path(run_queue.__file__).resolve().parent.parent
+ROOT = Path(run_queue.__file__).resolve().parents[2]
 WAIT = 60
 
 RUN = """

@@ -18,7 +18,7 @@ from adarank_core.training import checkpoints
 from adarank_core.training.finetuning import Settings
 
 SETTINGS = Settings(steps=7, batch_size=4, evaluations=3)
-ROOT = Path(checkpoints.__file__).resolve().parent.parent
+ROOT = Path(checkpoints.__file__).resolve().parents[2]
 TIMES = ("seconds", "train_seconds", "allocation_seconds", "examples_per_second", "memory_mb")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.command_line import (
+from adarank_core.commands.options import (
     TRIALS_HELP,
     BatchSize,
     Json,
@@ -126,8 +126,9 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
-    from adarank_core.comparison import compare, verdicts
+    from adarank_core.comparison import compare as comparison
     from adarank_core.comparison import parallel_seeds as processes
+    from adarank_core.comparison import verdicts
     from adarank_core.comparison.learning_rates import check_learning_rates
     from adarank_core.data.tasks import load_task
     from adarank_core.ranks.allocation import check_average_rank
@@ -139,7 +140,7 @@ def compare(
     if learning_rates is not None:
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
         check_learning_rates(rates)
-    compare.check_arms(names, numbers)
+    comparison.check_arms(names, numbers)
     check_average_rank(average_rank)
     processes.check_processes(side_by_side)
     from adarank_core.training.finetuning import Settings  # imports torch: after the checks
@@ -150,7 +151,7 @@ def compare(
     if part:  # a share of the seeds of another process, which judges
         on_event, should_stop = processes.leash()
         options |= {"output": output, "on_event": on_event, "should_stop": should_stop}
-        own = compare.Comparison(model, load_task(task), names, **options)
+        own = comparison.Comparison(model, load_task(task), names, **options)
         _ = own.search() and own.train()
         return
     config = {
@@ -171,10 +172,10 @@ def compare(
         options |= {"output": folder}
         options |= {"on_event": watch.record, "should_stop": watch.should_stop}
         if min(side_by_side, len(numbers)) > 1:
-            whole = compare.Comparison(model, loaded, names, **options)
+            whole = comparison.Comparison(model, loaded, names, **options)
             if not processes.train(whole, task, side_by_side):
                 return
-        verdict = compare.compare(model, loaded, names, **options)
+        verdict = comparison.compare(model, loaded, names, **options)
     told(f"all that the run made is in {folder}")
     if verdict is None:
         return

@@ -3,8 +3,9 @@
 import pytest
 from rich.console import Console
 
-from adarank_core import AdaRankError, command_line
-from adarank_core.command_line import Watch, output_folder, told
+from adarank_core import AdaRankError
+from adarank_core.commands import options
+from adarank_core.commands.options import Watch, output_folder, told
 from adarank_core.runs.jobs import open_run, run_folder
 
 
@@ -37,7 +38,7 @@ def test_a_watch_records_everything_and_shows_progress(tmp_path):
 def test_progress_is_for_who_watches(monkeypatch, capsys):
     for watched in (True, False):
         console = Console(stderr=True, force_terminal=watched)
-        monkeypatch.setattr(command_line, "on_error_stream", console)
+        monkeypatch.setattr(options, "on_error_stream", console)
         told("reading", 0.5)
         told("done")
         assert ("reading" in capsys.readouterr().err) == watched

@@ -16,7 +16,7 @@ from adarank_core.runs.jobs import run_folder, runs
 from adarank_core.scoring.scores import read_json
 from adarank_core.training import finetuning as finetuning_file
 
-ROOT = Path(finetuning_file.__file__).resolve().parent.parent
+ROOT = Path(finetuning_file.__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.usefixtures("home")
 
