@@ -13,11 +13,11 @@ import streamlit as st
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
-from pages.parts import curves, progress, state
-from pages.parts.following import Follower, follow
-from pages.parts.launcher import LEARNING_RATE, arguments, launcher
-from pages.parts.legend import legend
-from pages.parts.outcome import (
+from pages.parts.compare import progress
+from pages.parts.compare.following import Follower, follow
+from pages.parts.compare.launcher import LEARNING_RATE, arguments, launcher
+from pages.parts.compare.legend import legend
+from pages.parts.compare.outcome import (
     ALIVE,
     draw_results,
     draw_verdict,
@@ -25,7 +25,8 @@ from pages.parts.outcome import (
     read_verdict,
     task_label,
 )
-from pages.parts.standing import draw_standing, run_label
+from pages.parts.compare.run_status import draw_standing, run_label
+from pages.parts.shared import curves, state
 
 CURVE_NAMES = {
     "validation_loss": "Validation loss",

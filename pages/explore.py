@@ -8,8 +8,8 @@ import streamlit as st
 
 from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError
-from pages.parts import cached, charts, state, words
-from pages.parts.work import Work
+from pages.parts.explore.scoring_job import Work
+from pages.parts.shared import cached, charts, phrases, state
 
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
 
@@ -74,7 +74,7 @@ def cancel() -> None:
 
 def go_on(job: Work) -> None:
     """Score module after module, drawing what is known so far, until the last one."""
-    texts = words.of_texts(job.texts.source, len(job.texts))
+    texts = phrases.of_texts(job.texts.source, len(job.texts))
     with heading:
         title(f"Scoring {len(job.grid)} modules on {texts}")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -155,8 +155,8 @@ def show(shown: state.Shown) -> None:
             )
     if shown.kind != "your file":
         with st.expander("The same in a shell and in Python"):
-            st.code(words.command(shown), language="shell", wrap_lines=True)
-            st.code(words.snippet(shown), language="python", wrap_lines=True)
+            st.code(phrases.command(shown), language="shell", wrap_lines=True)
+            st.code(phrases.snippet(shown), language="python", wrap_lines=True)
 
 
 choice = state.sidebar()
@@ -176,8 +176,8 @@ if job is not None:
         state.show_error(error)
 shown = state.current(choice)
 with heading:
-    title(words.score_finding(shown.scores))
-    state.badge(shown.kind, words.detail(shown))
+    title(phrases.score_finding(shown.scores))
+    state.badge(shown.kind, phrases.detail(shown))
 show(shown)
 st.page_link(
     "pages/ranks.py", label="Turn these scores into ranks", icon=":material/arrow_forward:"

@@ -8,9 +8,10 @@ from adarank_core.comparison.verdicts import Verdict, describe, verdict_of
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
 from adarank_core.scoring.scores import read_json
-from pages.parts import charts, curves, state, toys, words
-from pages.parts.reading import check, columns, data, unbroken
-from pages.parts.shaken import LESSON, own_sentence, pick
+from pages.parts.learn import lesson_figures
+from pages.parts.learn.noisy_models import LESSON, own_sentence, pick
+from pages.parts.learn.reading import check, columns, data, unbroken
+from pages.parts.shared import charts, curves, phrases, state
 
 CHECKS = ("check_rank", "check_disagreement", "check_permuted")
 MODULES = state.example_scores("generic").modules
@@ -54,7 +55,7 @@ Ordinary LoRA gives every module the same rank. But do all modules deserve the s
         )
         thin, full = rank * (rows + width), rows * width
         st.plotly_chart(
-            toys.thin_matrices(width, rows, rank),
+            lesson_figures.thin_matrices(width, rows, rank),
             width="stretch",
             key="thin",
             alt=f"The change, {rows} by {width}, as the product of two matrices of rank {rank}",
@@ -65,7 +66,7 @@ Ordinary LoRA gives every module the same rank. But do all modules deserve the s
             f"{rows:,} × {width:,} = **{full:,}**. That is **{thin / full:.1%}** of it.{larger}"
         )
         st.plotly_chart(
-            toys.energy_curve(kept, rank),
+            lesson_figures.energy_curve(kept, rank),
             width="stretch",
             key="energy",
             alt=f"Energy that the best copy of each rank keeps: {kept[rank - 1]:.0%} at {rank}",
@@ -97,7 +98,7 @@ def what_noise_does() -> None:
     with right:
         drawn, names, shaken = pick(MODULES)
         st.plotly_chart(
-            toys.logits_plane(drawn.clean, shaken),
+            lesson_figures.logits_plane(drawn.clean, shaken),
             width="stretch",
             key="plane",
             alt="The two logits of noisy models as dots around those without noise",
@@ -115,7 +116,7 @@ def what_noise_does() -> None:
     )
     title = f"Noise on {labels[0]} moves the answer by {charts.number(shifts[0])}"
     if len(shaken) == 2:
-        high, low, ratio = toys.contrast(labels, shifts)
+        high, low, ratio = lesson_figures.contrast(labels, shifts)
         title = f"Noise on {high} moves the answer about {ratio} as far as noise on {low}"
     head.header(title, anchor=False)
     left.markdown(f"""
@@ -146,7 +147,7 @@ def what_disagreement_is() -> None:
     with right:
         drawn, names, shaken = pick(MODULES)
         running = [
-            toys.Shaken(
+            lesson_figures.Shaken(
                 module.label,
                 module.colour,
                 np.column_stack(lesson.running_mean(lesson.pair_distances(module.values))),
@@ -158,7 +159,7 @@ def what_disagreement_is() -> None:
             "Pairs that have come in", 2, most, 10, key="lesson_pairs", persist_state="session"
         )
         st.plotly_chart(
-            toys.running_means(running, pairs),
+            lesson_figures.running_means(running, pairs),
             width="stretch",
             key="running",
             alt="Mean distance of a pair of noisy models as pairs come in, with its error",
@@ -181,7 +182,7 @@ def what_disagreement_is() -> None:
     under.markdown(f"After {pairs} pairs the disagreement is {found}.")
     title = f"Noisy models of {labels[0]} disagree by {charts.number(so_far[0][0])}"
     if len(running) == 2:
-        high, low, ratio = toys.contrast(labels, [mean for mean, _ in so_far])
+        high, low, ratio = lesson_figures.contrast(labels, [mean for mean, _ in so_far])
         title = f"Noisy models of {high} disagree about {ratio} as much as those of {low}"
     head.header(title, anchor=False)
     with left:
@@ -239,7 +240,7 @@ def how_ranks_are_shared() -> None:
             f"uniform ones **{plain:,}**."
         )
         state.badge(
-            "stored example", words.detail(state.Shown(scores, "stored example", "generic"))
+            "stored example", phrases.detail(state.Shown(scores, "stored example", "generic"))
         )
         rows = [
             (charts.module_label(module), module.score, plan.ranks[module.name], average)

@@ -10,7 +10,8 @@ from adarank_core.ranks.export import snippet
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores, read_json
-from pages.parts import charts, state, what_if, words
+from pages.parts.ranks import what_if
+from pages.parts.shared import charts, phrases, state
 
 BUDGETS = {"rank": "average rank", "parameters": "LoRA parameters", "adaptive": "adaptive"}
 EQUAL = {"rank": "sum of ranks", "parameters": "LoRA parameters"}
@@ -178,7 +179,7 @@ def files(scores: Scores, plan: RankPlan) -> None:
         st.code(source, language="python", height=420)
     offers = {
         "ranks.json": (json.dumps(plan.to_dict(), indent=1) + "\n", "application/json"),
-        "adapter_config.json": (lambda: words.adapter_config(plan), "application/json"),
+        "adapter_config.json": (lambda: phrases.adapter_config(plan), "application/json"),
         "lora_config.py": (source, "text/x-python"),
         "ranks.csv": (lambda: ranks_csv(plan, scores), "text/csv"),
         "report.html": (lambda: report_html(plan, scores), "text/html"),
@@ -209,11 +210,11 @@ head = st.container()
 choice, shown, options = controls()
 scores, now = shown.scores, what_if.planned(shown.scores, options)
 with head:
-    title = "No plan meets these wishes" if now is None else words.rank_finding(scores, now.plan)
+    title = "No plan meets these wishes" if now is None else phrases.rank_finding(scores, now.plan)
     st.title(state.plain(title), anchor=False)
     if now is not None:
         st.markdown(about(now))
-    state.badge(shown.kind, words.detail(shown))
+    state.badge(shown.kind, phrases.detail(shown))
 if now is not None:
     picture = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):

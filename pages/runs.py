@@ -9,8 +9,9 @@ import streamlit as st
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs, store
-from pages.parts import selected, shelf, state
-from pages.parts.outcome import ALIVE
+from pages.parts.compare.outcome import ALIVE
+from pages.parts.runs import run_details, run_table
+from pages.parts.shared import state
 
 SELECTED = "runs_selected"  # names of the selected runs
 DRAWN = "runs_drawn"  # names in the order in which the browser has them
@@ -66,7 +67,7 @@ def row(run: jobs.Run) -> dict[str, str]:
     """Return what the table says of a run."""
     stopping = run.state in ALIVE and (run.folder / "cancel").exists()
     verdict = store.summary(run)["verdict"]
-    return shelf.row(run, verdict, store.tags(run.folder), stopping)
+    return run_table.row(run, verdict, store.tags(run.folder), stopping)
 
 
 def cancel_all(known: Sequence[jobs.Run]) -> None:
@@ -89,7 +90,7 @@ def cancel_all(known: Sequence[jobs.Run]) -> None:
 
 def filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
     """Draw the filters; return a text and a state."""
-    counts = {one: sum(run.state == one for run in known) for one in shelf.STATES}
+    counts = {one: sum(run.state == one for run in known) for one in run_table.STATES}
     present = [one for one, count in counts.items() if count]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
@@ -183,7 +184,7 @@ def actions(runs: Sequence[jobs.Run]) -> None:
     with st.container(horizontal=True):
         if (
             only
-            and shelf.kind(only) == "compare"
+            and run_table.kind(only) == "compare"
             and st.button("Open", key="runs_open", type="primary", icon=":material/open_in_new:")
         ):
             st.switch_page("pages/compare.py", query_params={"run": only.folder.name})
@@ -246,14 +247,14 @@ def tags(run: jobs.Run, in_use: Iterable[str]) -> None:
 def chosen(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
     """Draw what is selected: one run, two comparisons beside each other, or several."""
     one, two = len(runs) == 1, len(runs) == 2
-    heading = shelf.label(runs[0]) if one else f"{len(runs)} runs are selected"
+    heading = run_table.label(runs[0]) if one else f"{len(runs)} runs are selected"
     st.subheader(state.plain(heading), anchor=False)
     actions(runs)
     if one:
         tags(runs[0], {tag for run in known for tag in store.tags(run.folder)})
-        selected.one(runs[0], EVERY)
-    elif two and all(shelf.kind(run) == "compare" for run in runs):
-        selected.two(*runs[::-1])
+        run_details.one(runs[0], EVERY)
+    elif two and all(run_table.kind(run) == "compare" for run in runs):
+        run_details.two(*runs[::-1])
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ def bin_of_runs() -> None:
     with st.expander(f"Deleted ({len(gone)})"):
         for folder in gone[:MOST_DELETED]:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(state.plain(shelf.label(jobs.run_folder(folder))), width="stretch")
+                st.caption(state.plain(run_table.label(jobs.run_folder(folder))), width="stretch")
                 key = f"runs_restore_{folder.parent.name}_{folder.name}"
                 st.button("Restore", key=key, on_click=restore, args=([folder],))
         if len(gone) > MOST_DELETED:
@@ -291,8 +292,8 @@ def bin_of_runs() -> None:
 def draw() -> None:
     """Draw the whole page."""
     state.sidebar()
-    known = sorted(jobs.runs(), key=shelf.when, reverse=True)  # of one minute, by their names
-    st.title(shelf.finding([run.state for run in known]), anchor=False)
+    known = sorted(jobs.runs(), key=run_table.when, reverse=True)  # of one minute, by their names
+    st.title(run_table.finding([run.state for run in known]), anchor=False)
     about = (
         "All that was trained on this machine."
         if known
@@ -311,7 +312,7 @@ def draw() -> None:
         of_state = {run.folder.name for run in known if wanted in (None, run.state)}
 
         def shown(rows: dict[str, dict]) -> list[str]:
-            return [name for name in shelf.matching(rows, text) if name in of_state]
+            return [name for name in run_table.matching(rows, text) if name in of_state]
 
         busy = any(run.state in ALIVE for run in known)
         st.fragment(run_every=EVERY if busy else None)(listing)(known, rows, shown, [True])

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.ranks.export import write_json
 from adarank_core.runs import jobs
-from pages.parts import state
+from pages.parts.shared import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 CONFIG = {
@@ -367,7 +367,7 @@ def test_an_arm_that_failed_is_named_while_it_runs_and_under_the_verdict(home):
 
 
 def test_a_learning_rate_a_grid_and_seeds_side_by_side_are_asked_for(started, monkeypatch):
-    monkeypatch.setattr("pages.parts.launcher.cores", lambda: 8)
+    monkeypatch.setattr("pages.parts.compare.launcher.cores", lambda: 8)
     at = opened()
     at.number_input(key="compare_rate").set_value(0.001)
     at.number_input(key="compare_side_by_side").set_value(5)

@@ -6,8 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core.errors import AdaRankError
-from pages.parts import cached, words
-from pages.parts.state import example_scores, plain
+from pages.parts.shared import cached, phrases
+from pages.parts.shared.state import example_scores, plain
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 
@@ -58,7 +58,7 @@ def test_the_stored_example_comes_first(explore, source):
     at = explore.segmented_control(key="text").set_value(source).run()
     scores = example_scores(source)
     assert "stored example" in badge(at)
-    assert at.title[0].value == plain(words.score_finding(scores))
+    assert at.title[0].value == plain(phrases.score_finding(scores))
     assert len(at.dataframe[0].value) == 36
     assert picture(at)["data"][0]["customdata"][0][0].startswith("Noise on layer 1 · query")
 
@@ -146,7 +146,7 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(explore, monkeypatch):
 
 
 def test_an_error_while_scoring_ends_it(explore, monkeypatch):
-    from pages.parts.work import Work
+    from pages.parts.explore.scoring_job import Work
 
     def broken(job):
         raise AdaRankError("the logits are not finite")
@@ -160,7 +160,7 @@ def test_an_error_while_scoring_ends_it(explore, monkeypatch):
 
 
 def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, monkeypatch):
-    from pages.parts.work import Work
+    from pages.parts.explore.scoring_job import Work
 
     advance, steps = Work.advance, []
 

@@ -10,7 +10,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.ranks.export import write_json
 from adarank_core.runs import jobs, store
-from pages.parts import state
+from pages.parts.shared import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 CONFIG = {

@@ -1,0 +1,311 @@
+"""The form that starts a comparison, and the command line that it stands for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from adarank_core.comparison.arms import ARMS, check_arms
+from adarank_core.comparison.compare import check_learning_rates
+from adarank_core.errors import AdaRankError
+from adarank_core.runs.jobs import Run
+from adarank_core.runs.run_queue import cores
+from adarank_core.scoring.scores import read_json
+from pages.parts.compare.outcome import task_label
+from pages.parts.compare.progress import arm_label, duration
+from pages.parts.shared import state
+
+__all__ = [
+    "LEARNING_RATE",
+    "OWN_PLAN",
+    "arguments",
+    "launcher",
+    "rates_from",
+    "seconds_expected",
+    "seeds_from",
+]
+
+#: Where the page Ranks leaves the path of a plan that is to be an arm.
+OWN_PLAN = "compare_own_plan"
+#: The command line's own; to ask `Settings` for it would import torch.
+LEARNING_RATE = 5e-3
+GRID = "1e-3, 5e-3, 2e-2"
+ONE, SEVERAL = "one for all", "best of a grid"
+KEPT = {"persist_state": "session"}
+
+
+def arguments(config: dict) -> list[str]:
+    """Return the command line of a comparison, without its output folder.
+
+    Parameters
+    ----------
+    config : dict
+        As a comparison keeps it.
+
+    Returns
+    -------
+    list of str
+        One word a flag, so that a value that begins with a dash is not taken for a flag.
+
+    Examples
+    --------
+    >>> config = {"model": "embedded", "task": "docstrings", "arms": ["uniform"], "seeds": [0],
+    ...           "average_rank": 2.0, "trials": None, "settings": {"steps": 10}}
+    >>> arguments(config)[-2:]
+    ['--seeds=0', '--steps=10']
+    >>> arguments({**config, "learning_rates": [0.001, 0.005], "side_by_side": 2})[-2:]
+    ['--learning-rates=0.001,0.005', '--side-by-side=2']
+    """
+    settings = {name.replace("_", "-"): value for name, value in config["settings"].items()}
+    flags = {
+        "model": config["model"],
+        "task": config["task"],
+        "arms": ",".join(config["arms"]),
+        "average-rank": f"{config['average_rank']:g}",
+        "seeds": ",".join(map(str, config["seeds"])),
+        "trials": config["trials"],
+        **{name: value for name, value in settings.items() if name != "evaluations"},
+        "learning-rates": ",".join(f"{rate!r}" for rate in config.get("learning_rates") or ()),
+        "side-by-side": config.get("side_by_side", 1),
+    }
+    given = {flag: value for flag, value in flags.items() if value not in (None, "")}
+    if given["side-by-side"] == 1:
+        del given["side-by-side"]
+    return ["compare", *(f"--{flag}={value}" for flag, value in given.items())]
+
+
+def seeds_from(text: str) -> list[int]:
+    """Read whole numbers with commas between them.
+
+    Examples
+    --------
+    >>> seeds_from("0, 1,2")
+    [0, 1, 2]
+    """
+    try:
+        return [int(seed) for seed in text.split(",") if seed.strip()]
+    except ValueError:
+        raise AdaRankError(f"seeds is {text!r}; give whole numbers such as 0,1,2") from None
+
+
+def rates_from(text: str) -> list[float]:
+    """Read the learning rates of a grid, with commas between them.
+
+    Examples
+    --------
+    >>> rates_from("1e-3, 0.005")
+    [0.001, 0.005]
+    """
+    try:
+        rates = [float(rate) for rate in text.split(",") if rate.strip()]
+    except ValueError:
+        raise AdaRankError(f"learning_rates is {text!r}; give numbers such as {GRID}") from None
+    check_learning_rates(rates)
+    return rates
+
+
+def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
+    """Foretell how long a comparison takes, at the pace of an earlier one on this machine.
+
+    Parameters
+    ----------
+    config : dict
+    recent : sequence of Run
+        The newest first.
+
+    Returns
+    -------
+    float or None
+        None where no finished comparison had the same model, task and batch size.
+    """
+    alike = ("model", "task")
+    for run in recent:
+        had = run.config
+        if (
+            run.state == "finished"
+            and all(had.get(key) == config[key] for key in alike)
+            and had.get("settings", {}).get("batch_size") == config["settings"]["batch_size"]
+        ):
+            try:
+                arms = read_json(run.folder / "verdict.json")["arms"].values()
+                ranks = [about["allocation_seconds"] for about in arms]
+                paces = [r["train_seconds"] / r["steps"] for about in arms for r in about["runs"]]
+                pace = sum(paces) / len(paces)
+            except (AdaRankError, LookupError, TypeError, AttributeError, ZeroDivisionError):
+                continue
+            trainings = len(config["seeds"]) + len(config.get("learning_rates") or ())
+            training = len(config["arms"]) * trainings * config["settings"]["steps"] * pace
+            return training + len(config["seeds"]) * max(ranks)
+    return None
+
+
+def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
+    """Draw the form that starts a comparison.
+
+    Parameters
+    ----------
+    choice : Choice
+    recent : sequence of Run
+        Comparisons on this machine, the newest first: for how long this one will take.
+
+    Returns
+    -------
+    dict or None
+        What a comparison was just asked for.
+    """
+    st.subheader("Your own comparison", anchor=False)
+    arms = _arms()
+    first = choice.seed
+    seeds = st.text_input(
+        "Seeds",
+        f"{first},{first + 1},{first + 2}",
+        key=f"compare_seeds_{first}",
+        help="Every arm is trained once with each. One seed decides nothing; five are better "
+        "than three.",
+        **KEPT,
+    )
+    left, right = st.columns(2)
+    steps = left.number_input("Steps", 1, 100_000, 150, key="compare_steps", **KEPT)
+    batch = right.number_input("Batch size", 1, 1024, 32, key="compare_batch", **KEPT)
+    config = {
+        "model": choice.model,
+        "task": choice.task,
+        "arms": arms,
+        "average_rank": choice.average_rank,
+        "settings": {"steps": int(steps), "batch_size": int(batch)},
+    }
+    path = None
+    with st.expander("More"):
+        rate, grid = _learning_rate()
+        if rate != LEARNING_RATE:
+            config["settings"]["learning_rate"] = rate
+        config["trials"] = int(
+            st.number_input(
+                "Trials",
+                2,
+                200,
+                8,
+                key="compare_trials",
+                help="Noisy models a module, for the arms whose ranks come from disagreement. "
+                "More take longer and give surer ranks.",
+                **KEPT,
+            )
+        )
+        side_by_side = _side_by_side()
+        own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
+        if own is not None:
+            path = state.save_upload(own.name, own.getvalue())
+            if str(path) not in arms:
+                arms.append(str(path))
+    problem = None
+    try:
+        config["seeds"] = seeds_from(seeds)
+        if grid is not None:
+            config["learning_rates"] = rates_from(grid)
+        if (workers := min(side_by_side, len(config["seeds"]))) > 1:
+            config["side_by_side"] = workers
+    except AdaRankError as error:
+        problem = error
+    st.caption(
+        f"On **{state.plain(task_label(choice.task))}** with **{state.plain(choice.model)}** at "
+        f"average rank **{choice.average_rank}**, as the sidebar says."
+    )
+    if problem is None and (seconds := seconds_expected(config, recent)) is not None:
+        st.caption(f"It takes about {duration(seconds)}, at the pace of your last one like it.")
+    if st.button(
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        help="Where another run is at work, this one waits for its turn.",
+        key="compare_start",
+    ):
+        try:
+            if problem is not None:
+                raise problem
+            check_arms(arms, config["seeds"])
+            return config
+        except AdaRankError as error:
+            state.show_error(error, path)
+    return None
+
+
+def _arms() -> list[str]:
+    """Draw the choice of arms, with the plan that came from the page Ranks."""
+    arms = st.multiselect(
+        "Arms", list(ARMS), ["uniform", "adarank"], key="compare_arms", placeholder="none", **KEPT
+    )
+    for arm in arms:
+        st.caption(f"**{arm}**: {ARMS[arm]}")
+    plan = st.session_state.get(OWN_PLAN)
+    if plan is not None and not Path(plan).is_file():
+        del st.session_state[OWN_PLAN]
+        plan = None
+    if plan is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                f"**{state.plain(arm_label(str(plan)))}**: your plan from the page Ranks",
+                width="stretch",
+            )
+            st.button(
+                "Drop",
+                key="compare_drop_plan",
+                icon=":material/close:",
+                type="tertiary",
+                on_click=st.session_state.pop,
+                args=(OWN_PLAN, None),
+            )
+    if "adarank" in arms and "permuted" not in arms:
+        st.caption(
+            "Worth adding: **permuted**. If AdaRank's ranks do as well when they are shuffled, it "
+            "did not find the right modules."
+        )
+    with st.popover("What each arm is for", icon=":material/help:", type="tertiary"):
+        st.markdown("\n".join(f"- **{arm}**: {about}" for arm, about in ARMS.items()))
+    return [*arms, *([] if plan is None else [str(plan)])]
+
+
+def _learning_rate() -> tuple[float, str | None]:
+    """Draw the choice of the learning rate; return it, and the grid where one is asked for."""
+    how = st.segmented_control(
+        "Learning rate",
+        [ONE, SEVERAL],
+        default=ONE,
+        required=True,
+        key="compare_rate_how",
+        help="With a grid, every arm is first trained once at each rate, and takes the one with "
+        "the lowest validation loss. That time is counted as the arm's.",
+        **KEPT,
+    )
+    if how == SEVERAL:
+        return LEARNING_RATE, st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
+    rate = st.number_input(
+        "Rate",
+        1e-6,
+        1.0,
+        LEARNING_RATE,
+        step=1e-3,
+        format="%g",
+        key="compare_rate",
+        label_visibility="collapsed",
+        **KEPT,
+    )
+    return float(rate), None
+
+
+def _side_by_side() -> int:
+    """Draw how many seeds are trained at the same time, where there is a choice."""
+    if cores() == 1:
+        return 1
+    return int(
+        st.number_input(
+            "Seeds side by side",
+            1,
+            cores(),
+            1,
+            key="compare_side_by_side",
+            help="Each is a process of its own, and they share the cores: more memory, and often "
+            "less time. Never more than there are seeds.",
+            **KEPT,
+        )
+    )

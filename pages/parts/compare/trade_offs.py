@@ -1,0 +1,147 @@
+"""Quality against what it costs: LoRA parameters, or seconds from the start to the last step."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
+from pages.parts.compare.progress import arm_label
+from pages.parts.shared.curves import UNITS, arm_colour, laid_out
+
+__all__ = ["COSTS", "cost_table", "trade_off"]
+
+#: What an arm costs → its axis title, and how a value reads.
+COSTS = {
+    "parameters": ("LoRA parameters", "{:,.0f} LoRA parameters"),
+    "seconds": ("seconds a seed: ranks, search and training", "{:,.0f} seconds a seed"),
+}
+SYMBOLS = ("circle", "square", "triangle-up", "star", "hexagon", "triangle-down")
+NEAR = 0.01  # arms whose parameters are no further apart are drawn side by side
+GAP = 0.03  # between them, as a share of the axis
+
+
+def cost_table(arms: dict, metric: str, cost: str) -> pd.DataFrame:
+    """List what every arm and seed cost, and how good it was.
+
+    Parameters
+    ----------
+    arms : dict
+        As in `Verdict`.
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+    cost : {"parameters", "seconds"}
+        Seconds are those for the ranks, the seed's part of the search for a learning rate, and
+        those of training. Full fine-tuning has no LoRA parameters, and is left out of these.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``arm``, ``seed``, ``cost`` and ``value``.
+
+    Examples
+    --------
+    >>> runs = [{"seed": 0, "test_loss": 0.5, "train_seconds": 50.0},
+    ...         {"seed": 1, "test_loss": 0.6, "train_seconds": 52.0}]
+    >>> about = {"lora_parameters": 9, "allocation_seconds": 4.0, "search_seconds": 60.0}
+    >>> cost_table({"adarank": {**about, "runs": runs}}, "test_loss", "seconds").values.tolist()
+    [['adarank', 0, 84.0, 0.5], ['adarank', 1, 86.0, 0.6]]
+    """
+    rows = []
+    for arm, about in arms.items():
+        if cost == "parameters" and arm == "full":
+            continue
+        runs = about["runs"]
+        shared = about["allocation_seconds"] + about.get("search_seconds", 0) / max(1, len(runs))
+        for run in runs:
+            spent = about["lora_parameters"]
+            if cost == "seconds":
+                spent = shared + run["train_seconds"] if "train_seconds" in run else None
+            if spent is not None and run.get(metric) is not None:
+                rows.append((arm, run["seed"], spent, run[metric]))
+    return pd.DataFrame(rows, columns=["arm", "seed", "cost", "value"])
+
+
+def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
+    """Draw quality over cost: a small point a seed, a large one for the mean of an arm's seeds.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `cost_table` returns it.
+    arms : sequence of str
+        All arms of the comparison, for their colours.
+    metric, cost : str
+        As in `cost_table`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    title, words = COSTS[cost]
+    name = METRIC_NAMES[metric]
+    digits = ".1%" if metric == "test_accuracy" else ".4f"
+    means = table.groupby("arm", sort=False)[["cost", "value"]].mean()
+    low, high = _range(table["cost"])
+    aside = _aside(means["cost"], GAP * (high - low)) if cost == "parameters" else {}
+    figure = go.Figure()
+    for at, (arm, mean) in enumerate(means.iterrows()):
+        of_arm = table[table["arm"] == arm]
+        colour, label = arm_colour(arm, arms), arm_label(arm)
+        shift = aside.get(arm, 0.0)
+        symbol = SYMBOLS[at % len(SYMBOLS)]
+        figure.add_trace(
+            go.Scatter(
+                x=of_arm["cost"] + shift,
+                y=of_arm["value"],
+                mode="markers",
+                legendgroup=arm,
+                showlegend=False,
+                marker={"size": 8, "color": colour, "opacity": 0.6, "symbol": symbol},
+                customdata=[
+                    (seed, words.format(spent))
+                    for seed, spent in zip(of_arm["seed"], of_arm["cost"], strict=True)
+                ],
+                hovertemplate=f"With seed %{{customdata[0]}}, {label} has a<br>{name} of "
+                f"%{{y:{digits}}} for %{{customdata[1]}}.<extra></extra>",
+            )
+        )
+        of = "with its one seed" if len(of_arm) == 1 else f"over {len(of_arm)} seeds"
+        figure.add_trace(
+            go.Scatter(
+                x=[mean["cost"] + shift],
+                y=[mean["value"]],
+                mode="markers",
+                name=label,
+                legendgroup=arm,
+                marker={"size": 15, "color": colour, "symbol": symbol},
+                hovertemplate=f"{label} has a mean {name}<br>of %{{y:{digits}}} {of}, for "
+                f"{words.format(mean['cost'])}.<extra></extra>",
+            )
+        )
+    better = "higher" if METRICS[metric] else "lower"
+    figure.update_xaxes(title=title, range=[low, high], zeroline=False, tickformat=",~r")
+    figure.update_yaxes(
+        title=f"{name} ({UNITS[metric]}), {better} is better",
+        tickformat=".0%" if metric == "test_accuracy" else None,
+    )
+    return laid_out(figure, height=360)
+
+
+def _range(costs: pd.Series) -> tuple[float, float]:
+    """Return an axis with room at both ends, on which a small difference looks small."""
+    if costs.empty:
+        return 0.0, 1.0
+    low, high = costs.min(), costs.max()
+    room = max(0.12 * (high - low), 0.05 * high, 1.0)
+    return low - room, high + room
+
+
+def _aside(costs: pd.Series, gap: float) -> dict[str, float]:
+    """Return how far aside arms of nearly equal cost are drawn, so that all can be seen."""
+    near: list[list[str]] = []
+    for arm, cost in costs.sort_values(kind="stable").items():
+        if near and cost - costs[near[-1][0]] <= NEAR * cost:
+            near[-1].append(arm)
+        else:
+            near.append([arm])
+    return {
+        arm: gap * (at - (len(group) - 1) / 2) for group in near for at, arm in enumerate(group)
+    }

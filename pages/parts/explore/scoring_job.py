@@ -1,0 +1,89 @@
+"""Scoring in steps that survive a rerun of the page.
+
+Streamlit stops a page's script at every click and starts it again. The generator of
+`adarank_core.score_iter` rests between two modules, so it is kept in the session, and the next
+run of the script goes on where the last one was stopped.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from adarank_core.data.texts import Texts
+from adarank_core.scoring.scores import Scores
+from pages.parts.shared import cached
+
+__all__ = ["Work"]
+
+
+@dataclass
+class Work:
+    """One scoring that is under way.
+
+    Parameters
+    ----------
+    model : str
+    labels : int
+        Outputs of the head: the number of the task's classes, else 2, as on the command line.
+    texts : Texts
+    trials, seed : int
+        As `score_iter` takes them; its estimator is left at its default.
+    source : {"generic", "task", "sentence"}
+    text : str
+        The sentence or the task.
+    """
+
+    model: str
+    labels: int
+    texts: Texts
+    trials: int
+    seed: int
+    source: str
+    text: str
+    grid: tuple = ()
+    scores: Scores | None = None
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    _steps: Iterator | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def key(self) -> tuple:
+        """All that the scores depend on."""
+        return cached.scores_key(self.model, self.labels, self.texts, self.trials, self.seed)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Guess from the steps taken so far; ``None`` before the first."""
+        return self.seconds / self.done * (self.total - self.done) if self.done else None
+
+    def prepare(self) -> None:
+        """Load the model and set up the generator; does nothing the second time.
+
+        Raises
+        ------
+        AdaRankError
+            If the model cannot be loaded, or the texts do not suit it.
+        """
+        if self._steps is not None:
+            return
+        bundle = cached.model(self.model, self.labels)
+        from adarank_core.scoring.models import adaptable_modules
+        from adarank_core.scoring.score import score_iter
+
+        self.grid = adaptable_modules(bundle.model)
+        self._steps = score_iter(bundle, self.texts, trials=self.trials, seed=self.seed)
+
+    def advance(self) -> bool:
+        """Take one more step of `score_iter`; return whether there was one."""
+        # A stopped script may still be inside a step when the next one comes here.
+        with self._lock:
+            started = time.monotonic()
+            progress = next(self._steps, None)
+            if progress is None:
+                return False
+            self.seconds += time.monotonic() - started
+            self.scores, self.done, self.total = progress.scores, progress.done, progress.total
+            return True

@@ -1,0 +1,279 @@
+"""Figures of the Learn page: pure functions from data to Plotly.
+
+Two modules of one family share a colour, so the first is also drawn hollow or dotted.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from pages.parts.shared.charts import ARM_COLOURS, number, with_error
+
+__all__ = ["Shaken", "contrast", "energy_curve", "logits_plane", "running_means", "thin_matrices"]
+
+ACCENT, GREY = ARM_COLOURS["adarank"], ARM_COLOURS["uniform"]
+SYMBOLS = ("circle-open", "diamond")
+DASHES = ("dot", "solid")
+
+
+class Shaken(NamedTuple):
+    """One module under noise, ready to draw.
+
+    Parameters
+    ----------
+    label, colour : str
+    values : numpy.ndarray
+        Instances × 2 logits, or one distance a pair, as the figure asks.
+    """
+
+    label: str
+    colour: str
+    values: np.ndarray
+
+
+def contrast(labels: Sequence[str], values: Sequence[float]) -> tuple[str, str, str]:
+    """Return the label of the larger of two values, that of the smaller, and their ratio in words.
+
+    Examples
+    --------
+    >>> contrast(["shallow", "deep"], [0.25, 2.0])
+    ('deep', 'shallow', '8 times')
+    """
+    (low, smaller), (high, larger) = sorted(zip(values, labels, strict=True))
+    ratio = high / low if low else float("inf")
+    return larger, smaller, f"{ratio:.0f} times" if ratio >= 2.95 else f"{ratio:.1f} times"
+
+
+def thin_matrices(in_features: int, out_features: int, rank: int) -> go.Figure:
+    """Draw a module's change as the product of two thin matrices, all to one scale.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        The weight is out × in: as high as ``out_features``, as wide as ``in_features``.
+    rank : int
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    gap = 0.35 * max(in_features, out_features)
+    tall = in_features + gap
+    flat = tall + rank + gap
+    boxes = [
+        ("change of W", 0, in_features, out_features, GREY),
+        ("B", tall, rank, out_features, ACCENT),
+        ("A", flat, in_features, rank, ACCENT),
+    ]
+    figure = go.Figure()
+    for name, left, width, height, colour in boxes:
+        figure.add_trace(
+            go.Scatter(
+                x=[left, left + width, left + width, left, left],
+                y=[0, 0, -height, -height, 0],
+                fill="toself",
+                fillcolor=colour,
+                # The outline keeps a matrix of one column visible.
+                line={"color": colour, "width": 2},
+                mode="lines",
+                hoveron="fills",
+                hoverinfo="text",
+                text=f"{name}: {height:,} × {width:,} = {height * width:,} numbers",
+                showlegend=False,
+            )
+        )
+        figure.add_annotation(
+            x=left + width / 2,
+            y=0,
+            text=f"<b>{name}</b><br>{height:,} × {width:,}",
+            showarrow=False,
+            yanchor="bottom",
+            yshift=6,
+        )
+    for sign, x in (("=", in_features + gap / 2), ("×", tall + rank + gap / 2)):
+        figure.add_annotation(x=x, y=-gap / 2, text=sign, showarrow=False, font={"size": 24})
+    edge = 0.05 * max(in_features, out_features)
+    hidden = {"visible": False, "fixedrange": True}
+    figure.update_xaxes(range=[-4 * edge, flat + in_features + 4 * edge], **hidden)
+    figure.update_yaxes(
+        range=[-max(out_features, in_features) - edge, 5 * edge],
+        scaleanchor="x",
+        scaleratio=1,
+        **hidden,
+    )
+    return _laid_out(figure, 290, margin_t=0)
+
+
+def energy_curve(kept: Sequence[float], rank: int) -> go.Figure:
+    """Draw the share of a weight's energy that the best copy of each rank keeps.
+
+    Parameters
+    ----------
+    kept : sequence of float
+        Shares from 0 to 1 for rank 1, 2, 3, …
+    rank : int
+        The one to mark.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    ranks = np.arange(1, len(kept) + 1)
+    figure = go.Figure(
+        go.Scatter(
+            x=ranks,
+            y=kept,
+            mode="lines",
+            line={"color": GREY, "width": 2.5},
+            hovertemplate="The best copy of rank %{x}<br>keeps %{y:.1%} of the energy."
+            "<extra></extra>",
+        )
+    )
+    share = kept[rank - 1]
+    late = rank > len(kept) / 2
+    figure.add_trace(
+        go.Scatter(
+            x=[rank],
+            y=[share],
+            mode="markers+text",
+            marker={"color": ACCENT, "size": 13},
+            text=[f"  rank {rank}: {share:.0%}  "],
+            textposition="bottom left" if late else "bottom right",
+            hoverinfo="skip",
+            cliponaxis=False,
+        )
+    )
+    figure.update_xaxes(title="rank of the copy", range=[0, len(kept)], fixedrange=True)
+    figure.update_yaxes(
+        title="energy kept", range=[0, 1.05], tickformat=".0%", nticks=6, fixedrange=True
+    )
+    return _laid_out(figure, 270, showlegend=False)
+
+
+def logits_plane(clean: Sequence[float], modules: Sequence[Shaken]) -> go.Figure:
+    """Draw every noisy model's two logits as a dot, and the untouched model's as a star.
+
+    Parameters
+    ----------
+    clean : sequence of float
+        Two logits.
+    modules : sequence of Shaken
+        At most two; the one that scatters less is drawn on top.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    figure = go.Figure()
+    for at, module in sorted(enumerate(modules), key=lambda each: -each[1].values.std()):
+        figure.add_trace(
+            go.Scatter(
+                x=module.values[:, 0],
+                y=module.values[:, 1],
+                mode="markers",
+                name=f"noise on {module.label}",
+                legendrank=at,
+                marker={
+                    "color": module.colour,
+                    "symbol": SYMBOLS[at],
+                    "size": 8,
+                    "opacity": 1 if at == 0 else 0.6,
+                    "line": {"width": 2 if at == 0 else 0, "color": module.colour},
+                },
+                hovertemplate=f"With one draw of noise on {module.label},<br>the logits are "
+                "%{x:.3f} and %{y:.3f}.<extra></extra>",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=[clean[0]],
+            y=[clean[1]],
+            mode="markers",
+            name="no noise",
+            legendrank=len(modules),
+            marker={
+                "symbol": "star",
+                "size": 12,
+                "color": "#F0E442",
+                "line": {"width": 1.5, "color": "#211F2B"},
+            },
+            hovertemplate="Without noise,<br>the logits are %{x:.3f} and %{y:.3f}.<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="logit of class 1", zeroline=False)
+    # One scale for both, or distances would lie.
+    figure.update_yaxes(title="logit of class 2", zeroline=False, scaleanchor="x", scaleratio=1)
+    return _laid_out(figure, 440)
+
+
+def running_means(modules: Sequence[Shaken], shown: int) -> go.Figure:
+    """Draw mean distance against the number of pairs, with a band of one standard error.
+
+    Parameters
+    ----------
+    modules : sequence of Shaken
+        At most two; ``values`` are pairs × (mean, standard error).
+    shown : int
+        Pairs that have come in; the axes have room for all, so that nothing jumps.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    figure = go.Figure()
+    for at, module in enumerate(modules):
+        pairs = np.arange(1, shown + 1)
+        means, errors = module.values[:shown].T
+        banded = slice(1, None)  # one pair has no error
+        lower, upper = (means - errors)[banded], (means + errors)[banded]
+        red, green, blue = (int(module.colour[start : start + 2], 16) for start in (1, 3, 5))
+        figure.add_trace(
+            go.Scatter(
+                x=np.concatenate([pairs[banded], pairs[banded][::-1]]),
+                y=np.concatenate([upper, lower[::-1]]),
+                fill="toself",
+                fillcolor=f"rgba({red},{green},{blue},0.22)",
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
+        words = [f"The first pair of {module.label}<br>is {number(means[0])} apart."]
+        words += [
+            f"After {pair} pairs, {module.label} has<br>disagreement {with_error(mean, error)}."
+            for pair, mean, error in zip(pairs[banded], means[banded], errors[banded], strict=True)
+        ]
+        figure.add_trace(
+            go.Scatter(
+                x=pairs,
+                y=means,
+                mode="lines+markers",
+                name=module.label,
+                line={"color": module.colour, "width": 2.5, "dash": DASHES[at]},
+                marker={"symbol": SYMBOLS[at], "size": 7},
+                customdata=words,
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        )
+    # Room for every mean and band to come.
+    highest = max(np.nanmax(np.nansum(module.values, axis=1)) for module in modules)
+    count = len(modules[0].values)
+    figure.update_xaxes(title="pairs of noisy models", range=[0.5, count + 0.5], fixedrange=True)
+    figure.update_yaxes(
+        title="mean distance of a pair (L1, logits)", range=[0, 1.05 * highest], fixedrange=True
+    )
+    return _laid_out(figure, 380)
+
+
+def _laid_out(figure: go.Figure, height: int, margin_t: int = 40, **layout) -> go.Figure:
+    """Put the legend above the picture, where a narrow screen has room for it."""
+    return figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": margin_t, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        hoverlabel={"align": "left"},
+        **layout,
+    )

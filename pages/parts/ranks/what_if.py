@@ -1,0 +1,387 @@
+"""What if: ranks that are edited and pinned, what they cost, and another plan laid beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from adarank_core.errors import AdaRankError
+from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
+from adarank_core.ranks.intervals import average_interval, rank_intervals
+from adarank_core.ranks.plans import read_plan
+from adarank_core.scoring.scores import Scores
+from pages.parts.shared import charts, state
+
+__all__ = ["Planned", "beside", "costs", "pins_after", "planned", "table"]
+
+BYTES = 4  # of a parameter in float32, as adapters are saved
+TRAINED_BYTES = 3 * BYTES  # the gradient and AdamW's two moments
+NONE, UNIFORM, REMEMBERED, FILE = "nothing", "uniform", "what is shown now", "a file"
+HIGHEST_TABLE = 42  # rows; a longer one scrolls by itself
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan on screen, what it was asked for, and how sure its ranks are.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    options : dict
+        Keyword arguments of `allocate`.
+    intervals : dict of str to (int, int)
+    scores_sha256 : str
+    uniform : float
+        The rank that uniform LoRA has at the same budget.
+    averages : tuple of float, optional
+        Of adaptive ranks, between which averages they would come out again.
+    """
+
+    plan: RankPlan
+    options: dict
+    intervals: dict[str, tuple[int, int]]
+    scores_sha256: str
+    uniform: float
+    averages: tuple[float, float] | None = None
+
+    @property
+    def settled(self) -> int:
+        """How many ranks the scores' errors leave as they are."""
+        return sum(low == high for low, high in self.intervals.values())
+
+
+def planned(scores: Scores, options: dict) -> Planned | None:
+    """Return the plan of these options with what was typed into the table.
+
+    What was typed is refused, with the core's sentence, where no plan can have it. Where the
+    options themselves cannot be met, the last good plan of these modules stays.
+
+    Parameters
+    ----------
+    scores : Scores
+    options : dict
+        Keyword arguments of `allocate`, without ``pinned``.
+
+    Returns
+    -------
+    Planned or None
+        ``None`` where there is no good plan yet.
+    """
+    names = {module.name for module in scores.modules}
+    pins = st.session_state.get("pins", {})
+    wished = _typed(pins)
+    last = st.session_state.get("planned")
+    for tried in [wished] if wished == pins else [wished, pins]:
+        here = {name: rank for name, rank in tried.items() if name in names}
+        try:
+            new = _plan(scores, {**options, **({"pinned": here} if here else {})}, last)
+        except AdaRankError as error:
+            state.show_error(error)
+            continue
+        st.session_state.pins = tried
+        st.session_state.planned = new
+        return new
+    if last is None or set(last.plan.ranks) != names:
+        return None
+    average = f"{last.plan.budget['average_rank']:.3g}"
+    st.caption(f"Shown: the last plan that could be met, with an average rank of {average}.")
+    return last
+
+
+def _plan(scores: Scores, options: dict, last: Planned | None) -> Planned:
+    if last and last.scores_sha256 == scores.sha256 and last.options == options:
+        return last
+    plan = allocate(scores, **options)
+    sizes = sum(module.in_features + module.out_features for module in scores.modules)
+    uniform = options.get("average_rank")
+    if "parameters" in options:
+        uniform = options["parameters"] / sizes
+    elif uniform is None:
+        uniform = plan.budget["average_rank"]
+    averages = average_interval(scores, **options) if options.get("adaptive") else None
+    intervals = rank_intervals(scores, **options)
+    return Planned(plan, options, intervals, scores.sha256, uniform, averages)
+
+
+def pins_after(
+    changes: Mapping[int, Mapping], shown: Sequence[tuple[str, int]], pins: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the pinned ranks after the table was edited.
+
+    Parameters
+    ----------
+    changes : mapping of int to mapping
+        By row, the new values of ``rank`` and ``pinned``, as Streamlit tells them.
+    shown : sequence of (str, int)
+        Every row's module and the rank it showed.
+    pins : mapping of str to int
+
+    Returns
+    -------
+    dict of str to int
+
+    Examples
+    --------
+    >>> rows = [("query", 4), ("key", 12)]
+    >>> pins_after({0: {"rank": 6}, 1: {"pinned": True}}, rows, {})
+    {'query': 6, 'key': 12}
+    >>> pins_after({0: {"pinned": False}}, rows, {"query": 6})
+    {}
+    """
+    after = dict(pins)
+    for row, change in changes.items():
+        name, rank = shown[int(row)]
+        rank = change.get("rank", rank)
+        if change.get("pinned", True) and rank is not None:
+            after[name] = int(rank)
+        else:
+            after.pop(name, None)  # let go, or the cell was emptied
+    return after
+
+
+def _typed(pins: dict[str, int]) -> dict[str, int]:
+    """Return the pins with what was typed since the last run; the table then begins anew.
+
+    Its edits are relative to the rows that it was drawn with, which are other ones now.
+    """
+    drawn = st.session_state.get("rank_table")
+    changes = st.session_state.get(drawn[0], {}).get("edited_rows") if drawn else None
+    if not changes:
+        return pins
+    _begin_anew()
+    return pins_after(changes, drawn[1], pins)
+
+
+def _begin_anew() -> None:
+    st.session_state.rank_table_number = st.session_state.get("rank_table_number", 0) + 1
+    st.session_state.pop("rank_table", None)
+
+
+def _reset() -> None:
+    st.session_state.pins = {}
+    _begin_anew()
+
+
+def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank: bool) -> None:
+    """Draw the table whose ranks can be edited and pinned.
+
+    Parameters
+    ----------
+    scores : Scores
+    now : Planned
+    other : (str, dict of str to int), optional
+        Name and ranks of the plan laid beside.
+    by_rank : bool
+        The largest rank first, as in the chart.
+    """
+    plan, pinned = now.plan, now.options.get("pinned", {})
+    modules = list(scores.modules)
+    if by_rank:
+        modules.sort(key=lambda module: -plan.ranks[module.name])
+    names = [module.name for module in modules]
+    columns = {
+        "module": [charts.module_label(module) for module in modules],
+        "rank": [plan.ranks[name] for name in names],
+        "pinned": [name in pinned for name in names],
+        "may be": ["{} to {}".format(*now.intervals[name]) for name in names],
+        "uniform": [round(now.uniform, 2)] * len(names),
+        "LoRA parameters": [plan.ranks[m.name] * (m.in_features + m.out_features) for m in modules],
+        "alpha": [plan.alpha[name] for name in names],
+        "scaling": [plan.scaling.get(name) for name in names],
+        "path": names,
+    }
+    for name, (low, high) in now.intervals.items():
+        if low == high:
+            columns["may be"][names.index(name)] = "settled"
+    if other is not None:
+        columns = _put_after(columns, "uniform", other[0], [other[1][name] for name in names])
+    number = st.session_state.setdefault("rank_table_number", 0)
+    key = f"rank_table_{number}"
+    highest = max(min(module.in_features, module.out_features) for module in modules)
+    st.data_editor(
+        pd.DataFrame(columns),
+        key=key,
+        hide_index=True,
+        height="content" if len(names) <= HIGHEST_TABLE else 35 * HIGHEST_TABLE,
+        disabled=[name for name in columns if name not in ("rank", "pinned")],
+        column_config={
+            "rank": st.column_config.NumberColumn(
+                "rank", min_value=0, max_value=highest, step=1, help="0 leaves the module out."
+            ),
+            "pinned": st.column_config.CheckboxColumn(
+                "pinned", help="Stays as it is while the others share the rest of the budget."
+            ),
+            "may be": st.column_config.TextColumn(
+                "may be", help="Where 95 % of the ranks fall, by the scores' standard errors."
+            ),
+            "LoRA parameters": st.column_config.NumberColumn(format="localized"),
+            "scaling": st.column_config.NumberColumn(
+                "scaling",
+                format="%.2f",
+                help="What LoRA multiplies B A by: alpha / rank, in rslora alpha / √rank.",
+            ),
+        },
+        alt="LoRA rank of every module, to be edited",
+    )
+    st.session_state.rank_table = (key, [(name, plan.ranks[name]) for name in names])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Reset",
+            key="rank_reset",
+            icon=":material/restart_alt:",
+            on_click=_reset,
+            disabled=not pinned,
+            help="Lets go of every pinned rank.",
+        )
+        count = f"{len(pinned)} pinned" if pinned else "None is pinned"
+        st.caption(f"{count}. Type a rank to pin it; the other modules share the rest.")
+
+
+def _put_after(columns: dict, before: str, name: str, values: list) -> dict:
+    result = {}
+    for key, column in columns.items():
+        result[key] = column
+        if key == before:
+            result[f"beside: {name}"] = values
+    return result
+
+
+def costs(scores: Scores, now: Planned) -> None:
+    """Draw what the plan costs, in numbers."""
+    budget = now.plan.budget
+    used = budget["lora_parameters"]
+    weights = sum(module.in_features * module.out_features for module in scores.modules)
+    sizes = sum(module.in_features + module.out_features for module in scores.modules)
+    unit = "parameters" if budget["by"] == "parameters" else "ranks"
+
+    def card(label: str, value: str, about: str, words: str) -> None:
+        row.metric(
+            label,
+            value,
+            about,
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help=words,
+        )
+
+    row = st.container(horizontal=True)
+    card(
+        "LoRA parameters",
+        f"{used:,}",
+        f"{used / weights:.2%} of the weights",
+        f"Of the {weights:,} weights of these {len(scores.modules)} modules.",
+    )
+    card(
+        "Against uniform",
+        f"{used / (now.uniform * sizes) - 1:+.1%}",
+        f"rank {now.uniform:.3g}",
+        f"Uniform LoRA of rank {now.uniform:.3g} has {round(now.uniform * sizes):,} parameters. "
+        "Equal sums of ranks are not equal numbers of parameters where modules differ in size.",
+    )
+    ranks = now.plan.ranks
+    adapted = sum(m.in_features + m.out_features for m in scores.modules if ranks[m.name] > 0)
+    padded = max(ranks.values()) * adapted * BYTES / 1e6
+    card(
+        "Adapter",
+        f"{used * BYTES / 1e6:.2f} MB",
+        f"{padded:.2f} MB padded",
+        "The file that is saved, in float32. Some servers know one rank for all modules; for them "
+        "export's --adapter pads a trained adapter to the largest rank, with the same logits.",
+    )
+    row = st.container(horizontal=True)
+    card(
+        "Optimizer",
+        f"{used * TRAINED_BYTES / 1e6:.2f} MB",
+        "AdamW, float32",
+        "What training keeps for LoRA's parameters beside them: a gradient and AdamW's two "
+        "moments, 12 bytes a parameter. Activations and the head come on top.",
+    )
+    card(
+        f"Residual, {unit}",
+        f"{budget['residual']:,}",
+        f"of {budget['requested']:,}",
+        "What of the budget no whole rank could spend.",
+    )
+    card(
+        "Settled ranks",
+        f"{now.settled} of {len(scores.modules)}",
+        "the rest may differ",
+        "Ranks that stay the same in 95 % of the draws when all scores are drawn anew within "
+        "their standard errors. Pinned ranks count.",
+    )
+
+
+def beside(scores: Scores, now: Planned) -> tuple[str, dict[str, int]] | None:
+    """Draw the choice of a second plan; return its name and ranks.
+
+    Parameters
+    ----------
+    scores : Scores
+    now : Planned
+        Can be remembered, to be compared with what is made of it.
+
+    Returns
+    -------
+    (str, dict of str to int) or None
+    """
+    kind = st.segmented_control(
+        "Lay beside",
+        [NONE, UNIFORM, REMEMBERED, FILE],
+        default=NONE,
+        required=True,
+        key="beside",
+        persist_state="session",
+        help="A second plan: grey diamonds in the chart, a column in the table.",
+    )
+    if kind == UNIFORM:
+        rank = max(1, round(now.uniform))
+        try:
+            return f"uniform, rank {rank}", uniform_plan(scores, rank).ranks
+        except AdaRankError as error:
+            state.show_error(error)
+            return None
+    if kind == REMEMBERED:
+        again = st.button("Remember what is shown now", key="remember", icon=":material/bookmark:")
+        if again or "remembered" not in st.session_state:
+            st.session_state.remembered = now.plan
+        return _fitting("remembered", st.session_state.remembered, scores)
+    if kind == FILE:
+        _uploaded(scores)
+        plan = st.session_state.get("beside_plan")
+        return None if plan is None else _fitting("your file", plan, scores)
+    return None
+
+
+def _uploaded(scores: Scores) -> None:
+    """Draw the uploader of a second plan; a good file replaces the one before."""
+    upload = st.file_uploader(
+        "ranks.json or adapter_config.json", type="json", key="beside_file", max_upload_size=5
+    )
+    if upload is None or st.session_state.get("beside_file_id") == upload.file_id:
+        return
+    path = state.save_upload(upload.name, upload.getvalue())
+    try:
+        with st.spinner("Reading the plan …"):
+            plan = read_plan(path, [module.name for module in scores.modules])
+    except AdaRankError as error:
+        state.show_error(error, path)
+        return
+    st.session_state.beside_file_id = upload.file_id
+    st.session_state.beside_plan = plan
+
+
+def _fitting(name: str, plan: RankPlan, scores: Scores) -> tuple[str, dict[str, int]] | None:
+    """Return the plan's ranks of these modules; say so where it was made for another model."""
+    names = [module.name for module in scores.modules]
+    if plan.model != scores.model:
+        st.warning(
+            state.plain(
+                f"The plan beside was made for {plan.model!r}, the scores are of {scores.model!r}."
+            )
+        )
+    if not set(names) & set(plan.ranks):
+        st.caption("None of its modules is among those that are shown.")
+        return None
+    return name, {module: plan.ranks.get(module, 0) for module in names}

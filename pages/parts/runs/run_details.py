@@ -1,0 +1,146 @@
+"""What the page Runs shows of one selected run, or of two comparisons beside each other."""
+
+import json
+
+import streamlit as st
+
+from adarank_core.comparison.verdicts import Verdict, describe
+from adarank_core.errors import AdaRankError
+from adarank_core.runs.jobs import Run, run_folder
+from pages.parts.compare.outcome import ALIVE, read_verdict
+from pages.parts.compare.progress import arm_label, finished_results
+from pages.parts.runs import run_table
+from pages.parts.shared import state
+
+__all__ = ["one", "two"]
+
+ENDED = {
+    "cancelled": "It was cancelled; what had finished is kept.",
+    "interrupted": "Its process ended without a word; what had finished is kept.",
+}
+
+
+def one(run: Run, every: float) -> None:
+    """Draw one run: how it stands, what it came to and how it was started.
+
+    Parameters
+    ----------
+    run : Run
+    every : float
+        Seconds between two looks at a run that is at work.
+    """
+    if run.state == "failed":
+        st.error(state.plain(run.message or "It failed; its log.txt says why."))
+    elif run.state in ENDED:
+        go_on = "add `--resume` to its command."
+        if run_table.kind(run) == "compare":
+            go_on = "**Open** it and press **Go on**."
+        st.info(f"{ENDED[run.state]} To go on, {go_on}", icon=":material/info:")
+    if run_table.kind(run) == "finetune":
+        st.fragment(run_every=every if run.state in ALIVE else None)(_training)(run)
+    elif verdict := _verdict(run):
+        for sentence in _sentences(verdict):
+            st.markdown(sentence)
+    if command := run_table.command(run):
+        with st.expander("Command"):
+            st.code(command, language="bash", wrap_lines=True)
+
+
+def _training(run: Run) -> None:
+    """Draw the result and the losses of a fine-tuning as they are by now."""
+    try:
+        result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
+        cards = {
+            "Test loss": f"{result['test_loss']:.4f}",
+            "Test accuracy": f"{result['test_accuracy']:.1%}",
+            "LoRA parameters": f"{result['lora_parameters']:,}",
+            "Trained for": f"{result['train_seconds']:.0f} s",
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        st.caption("It has no result yet." if run.state in ALIVE else "It has no result.")
+    else:
+        with st.container(horizontal=True):
+            for name, value in cards.items():
+                st.metric(name, value, border=True)
+    st.plotly_chart(
+        run_table.loss_curves(run_folder(run.folder)),
+        width="stretch",
+        key="runs_losses",
+        alt="Train and validation loss over the steps",
+    )
+
+
+def _verdict(run: Run) -> Verdict | None:
+    """Return a run's verdict; one that cannot be read is told and counts as none."""
+    try:
+        return read_verdict(run)
+    except AdaRankError as error:
+        state.show_error(error)
+        return None
+
+
+def _sentences(verdict: Verdict) -> list[str]:
+    """Return what a verdict says of the test loss, a sentence for every compared arm."""
+    seeds = len(next(iter(verdict.arms.values()))["runs"])
+    told = []
+    for compared in verdict.comparisons:
+        if compared["metric"] == "test_loss":
+            named = {key: arm_label(compared[key]) for key in ("arm", "against")}
+            told.append(state.plain(describe({**compared, **named}, seeds)) + ".")
+    return told
+
+
+def two(first: Run, second: Run) -> None:
+    """Draw two comparisons beside each other: results, verdicts, curves, settings.
+
+    Parameters
+    ----------
+    first, second : Run
+    """
+    pair = {"A": first, "B": second}
+    verdicts = {}
+    for column, (name, run) in zip(st.columns(2, gap="medium"), pair.items(), strict=True):
+        with column:
+            st.markdown(f"**{name}**: {state.plain(run_table.label(run))}, {run.state}")
+            verdicts[name] = verdict = _verdict(run)
+            for sentence in _sentences(verdict) if verdict else ["It has no verdict."]:
+                st.caption(sentence)
+    if first.config.get("task") != second.config.get("task"):
+        st.warning("Their tasks differ: a loss of one says nothing about a loss of the other.")
+    table = run_table.results(
+        {
+            name: verdicts[name].arms if verdicts[name] else finished_results(run.events)
+            for name, run in pair.items()
+        }
+    )
+    if table.empty:
+        st.caption("Neither has a result yet.")
+    else:
+        number = st.column_config.NumberColumn
+        st.dataframe(
+            table,
+            hide_index=True,
+            width="stretch",
+            height="content",
+            column_config={
+                "LoRA parameters": number(format="localized"),
+                "seconds for ranks": number(format="%.1f"),
+                "mean test loss": number(format="%.4f"),
+                "mean test accuracy": number(format="percent"),
+            },
+            alt="What all arms of both runs came to",
+        )
+    st.plotly_chart(
+        run_table.overlay(pair),
+        width="stretch",
+        key="runs_overlay",
+        alt="Validation loss of the arms of both runs: colours are arms, markers tell the runs",
+    )
+    differing = run_table.differing(first.config, second.config)
+    if differing.empty:
+        st.caption("They were asked for the same, and ran with the same versions.")
+        return
+    st.markdown("What differs in their settings")
+    st.dataframe(
+        differing, hide_index=True, width="stretch", alt="Settings of A and B where they differ"
+    )

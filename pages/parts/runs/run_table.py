@@ -1,0 +1,345 @@
+"""What the page Runs lists and lays side by side: pure functions from runs to tables and figures.
+
+A folder may hold anything: what is missing or damaged in it is left empty, never an error.
+"""
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from adarank_core.runs.jobs import Run
+from pages.parts.compare.outcome import task_label
+from pages.parts.compare.progress import arm_label, curve_table
+from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY
+from pages.parts.shared.curves import arm_colour, results_table
+
+__all__ = [
+    "STATES",
+    "command",
+    "differing",
+    "finding",
+    "kind",
+    "label",
+    "loss_curves",
+    "matching",
+    "overlay",
+    "results",
+    "row",
+    "when",
+]
+
+#: States in the order of interest, and how many runs in them are spoken of.
+STATES = {
+    "running": "at work",
+    "starting": "starting",
+    "queued": "queued",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "finished": "finished",
+}
+STAMP = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)\d\d")
+COLUMNS = ["arm", "run", "mean test loss", "mean test accuracy", "LoRA parameters", "seeds"]
+MARKERS = ("circle", "diamond-open")
+
+
+def when(run: Run) -> str:
+    """Return the minute in which a run was started, in UTC.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> when(Run(Path("20261124-230929-000001-compare"), {}, "finished"))
+    '2026-11-24 23:09'
+    """
+    stamp = STAMP.match(run.folder.name)
+    if stamp:
+        return "{}-{}-{} {}:{}".format(*stamp.groups())
+    try:  # a folder that somebody named
+        return f"{datetime.fromtimestamp(run.folder.stat().st_mtime, UTC):%Y-%m-%d %H:%M}"
+    except OSError:
+        return ""
+
+
+def kind(run: Run) -> str:
+    """Return the command that made a run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> kind(Run(Path("20261124-230929-000001-finetune"), {}, "starting"))
+    'finetune'
+    """
+    last = run.folder.name.rpartition("-")[2]
+    return str(run.config.get("command") or (last if last in ("compare", "finetune") else ""))
+
+
+def label(run: Run) -> str:
+    """Call a run by its time, its kind and its task.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> label(Run(Path("20261124-230929-000001-compare"), {"task": "trec"}, "finished"))
+    '2026-11-24 23:09 · compare · trec'
+    """
+    task = task_label(str(run.config.get("task", "")))
+    return " · ".join(part for part in (when(run), kind(run), task) if part)
+
+
+def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> dict[str, str]:
+    """Return what the table says of a run.
+
+    Parameters
+    ----------
+    run : Run
+    verdict : str
+        As `adarank_core.runs.store.summary` has it.
+    tags : sequence of str
+    stopping : bool
+        Whether it was asked to stop.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> config = {"task": "own/mine.csv", "model": "embedded", "arms": ["adarank"], "seeds": [0, 1]}
+    >>> run = Run(Path("20261124-230929-000001-compare"), config, "queued", place=2)
+    >>> list(row(run, "", ("draft",)).values())[2:]
+    ['mine.csv', 'queued (2)', '', 'adarank', 'draft', '0, 1', 'embedded']
+    """
+    config = run.config
+    seeds = config.get("seeds", [config["seed"]] if "seed" in config else [])
+    state = f"queued ({run.place})" if run.state == "queued" and run.place else run.state
+    return {
+        "when (UTC)": when(run),
+        "kind": kind(run),
+        "task": task_label(str(config.get("task", ""))),
+        "state": "stopping" if stopping else state,
+        "verdict": verdict,
+        "arms": _arms(config),
+        "tags": ", ".join(tags),
+        "seeds": ", ".join(map(str, _listed(seeds))),
+        "model": str(config.get("model", "")),
+    }
+
+
+def _listed(value) -> list:
+    return value if isinstance(value, list) else []
+
+
+def _arms(config: dict) -> str:
+    plan = config.get("plan")
+    ranks = plan.get("ranks") if isinstance(plan, dict) else None
+    if isinstance(ranks, dict) and ranks:
+        found = set(map(str, ranks.values()))
+        return f"uniform rank {found.pop()}" if len(found) == 1 else "own ranks"
+    return ", ".join(arm_label(str(arm)) for arm in _listed(config.get("arms")))
+
+
+def matching(rows: dict[str, dict], text: str) -> list[str]:
+    """Return the names of the rows in which every word of a text occurs.
+
+    Examples
+    --------
+    >>> rows = {"a": {"task": "trec", "tags": "draft"}, "b": {"task": "trec", "tags": ""}}
+    >>> matching(rows, "Draft tre"), matching(rows, "")
+    (['a'], ['a', 'b'])
+    """
+    words = text.lower().split()
+    return [
+        name
+        for name, cells in rows.items()
+        if all(word in " · ".join(cells.values()).lower() for word in words)
+    ]
+
+
+def finding(states: Sequence[str]) -> str:
+    """Say how many runs there are, and which of them may want somebody's eye.
+
+    Examples
+    --------
+    >>> finding(["finished", "running", "interrupted"])
+    '3 runs: 1 at work, 1 interrupted'
+    >>> finding(["finished"]), finding([])
+    ('1 run, and nothing is at work', 'No runs yet')
+    """
+    if not states:
+        return "No runs yet"
+    counts = Counter(states)
+    counts["running"] += counts.pop("starting", 0)
+    told = ("running", "queued", "interrupted", "failed")
+    parts = [f"{counts[state]} {STATES[state]}" for state in told if counts[state]]
+    runs = f"{len(states):,} run{'s'[: len(states) > 1]}"
+    return f"{runs}: {', '.join(parts)}" if parts else f"{runs}, and nothing is at work"
+
+
+def command(run: Run) -> str:
+    """Return the shell command that a run was started with; empty where it was not kept."""
+    try:
+        words = json.loads((run.folder / "command.json").read_text(encoding="utf-8"))["command"]
+        return shlex.join(words)
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def differing(first: dict, second: dict) -> pd.DataFrame:
+    """List what two runs were asked for differently, or ran with differently.
+
+    Parameters
+    ----------
+    first, second : dict
+        Configs of `Run`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``setting``, ``A`` and ``B``.
+
+    Examples
+    --------
+    >>> one, other = ({"seeds": [0], "settings": {"steps": steps}} for steps in (10, 20))
+    >>> differing(one, other).values.tolist()
+    [['steps', '10', '20']]
+    """
+    flat = [_flat(first), _flat(second)]
+    names = dict.fromkeys([*flat[0], *flat[1]])
+    rows = [(name, *(one.get(name, "") for one in flat)) for name in names]
+    rows = [found for found in rows if found[1] != found[2]]
+    return pd.DataFrame(rows, columns=["setting", "A", "B"])
+
+
+def _flat(config: dict) -> dict[str, str]:
+    found = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= _flat(value)
+        elif isinstance(value, list):
+            found[name] = ", ".join(map(str, value))
+        else:
+            found[name] = "" if value is None else str(value)
+    return found
+
+
+def results(compared: dict[str, dict]) -> pd.DataFrame:
+    """Put what all arms of several runs came to into one table, equal arms below each other.
+
+    Parameters
+    ----------
+    compared : dict
+        By a run's label: its ``arms`` as in a verdict.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Examples
+    --------
+    >>> runs = [{"seed": 0, "test_loss": 0.5, "test_accuracy": 0.75}]
+    >>> arm = {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": runs}
+    >>> results({"A": {"uniform": arm, "random": arm}, "B": {"uniform": arm}})["run"].tolist()
+    ['A', 'B', 'A']
+    """
+    tables = []
+    for label, arms in compared.items():
+        if arms:
+            table = results_table(arms, next(iter(arms)))
+            table.insert(1, "run", label)
+            tables.append(table[COLUMNS])
+    if not tables:
+        return pd.DataFrame()
+    table = pd.concat(tables, ignore_index=True)
+    order = list(dict.fromkeys(table["arm"]))
+    return table.sort_values("arm", key=lambda arms: arms.map(order.index), kind="stable")
+
+
+def overlay(compared: dict[str, Run]) -> go.Figure:
+    """Draw the validation loss of two runs' arms into one figure, each the mean of its seeds.
+
+    Colours are arms; markers tell the runs apart.
+
+    Parameters
+    ----------
+    compared : dict
+        By its label, a run.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    tables = {label: curve_table(run.events, "validation_loss") for label, run in compared.items()}
+    arms = list(dict.fromkeys(arm for table in tables.values() for arm in table["arm"]))
+    figure = go.Figure()
+    for at, (label, table) in enumerate(tables.items()):
+        for arm in arms:
+            of_arm = table[table["arm"] == arm]
+            if of_arm.empty:
+                continue
+            # Only seeds that came as far as the farthest, so that no mean jumps where one ends.
+            last = of_arm.groupby("seed")["step"].max()
+            far = of_arm[of_arm["seed"].isin(last[last == last.max()].index)]
+            mean = far.groupby("step")["value"].mean()
+            name = escape(f"{label}: {arm_label(arm)}")  # Plotly reads tags
+            figure.add_trace(
+                go.Scatter(
+                    x=mean.index,
+                    y=mean,
+                    name=name,
+                    mode="lines+markers",
+                    line={
+                        "color": arm_colour(arm, arms),
+                        "dash": ARM_DASHES.get(arm, "solid"),
+                        "width": 3 - 1.5 * at,
+                    },
+                    marker={"symbol": MARKERS[at % len(MARKERS)], "size": 6 + 3 * at},
+                    hovertemplate=f"{name}:<br>validation loss %{{y:.3f}} at step %{{x}}"
+                    "<extra></extra>",
+                )
+            )
+    return _laid_out(figure, "validation loss (nats a text)")
+
+
+def loss_curves(run: Run) -> go.Figure:
+    """Draw the train and the validation loss of a run of the command ``finetune``."""
+    # What `curve_table` reads as a new beginning of an arm is called a plan there.
+    names = {"started": "plan"}
+    events = [
+        {**event, "event": names.get(event["event"], event["event"]), "arm": "", "seed": 0}
+        for event in run.events
+    ]
+    figure = go.Figure()
+    styles = {"train_loss": (GREY, 1.5, "lines"), "validation_loss": (ACCENT, 3, "lines+markers")}
+    for metric, (colour, width, mode) in styles.items():
+        table = curve_table(events, metric)
+        name = metric.replace("_", " ")
+        figure.add_trace(
+            go.Scatter(
+                x=list(table["step"]),
+                y=list(table["value"]),
+                name=name,
+                mode=mode,
+                line={"color": colour, "width": width},
+                hovertemplate=f"{name} %{{y:.3f}} at step %{{x}}<extra></extra>",
+            )
+        )
+    return _laid_out(figure, "loss (nats a text)")
+
+
+def _laid_out(figure: go.Figure, title: str) -> go.Figure:
+    if not any(len(trace.x) for trace in figure.data):  # Plotly would invent numbers
+        figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
+    figure.update_xaxes(title="optimizer step", zeroline=False, rangemode="tozero")
+    figure.update_yaxes(title=title)
+    return figure.update_layout(
+        height=380,
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        hovermode="closest",
+        uirevision="kept",
+    )

@@ -1,0 +1,280 @@
+"""What a person has chosen, and what is being shown: shared by all pages.
+
+The choice is in the URL, except for the sentence, which stays in the session.
+"""
+
+import hashlib
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager  # no public name
+
+from adarank_core.data.tables import KINDS
+from adarank_core.data.tasks import load_task, task_names
+from adarank_core.errors import AdaRankError
+from adarank_core.runs.jobs import Run, run_folder
+from adarank_core.scoring.scores import Scores, read_json
+
+__all__ = [
+    "Choice",
+    "Shown",
+    "badge",
+    "current",
+    "example_about",
+    "example_run",
+    "example_scores",
+    "keep",
+    "save_upload",
+    "show_error",
+    "sidebar",
+]
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "assets" / "example"
+SOURCES = ("generic", "task", "sentence")
+OWN_FILE = "own file"
+LARGEST_RANK = 64
+LARGEST_SEED = 2**31 - 1
+COLOURS = {"stored example": "gray", "computed now": "green", "from the cache": "blue"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the sidebar says.
+
+    Parameters
+    ----------
+    model : str
+        ``"embedded"``, a Hub id or a local folder.
+    source : {"generic", "task", "sentence"}
+        Which text modules are scored on.
+    task : str
+        A task's name or the path of an uploaded file; never empty.
+    seed : int
+    average_rank : int
+    """
+
+    model: str
+    source: str
+    task: str
+    seed: int
+    average_rank: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Scores on screen, and how they came there.
+
+    Parameters
+    ----------
+    scores : Scores
+    kind : str
+        What `badge` says: ``"stored example"``, ``"computed now"``, ``"from the cache"`` or
+        ``"your file"``.
+    source : {"generic", "task", "sentence"}
+    text : str
+        The sentence or the task, so that the scores can be computed again; empty for a file.
+    """
+
+    scores: Scores
+    kind: str
+    source: str
+    text: str = ""
+
+
+def sidebar(budget_at=None) -> Choice:
+    """Draw the sidebar and return what is chosen; every page calls it first.
+
+    Parameters
+    ----------
+    budget_at : container, optional
+        Where the budget slider is drawn; in the sidebar if not given.
+
+    Returns
+    -------
+    Choice
+    """
+    first, st.session_state.begun = "begun" not in st.session_state, True
+    if first and PagesManager.uses_pages_directory:
+        # A link into a fresh server: Streamlit found the folder called pages and ran the page by
+        # itself. From the next run on it goes through app.py, as it always does after that.
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+    bound = {"bind": "query-params", "persist_state": "session"}
+    with st.sidebar:
+        model = st.selectbox(
+            "Model",
+            ["embedded"],
+            key="model",
+            accept_new_options=True,
+            help="**embedded** is MiniLM-L6, which came with the app. Or type a Hub id such as "
+            "`bert-base-cased`, or a local folder, and press Enter.",
+            **bound,
+        )
+        source = st.segmented_control(
+            "Text",
+            SOURCES,
+            key="text",
+            default="generic",
+            required=True,
+            help="What the modules are scored on: sixteen sentences of no task, sixteen training "
+            "texts of a task, or one sentence of yours.",
+            **bound,
+        )
+        task = st.selectbox(
+            "Task",
+            [*task_names(), OWN_FILE],
+            key="task",
+            help="Where task text comes from, and what Compare trains on. **docstrings** came "
+            "with the app; the others are fetched from the Hugging Face Hub.",
+            **bound,
+        )
+        if task == OWN_FILE:
+            task = _own_file()
+        seed = st.number_input(
+            "Seed",
+            0,
+            LARGEST_SEED,
+            0,
+            key="seed",
+            help="Draws the noise, the head and the task's texts: the same seed gives the same "
+            "numbers.",
+            **bound,
+        )
+    with budget_at or st.sidebar:
+        average_rank = st.slider(
+            "Budget: average rank",
+            1,
+            LARGEST_RANK,
+            8,
+            key="rank",
+            help="What uniform LoRA would give every module.",
+            **bound,
+        )
+    return Choice(model or "embedded", source or "generic", task, int(seed), average_rank)
+
+
+def _own_file() -> str:
+    """Draw the uploader; return the path of the newest file that could be read."""
+    upload = st.file_uploader(
+        "CSV, JSONL or Parquet with the columns text and label",
+        type=[kind.removeprefix(".") for kind in KINDS],
+        key="task_file",
+    )
+    if upload is not None and st.session_state.get("task_file_id") != upload.file_id:
+        path = save_upload(upload.name, upload.getvalue())
+        try:
+            load_task(path)
+        except AdaRankError as error:
+            show_error(error, path)
+        else:
+            st.session_state.task_file_id = upload.file_id
+            st.session_state.task_path = str(path)
+    path = st.session_state.get("task_path")
+    if path is None:
+        st.caption("No file yet: docstrings is used.")
+        return task_names()[0]
+    st.caption(f"In use: {plain(Path(path).name)}")
+    return path
+
+
+def save_upload(name: str, content: bytes) -> Path:
+    """Keep an uploaded file in a temporary folder of its own.
+
+    Parameters
+    ----------
+    name : str
+        As the browser sent it; only harmless characters of it are kept.
+    content : bytes
+
+    Returns
+    -------
+    pathlib.Path
+        Equal files of one session lie at the same path.
+
+    Examples
+    --------
+    >>> save_upload("../my file.csv", b"text,label").name
+    'my_file.csv'
+    """
+    if "uploads" not in st.session_state:
+        st.session_state.uploads = tempfile.mkdtemp(prefix="adarank-")
+    folder = Path(st.session_state.uploads) / hashlib.sha256(content).hexdigest()[:12]
+    folder.mkdir(exist_ok=True)
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    path = folder / (re.sub(r"[^\w.-]+", "_", last).lstrip(".")[-80:] or "file")
+    path.write_bytes(content)
+    return path
+
+
+def example_scores(source: str) -> Scores:
+    """Read the stored scores of ``"generic"``, ``"task"`` or ``"sentence"`` text."""
+    return Scores.from_dict(read_json(EXAMPLE / f"scores-{source}.json"))
+
+
+def example_about() -> dict:
+    """Read what the stored example was made with: ``sentence``, ``task`` and ``trials``."""
+    return json.loads((EXAMPLE / "about.json").read_text(encoding="utf-8"))
+
+
+def example_run() -> Run:
+    """Read the stored comparison as a finished run."""
+    return run_folder(EXAMPLE / "comparison")
+
+
+def current(choice: Choice) -> Shown:
+    """Return the newest scores of the chosen kind of text, else the stored example."""
+    kept = st.session_state.get("scores", {})
+    if choice.source in kept:
+        return kept[choice.source]
+    about = example_about()
+    scores, text = example_scores(choice.source), about.get(choice.source, "")
+    return Shown(scores, "stored example", choice.source, text)
+
+
+def keep(shown: Shown) -> None:
+    """Make these the current scores of their kind of text in this session."""
+    st.session_state.setdefault("scores", {})[shown.source] = shown
+
+
+def badge(kind: str, detail: str) -> None:
+    """Tell where what is shown comes from.
+
+    Parameters
+    ----------
+    kind : {"stored example", "computed now", "from the cache", "your file"}
+    detail : str
+        Model, text, trials and seed, for people.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.badge(kind, color=COLOURS.get(kind, "violet"))
+        st.caption(plain(detail), width="content")
+
+
+def show_error(error: AdaRankError, path: Path | None = None) -> None:
+    """Show an error's sentence as plain words.
+
+    Parameters
+    ----------
+    error : AdaRankError
+    path : pathlib.Path, optional
+        An uploaded file: it is called by its name, not by where it is kept.
+    """
+    message = str(error)
+    if path is not None:
+        message = message.replace(str(path), path.name)
+    st.error(plain(message))
+
+
+def plain(text: str) -> str:
+    r"""Escape Markdown, so that a name or a sentence shows as it was written.
+
+    Examples
+    --------
+    >>> plain("my_model *new*")
+    'my\\_model \\*new\\*'
+    """
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:-])", r"\\\1", text)

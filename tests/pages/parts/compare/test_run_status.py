@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from adarank_core.runs.jobs import Run
+from pages.parts.compare.progress import Progress
+from pages.parts.compare.run_status import before, run_label, words_of
+
+NAME = "20261124-230900-000000-compare"
+
+
+def test_a_label_needs_no_more_than_a_folder():
+    assert run_label(Run(Path(NAME), {}, "starting")) == "2026-11-24 23:09 UTC · starting"
+    config = {"task": "/somewhere/mine.csv", "arms": ["uniform", "plans/mine.json"]}
+    label = run_label(Run(Path(NAME), config, "failed"))
+    assert label.endswith(" · mine.csv · uniform, own ranks (mine) · failed")
+    assert run_label(Run(Path(NAME), {"task": "trec"}, "running")).endswith("trec · running")
+
+
+def test_those_at_work_and_those_with_an_earlier_place_are_before_a_queued_run():
+    def run(name, state, place=0):
+        return Run(Path(name), {}, state, place=place)
+
+    mine = run("mine", "queued", 2)
+    others = [run("later", "queued", 3), run("next", "queued", 1), run("works", "running")]
+    assert [one.folder.name for one in before(mine, [mine, *others])] == ["works", "next"]
+
+
+def test_what_is_not_known_is_not_said():
+    assert words_of(Progress("loading", 0.0, None, False)) == "loading"
+    assert words_of(Progress("x", 0.5, 60.0, True)) == "x · at least 1 min left"
+    assert words_of(Progress("x", 0.5, None, False, 85.4, 1540)) == (
+        "x · 85 examples a second · 1.5 GB"
+    )

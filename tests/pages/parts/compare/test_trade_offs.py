@@ -1,0 +1,68 @@
+import pytest
+
+from pages.parts.compare.trade_offs import cost_table, trade_off
+from pages.parts.shared.charts import ARM_COLOURS
+
+
+def arm(parameters=1000, ranks=0.0, losses=(0.5, 0.6), **more):
+    runs = [
+        {"seed": seed, "test_loss": loss, "test_accuracy": 1 - loss, "train_seconds": 50.0 + seed}
+        for seed, loss in enumerate(losses)
+    ]
+    return {"lora_parameters": parameters, "allocation_seconds": ranks, "runs": runs, **more}
+
+
+ARMS = {"uniform": arm(), "adarank": arm(996, 8.0, search_seconds=40.0), "head-only": arm(0)}
+
+
+def test_seconds_are_those_for_ranks_the_share_of_the_search_and_training():
+    found = cost_table(ARMS, "test_loss", "seconds")
+    costs = found[found["arm"] == "adarank"]["cost"]
+    assert list(costs) == [50 + 8 + 20, 51 + 8 + 20]
+    assert list(found[found["arm"] == "uniform"]["cost"]) == [50, 51]
+
+
+def test_what_is_not_known_is_left_out():
+    old = {"uniform": arm()}
+    for run in old["uniform"]["runs"]:
+        del run["train_seconds"]
+    assert cost_table(old, "test_loss", "seconds").empty
+    assert cost_table(old, "auc", "parameters").empty
+    assert trade_off(cost_table(old, "auc", "parameters"), old, "auc", "parameters").data == ()
+
+
+def test_full_fine_tuning_has_no_lora_parameters_to_be_drawn_at():
+    arms = {**ARMS, "full": arm(0)}
+    assert "full" not in set(cost_table(arms, "test_loss", "parameters")["arm"])
+    assert "full" in set(cost_table(arms, "test_loss", "seconds")["arm"])
+
+
+@pytest.mark.parametrize("cost", ["parameters", "seconds"])
+def test_each_arm_is_its_seeds_and_their_mean(cost):
+    figure = trade_off(cost_table(ARMS, "test_loss", cost), ARMS, "test_loss", cost)
+    assert len(figure.data) == 6
+    means = {trace.name: trace for trace in figure.data if trace.name}
+    assert means["adarank"].y[0] == pytest.approx(0.55)
+    assert means["adarank"].marker.color == ARM_COLOURS["adarank"]
+    assert "over 2 seeds" in means["adarank"].hovertemplate
+    seeds = next(trace for trace in figure.data if trace.legendgroup == "adarank")
+    assert list(seeds.y) == [0.5, 0.6]
+    assert seeds.marker.size < means["adarank"].marker.size
+    assert "lower is better" in figure.layout.yaxis.title.text
+
+
+def test_arms_of_nearly_equal_size_are_drawn_side_by_side_and_say_their_own():
+    figure = trade_off(cost_table(ARMS, "test_loss", "parameters"), ARMS, "test_loss", "parameters")
+    means = {trace.name: trace for trace in figure.data if trace.name}
+    assert means["adarank"].x[0] < 996 and means["uniform"].x[0] > 1000
+    assert "996 LoRA parameters" in means["adarank"].hovertemplate
+    assert means["head-only"].x[0] == 0
+    seconds = trade_off(cost_table(ARMS, "test_loss", "seconds"), ARMS, "test_loss", "seconds")
+    assert next(trace for trace in seconds.data if trace.name == "uniform").x[0] == 50.5
+
+
+def test_a_small_difference_in_size_looks_small():
+    alike = {"uniform": arm(), "adarank": arm(996)}
+    table = cost_table(alike, "test_accuracy", "parameters")
+    low, high = trade_off(table, alike, "test_accuracy", "parameters").layout.xaxis.range
+    assert high - low > 20 * 4

@@ -1,0 +1,129 @@
+import doctest
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from adarank_core.__main__ import app as command_line
+from adarank_core.ranks import allocation
+from pages.parts.shared import phrases
+from pages.parts.shared.state import Shown
+
+NASTY = 'It\'s "quoted"; $(rm -rf x) `ls` \\ & a\nnew line'
+
+
+def test_examples():
+    assert doctest.testmod(phrases).failed == 0
+
+
+@pytest.fixture
+def scores(made_up):
+    return replace(made_up(), trials=7)
+
+
+def with_values(scores, values, error):
+    """Give the value modules these scores, and every other module the same."""
+    modules = tuple(
+        replace(
+            module,
+            score=values[module.layer] if module.family == "value" else 1.0,
+            standard_error=error,
+        )
+        for module in scores.modules
+    )
+    return replace(scores, modules=modules)
+
+
+def test_finding_names_the_two_layers_and_their_ratio(scores):
+    said = phrases.score_finding(with_values(scores, [0.5, 1, 1, 1, 1, 4], 0.01))
+    assert said == "Layer 6's value projections matter about 8× more than layer 1's"
+
+
+def test_finding_says_so_when_the_error_bars_overlap(scores):
+    said = phrases.score_finding(with_values(scores, [0.9, 1, 1, 1, 1, 1.2], 0.1))
+    assert "error bars overlap" in said
+
+
+def test_a_large_but_uncertain_ratio_does_not_make_the_title(scores):
+    sure = with_values(scores, [1, 1, 1, 1, 1, 3], 0.01)
+    wild = tuple(
+        replace(module, score=0.01 if module.layer else 5.0, standard_error=2.4)
+        if module.family == "key"
+        else module
+        for module in sure.modules
+    )
+    assert "value" in phrases.score_finding(replace(sure, modules=wild))
+
+
+def test_finding_of_one_layer_or_of_zeros_is_no_claim(scores):
+    one = tuple(module for module in scores.modules if module.layer == 0)
+    assert "overlap" in phrases.score_finding(replace(scores, modules=one))
+    zeros = tuple(replace(m, score=0.0, standard_error=0.0) for m in scores.modules)
+    assert "overlap" in phrases.score_finding(replace(scores, modules=zeros))
+
+
+def test_rank_finding_names_the_richest_and_the_poorest(scores):
+    plan = allocation.allocate(scores, 8)
+    said = phrases.rank_finding(scores, plan)
+    assert f"rank {max(plan.ranks.values())}" in said
+    assert said.endswith(f"rank {min(plan.ranks.values())}")
+    assert "Every module" in phrases.rank_finding(scores, allocation.uniform_plan(scores, 8))
+
+
+def test_the_command_holds_the_sentence_as_one_argument(scores):
+    line = phrases.command(Shown(scores, "computed now", "sentence", NASTY))
+    arguments = shlex.split(line)
+    assert arguments[arguments.index("--sentence") + 1] == NASTY
+    assert arguments[arguments.index("--trials") + 1] == "7"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"), [("generic", ""), ("task", "trec"), ("sentence", "-a dash")]
+)
+def test_the_command_line_takes_the_command(scores, source, text):
+    import typer.main
+
+    line = phrases.command(Shown(scores, "computed now", source, text))
+    score = typer.main.get_command(command_line).commands["score"]
+    taken = score.make_context("score", shlex.split(line)[4:]).params
+    assert (taken["model"], taken["trials"], taken["seed"]) == ("embedded", 7, 0)
+    assert taken["estimator"] == "paired"
+    assert taken["generic"] if source == "generic" else taken[source] == text
+
+
+@pytest.mark.parametrize("source", ["generic", "task", "sentence"])
+def test_the_snippet_computes_the_shown_scores(scores, source, tiny_task, monkeypatch):
+    import adarank_core as ar
+
+    called = {}
+    monkeypatch.setattr(ar, "load_task", lambda name: tiny_task, raising=False)
+    monkeypatch.setattr(
+        ar, "load_model", lambda name, labels=2: called.update(labels=labels), raising=False
+    )
+    monkeypatch.setattr(
+        ar, "score", lambda bundle, texts, **options: (texts, options), raising=False
+    )
+    text = {"task": "uploads/tiny.csv", "sentence": NASTY}.get(source, "")
+    shown = Shown(scores, "computed now", source, text)
+    names = {}
+    exec(phrases.snippet(shown), names)
+    texts, options = names["scores"]
+    assert options == {"estimator": "paired", "trials": 7, "seed": 0}
+    assert called == {"labels": 2}
+    assert len(texts) == (1 if source == "sentence" else 16)
+    if source == "sentence":
+        assert texts.items == (NASTY,)
+    assert "uploads" not in phrases.snippet(shown)
+
+
+def test_adapter_config_holds_every_rank(scores):
+    plan = allocation.allocate(scores, 4)
+    config = json.loads(phrases.adapter_config(plan))
+    assert sorted(config["rank_pattern"].values()) == sorted(plan.ranks.values())
+
+
+def test_detail_tells_model_text_trials_and_seed(scores):
+    shown = Shown(scores, "computed now", "generic")
+    assert phrases.detail(shown) == "model embedded · 1 list texts · 7 trials · seed 0"
+    assert "trials" not in phrases.detail(Shown(replace(scores, trials=None), "x", "generic"))

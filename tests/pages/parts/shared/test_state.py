@@ -1,0 +1,125 @@
+import doctest
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.parts.shared import state
+
+MOODS = "text,label\n" + "".join(
+    f"I am {mood} {at}.,{mood}\n" for at in range(60) for mood in ("glad", "sad")
+)
+
+
+def page():
+    """Draw the sidebar, and keep what it gave where a test can read it."""
+    import streamlit as st
+
+    from pages.parts.shared import state
+
+    st.session_state.given = state.sidebar()
+
+
+@pytest.fixture
+def sidebar():
+    return AppTest.from_function(page, default_timeout=30)
+
+
+def given(at):
+    assert not at.exception
+    return at.session_state.given
+
+
+def test_examples():
+    assert doctest.testmod(state).failed == 0
+
+
+def test_plain_leaves_no_markdown():
+    assert state.plain("[a](http://b) $x$ <b>") == r"\[a\]\(http\://b\) \$x\$ \<b\>"
+
+
+def test_the_first_choice_needs_no_network(sidebar):
+    choice = given(sidebar.run())
+    assert choice == state.Choice("embedded", "generic", "docstrings", 0, 8)
+
+
+def test_the_choice_comes_from_the_url(sidebar):
+    for key, value in {"text": "task", "task": "sst2", "seed": "5", "rank": "16"}.items():
+        sidebar.query_params[key] = value
+    assert given(sidebar.run()) == state.Choice("embedded", "task", "sst2", 5, 16)
+
+
+def test_nonsense_in_the_url_is_passed_over(sidebar):
+    for key, value in {"text": "poem", "task": "/etc", "seed": "-1", "rank": "0"}.items():
+        sidebar.query_params[key] = value
+    assert given(sidebar.run()) == state.Choice("embedded", "generic", "docstrings", 0, 8)
+
+
+def test_a_typed_model_is_taken(sidebar):
+    sidebar.query_params["model"] = "prajjwal1/bert-tiny"
+    assert given(sidebar.run()).model == "prajjwal1/bert-tiny"
+
+
+def test_an_own_file_becomes_the_task(sidebar):
+    sidebar.run()
+    sidebar.selectbox(key="task").select(state.OWN_FILE).run()
+    assert given(sidebar).task == "docstrings"  # until there is a file
+    sidebar.file_uploader[0].set_value(("my moods.csv", MOODS.encode(), "text/csv")).run()
+    path = Path(given(sidebar).task)
+    assert path.name == "my_moods.csv"
+    assert path.read_text(encoding="utf-8") == MOODS
+
+
+def test_a_bad_file_is_one_sentence_and_the_good_one_stays(sidebar):
+    sidebar.run()
+    sidebar.selectbox(key="task").select(state.OWN_FILE).run()
+    sidebar.file_uploader[0].set_value(("moods.csv", MOODS.encode(), "text/csv")).run()
+    sidebar.file_uploader[0].set_value(("bad.csv", b"a,b\n1,2\n", "text/csv")).run()
+    assert Path(given(sidebar).task).name == "moods.csv"
+    (error,) = sidebar.error
+    assert error.value.startswith("the file 'bad.csv' has the columns 'a', 'b'")
+
+
+def test_an_upload_cannot_leave_its_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(state.st, "session_state", Session(uploads=str(tmp_path)))
+    for name in ("../../up.csv", "..\\up.csv", "/etc/up.csv", "..", ""):
+        path = state.save_upload(name, b"x")
+        assert path.parent.parent == tmp_path
+        assert path.resolve().is_relative_to(tmp_path)
+
+
+def test_equal_uploads_lie_at_one_path(monkeypatch, tmp_path):
+    monkeypatch.setattr(state.st, "session_state", Session(uploads=str(tmp_path)))
+    assert state.save_upload("a.csv", b"x") == state.save_upload("a.csv", b"x")
+    assert state.save_upload("a.csv", b"x") != state.save_upload("a.csv", b"y")
+
+
+@pytest.mark.parametrize("source", state.SOURCES)
+def test_the_stored_example_is_whole(source):
+    scores = state.example_scores(source)
+    assert len(scores.modules) == 36
+    assert scores.model == "embedded"
+
+
+def test_the_stored_comparison_is_finished():
+    run = state.example_run()
+    assert run.state == "finished"
+    assert {"uniform", "adarank"} <= set(run.config["arms"])
+
+
+def test_current_is_the_example_until_something_is_kept(monkeypatch, made_up):
+    monkeypatch.setattr(state.st, "session_state", Session())
+    choice = state.Choice("embedded", "sentence", "docstrings", 0, 8)
+    first = state.current(choice)
+    assert (first.kind, first.text) == ("stored example", state.example_about()["sentence"])
+    state.keep(state.Shown(made_up(), "computed now", "sentence", "mine"))
+    assert state.current(choice).text == "mine"
+    other = state.Choice("embedded", "generic", "docstrings", 0, 8)
+    assert state.current(other).kind == "stored example"
+
+
+class Session(dict):
+    """A session state without a session."""
+
+    __getattr__ = dict.__getitem__
+    __setattr__ = dict.__setitem__
