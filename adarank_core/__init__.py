@@ -21,7 +21,7 @@ _MODULE_OF = {
     "generic_texts": "data.texts",
     "sentence": "data.texts",
     "texts_from_file": "data.texts",
-    "Task": "data.tasks",
+    "Task": "data.task",
     "load_task": "data.tasks",
     "ModelBundle": "scoring.models",
     "load_model": "scoring.models",

@@ -158,8 +158,9 @@ def allocate(
     json_path: Json = None,
 ) -> None:
     """Turn scores into ranks within a budget."""
+    from adarank_core.files import read_json
     from adarank_core.ranks import allocation
-    from adarank_core.scoring.scores import Scores, read_json
+    from adarank_core.scoring.scores import Scores
 
     read = Scores.from_dict(read_json(scores))
     plan = allocation.allocate(
@@ -236,8 +237,9 @@ def export(
     json_path: Json = None,
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
+    from adarank_core.files import read_json
     from adarank_core.ranks.plans import read_plan
-    from adarank_core.scoring.scores import Scores, read_json
+    from adarank_core.scoring.scores import Scores
 
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]

@@ -5,9 +5,9 @@ import pandas as pd
 import streamlit as st
 
 from adarank_core.comparison.verdicts import Verdict, describe, verdict_of
+from adarank_core.files import read_json
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
-from adarank_core.scoring.scores import read_json
 from pages.parts.learn import lesson_figures
 from pages.parts.learn.noisy_models import LESSON, own_sentence, pick
 from pages.parts.learn.reading import check, columns, data, unbroken

@@ -5,11 +5,12 @@ import json
 import streamlit as st
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.ranks.export import snippet
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.ranks.report import ranks_csv, report_html
-from adarank_core.scoring.scores import Scores, read_json
+from adarank_core.scoring.scores import Scores
 from pages.parts.ranks import what_if
 from pages.parts.shared import charts, phrases, state
 

@@ -100,7 +100,7 @@ def tiny_task():
 
     import pandas as pd
 
-    from adarank_core.data.tasks import Task
+    from adarank_core.data.task import Task
 
     draw = random.Random(0)
     neutral = [word for word in WORDS if word not in ("good", "bad")]

@@ -11,9 +11,8 @@ import pytest
 import adarank_core
 from adarank_core import AdaRankError, RankPlan, Scores, allocate, load_model, score
 from adarank_core.__main__ import main
-from adarank_core.ranks.export import write_json
+from adarank_core.files import read_json, write_json
 from adarank_core.runs.jobs import runs
-from adarank_core.scoring.scores import read_json
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -206,7 +206,7 @@ def output_folder(
     >>> output_folder(folder, {"seed": 0}, resume=False) == folder
     True
     """
-    from adarank_core.scoring.scores import read_json
+    from adarank_core.files import read_json
 
     if resume and output is None:
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")

@@ -46,15 +46,15 @@ def finetune(
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
     from adarank_core.data.tasks import load_task
+    from adarank_core.files import read_json
     from adarank_core.ranks.allocation import RankPlan
-    from adarank_core.scoring.scores import read_json
 
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
     plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
     loaded = load_task(task, told)
     from adarank_core.comparison.arms import same_rank
-    from adarank_core.ranks.export import write_json
+    from adarank_core.files import write_json
     from adarank_core.runs import jobs
     from adarank_core.training import checkpoints, finetuning
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json, write_json
 from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
-from adarank_core.ranks.export import write_json
-from adarank_core.scoring.scores import ModuleScore, Scores, read_json
+from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = ["ARMS", "Planned", "Planner", "check_arms", "file_name", "permuted", "same_rank"]
 
@@ -237,6 +237,7 @@ def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
         {name: plan.alpha[source[name]] for name in plan.ranks},
         plan.budget,
         plan.scores_sha256,
+        plan.task_type,
     )
 
 
@@ -266,7 +267,7 @@ def plain_scores(bundle) -> Scores:
         ModuleScore(**vars(module), score=1.0, standard_error=0.0)
         for module in adaptable_modules(bundle.model)
     )
-    return Scores(bundle.name, "none", "none", 1.0, 0, {}, modules)
+    return Scores(bundle.name, "none", "none", 1.0, 0, {}, modules, task_type=bundle.task_type)
 
 
 def check_arms(arms: Sequence[str], seeds: Sequence[int]) -> None:

@@ -10,9 +10,8 @@ from adarank_core.comparison.arms import ARMS, Planned, Planner, check_arms, fil
 from adarank_core.comparison.learning_rates import best_rate, check_learning_rates
 from adarank_core.comparison.verdicts import Verdict, verdict_of
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json, write_json
 from adarank_core.ranks.allocation import RankPlan
-from adarank_core.ranks.export import write_json
-from adarank_core.scoring.scores import read_json
 
 __all__ = ["ARMS", "Comparison", "Verdict", "check_arms", "compare"]
 

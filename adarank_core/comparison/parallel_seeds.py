@@ -93,7 +93,7 @@ def threads_each(processes: int) -> int:
     >>> threads_each(1000)
     1
     """
-    from adarank_core.runs.run_queue import cores
+    from adarank_core.hardware import cores
 
     own = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, (int(own) if own.isdecimal() else cores()) // processes)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from adarank_core.data.tasks import Task, normalised, split_of
+from adarank_core.data.task import Task, normalised, split_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import cache_folder
 
@@ -155,7 +155,7 @@ def docstrings_task(progress: Callable[[str, float], None] | None = None) -> Tas
 
     Returns
     -------
-    adarank_core.data.tasks.Task
+    adarank_core.data.task.Task
 
     Examples
     --------

@@ -1,23 +1,21 @@
 """Labelled data to fine-tune on: the embedded task, four from the Hub, or your own file."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from adarank_core.data.docstrings import docstrings_task
 from adarank_core.data.tables import KINDS, read_table
-from adarank_core.data.texts import Texts
+from adarank_core.data.task import SPLITS, Task, normalised, split_of
 from adarank_core.errors import AdaRankError
 
-__all__ = ["Task", "load_task", "normalised", "split_of", "task_names"]
+__all__ = ["load_task", "task_names"]
 
 Progress = Callable[[str, float], None]
-SPLITS = ("train", "validation", "test")
 MANY_ROWS = 50  # with as many, a tenth taken by hash is empty once in 200 times
 
 
@@ -38,66 +36,6 @@ HUB = {
     "yelp_polarity": HubSource("fancyzhx/yelp_polarity"),
     "sst2": HubSource("stanfordnlp/sst2", text="sentence", test="validation"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Texts with labels in three splits.
-
-    Parameters
-    ----------
-    name : str
-        ``"docstrings"``, a Hub task's name, or the file's or folder's name without its ending.
-    label_names : tuple of str
-        The name of label 0, 1, …; at least two.
-    train, validation, test : pandas.DataFrame
-        Columns ``text`` (str) and ``label`` (int, an index into ``label_names``). No text of
-        ``test`` is in ``train`` or ``validation``, and none of ``validation`` in ``train``.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
-    >>> Task("mine", ("bad", "good"), rows, rows, rows).sample_texts(1).source
-    'mine'
-    """
-
-    name: str
-    label_names: tuple[str, ...]
-    train: pd.DataFrame
-    validation: pd.DataFrame
-    test: pd.DataFrame
-
-    def sample_texts(self, count: int = 16, seed: int = 0) -> Texts:
-        """Draw texts from ``train``, without their labels.
-
-        Parameters
-        ----------
-        count : int
-            At least 1; if there are fewer texts, all of them.
-        seed : int
-            The same seed draws the same texts.
-
-        Returns
-        -------
-        Texts
-
-        Raises
-        ------
-        AdaRankError
-            If ``count`` is below 1 or ``seed`` below 0.
-
-        Examples
-        --------
-        >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
-        >>> len(Task("mine", ("bad", "good"), rows, rows, rows).sample_texts(16, seed=0))
-        2
-        """
-        if count < 1:
-            raise AdaRankError(f"the number of texts to draw is {count}; it must be at least 1")
-        if seed < 0:
-            raise AdaRankError(f"the seed is {seed}; it must be at least 0")
-        drawn = np.random.default_rng(seed).permutation(len(self.train))[:count]
-        return Texts(self.name, tuple(self.train["text"].iloc[drawn]))
 
 
 def task_names() -> tuple[str, ...]:
@@ -146,8 +84,6 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
     """
     report = progress or (lambda message, share: None)
     if name == "docstrings":
-        from adarank_core.data.docstrings import docstrings_task  # it builds on this module
-
         return docstrings_task(progress)
     if name in HUB:
         return _from_hub(str(name), report)
@@ -168,31 +104,6 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
     task = _finished(path.resolve().name if folder == path else path.stem, names, tables, path)
     report(f"{task.name} is ready", 1.0)
     return task
-
-
-def normalised(text: str) -> str:
-    """Return a text as it is compared: white space and case do not count.
-
-    Examples
-    --------
-    >>> normalised("  What is\\na Rank? ")
-    'what is a rank?'
-    """
-    return " ".join(text.split()).casefold()
-
-
-def split_of(text: str) -> str:
-    """Return the split that a text's SHA-256 sends it to: 80, 10 and 10 in a hundred.
-
-    Depends on nothing but the text, so that more rows never move a row to another split.
-
-    Examples
-    --------
-    >>> split_of("What is a rank?") == split_of("what is  a RANK?")
-    True
-    """
-    digest = hashlib.sha256(normalised(text).encode("utf-8")).hexdigest()
-    return {0: "test", 1: "validation"}.get(int(digest[:12], 16) % 10, "train")
 
 
 def _finished(name: str, names: Iterable[str], tables: dict, source: str | Path) -> Task:

@@ -200,4 +200,6 @@ def _plan(scores, ranks, budget_by, requested, rounding, alpha_policy, sha256, f
         "alpha_policy": alpha_policy,
         **facts,
     }
-    return RankPlan(scores.model, ranks, alphas(ranks, alpha_policy), budget, sha256)
+    return RankPlan(
+        scores.model, ranks, alphas(ranks, alpha_policy), budget, sha256, scores.task_type
+    )

@@ -1,74 +1,17 @@
 """Turn a plan into what LoRA's users need: a ``LoraConfig``, a snippet, files."""
 
-import json
-import os
-import re
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import write_json
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
 
-__all__ = ["export", "lora_config", "snippet", "write_json"]
-
-TASK_TYPES = ("SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
+__all__ = ["export", "snippet"]
 
 
-def lora_config(plan: RankPlan, task_type: str = "SEQ_CLS"):
-    """Build the ``peft.LoraConfig`` of a plan.
-
-    Every adapted module stands in ``rank_pattern`` and ``alpha_pattern`` with its full, escaped
-    path: PEFT takes the first pattern that fits, and one path can fit no other module. A module
-    of rank 0 is left out of ``target_modules``, which is how PEFT leaves it alone. ``use_rslora``
-    is set where the plan's alpha policy says so.
-
-    Parameters
-    ----------
-    plan : RankPlan
-    task_type : str
-        PEFT's name for the kind of task, such as ``"SEQ_CLS"`` or ``"CAUSAL_LM"``.
-
-    Returns
-    -------
-    peft.LoraConfig
-
-    Raises
-    ------
-    AdaRankError
-        If the task type is unknown.
-
-    Examples
-    --------
-    >>> plan = RankPlan("tiny", {"query": 4, "key": 0}, {"query": 8, "key": 0})
-    >>> lora_config(plan).target_modules
-    {'query'}
-    """
-    from peft import LoraConfig
-
-    return LoraConfig(**_arguments(plan, task_type))
-
-
-def _arguments(plan: RankPlan, task_type: str) -> dict:
-    if task_type not in TASK_TYPES:
-        raise AdaRankError(f"task_type is {task_type!r}; it must be one of {', '.join(TASK_TYPES)}")
-    ranks = {name: rank for name, rank in plan.ranks.items() if rank > 0}
-    if not ranks:
-        raise AdaRankError("every rank of the plan is 0; at least one must be above 0")
-    # Every module has its own entry, so the common rank decides nothing; the median is for readers.
-    middle = sorted(ranks, key=ranks.get)[len(ranks) // 2]
-    return {
-        "task_type": task_type,
-        "r": ranks[middle],
-        "lora_alpha": plan.alpha[middle],
-        "target_modules": list(ranks),
-        "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
-        "alpha_pattern": {re.escape(name): plan.alpha[name] for name in ranks},
-        "use_rslora": plan.alpha_policy == "rslora",
-    }
-
-
-def snippet(plan: RankPlan, task_type: str = "SEQ_CLS") -> str:
+def snippet(plan: RankPlan, task_type: str | None = None) -> str:
     """Return Python source that builds the plan's ``LoraConfig`` as ``config``.
 
     Examples
@@ -78,7 +21,7 @@ def snippet(plan: RankPlan, task_type: str = "SEQ_CLS") -> str:
     >>> names["config"].r
     4
     """
-    arguments = _arguments(plan, task_type)
+    arguments = plan.lora_arguments(task_type)
     lines = [
         "from peft import LoraConfig",
         "",
@@ -90,7 +33,7 @@ def snippet(plan: RankPlan, task_type: str = "SEQ_CLS") -> str:
         *(f"    {key!r}: {alpha!r}," for key, alpha in arguments["alpha_pattern"].items()),
         "}",
         "config = LoraConfig(",
-        f"    task_type={task_type!r},",
+        f"    task_type={arguments['task_type']!r},",
         f"    r={arguments['r']},",
         f"    lora_alpha={arguments['lora_alpha']},",
         "    target_modules=[",
@@ -107,7 +50,7 @@ def snippet(plan: RankPlan, task_type: str = "SEQ_CLS") -> str:
 def export(
     plan: RankPlan,
     output: str | Path,
-    task_type: str = "SEQ_CLS",
+    task_type: str | None = None,
     scores: Scores | None = None,
 ) -> list[Path]:
     """Write a plan into a folder in every form that it has.
@@ -117,7 +60,8 @@ def export(
     plan : RankPlan
     output : str or pathlib.Path
         Made if missing; files of these names are replaced.
-    task_type : str
+    task_type : str, optional
+        The plan's own if not given.
     scores : Scores, optional
         Where given, the table and the report tell every module's layer, family, size and score.
 
@@ -146,7 +90,7 @@ def export(
         "ranks.csv": ranks_csv(plan, scores),
         "report.html": report_html(plan, scores),
     }
-    config = lora_config(plan, task_type)
+    config = plan.lora_config(task_type)
     config.base_model_name_or_path = plan.model
     config.inference_mode = True
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
@@ -161,19 +105,3 @@ def export(
     except OSError as error:
         raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
     return [output / name for name in ("ranks.json", "adapter_config.json", *texts)]
-
-
-def write_json(path: Path, data: dict) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one, never a part.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "data.json"
-    >>> write_json(path, {"rank": 8})
-    >>> json.loads(path.read_text())
-    {'rank': 8}
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.scoring.scores import check_format, check_keys, read_json
+from adarank_core.files import check_format, check_keys, read_json
 
-__all__ = ["ALPHA_POLICIES", "RankPlan", "alphas", "read_plan"]
+__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "RankPlan", "alphas", "read_plan"]
 
 FORMAT = "adarank-ranks/1"
 HIGHEST_RANK = 1_000_000  # no module is so large, and no number computed with it overflows
 # What LoRA multiplies by where all ranks are equal; every policy gives it at the average rank.
 SCALING = 2
+
+#: PEFT's names for kinds of tasks.
+TASK_TYPES = ("SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
+TASK_TYPES += ("FEATURE_EXTRACTION",)
 
 ALPHA_POLICIES = {
     "proportional": "alpha is twice the rank: alpha / rank, LoRA's scaling, is 2 for every module",
@@ -43,6 +47,9 @@ class RankPlan:
         by family (``"all"`` for all together); and those options of `allocate` that were given.
     scores_sha256 : str
         Digest of the scores that the ranks come from; empty for uniform ranks.
+    task_type : str or None
+        One of ``TASK_TYPES``, by the head that was scored: ``"SEQ_CLS"`` for a classifier,
+        ``"CAUSAL_LM"`` for a causal language model. None for an adapter that tells none.
 
     Examples
     --------
@@ -56,6 +63,7 @@ class RankPlan:
     alpha: dict[str, float]
     budget: dict = field(default_factory=dict)
     scores_sha256: str = ""
+    task_type: str | None = "SEQ_CLS"
 
     @property
     def alpha_policy(self) -> str:
@@ -87,6 +95,7 @@ class RankPlan:
             "alpha": dict(self.alpha),
             "budget": dict(self.budget),
             "scores_sha256": self.scores_sha256,
+            "task_type": self.task_type,
         }
 
     @classmethod
@@ -113,20 +122,69 @@ class RankPlan:
         if not any(data["ranks"].values()):
             raise AdaRankError("the ranks are all 0 or missing; at least one must be above 0")
         check_alpha_policy(data["budget"].get("alpha_policy", "proportional"))
-        return cls(**{key: data[key] for key in keys})
+        task_type = data.get("task_type", "SEQ_CLS")
+        if task_type is not None:
+            check_task_type(task_type)
+        return cls(**{key: data[key] for key in keys}, task_type=task_type)
 
-    def lora_config(self, task_type: str = "SEQ_CLS"):
-        """Return the plan as a ``peft.LoraConfig``; see `adarank_core.ranks.export.lora_config`.
+    def lora_config(self, task_type: str | None = None):
+        """Return the plan as a ``peft.LoraConfig``.
+
+        Every adapted module stands in ``rank_pattern`` and ``alpha_pattern`` with its full,
+        escaped path: PEFT takes the first pattern that fits, and one path can fit no other module.
+        A module of rank 0 is left out of ``target_modules``, which is how PEFT leaves it alone.
+        ``use_rslora`` is set where the plan's alpha policy says so.
+
+        Parameters
+        ----------
+        task_type : str, optional
+            One of ``TASK_TYPES``; the plan's own if not given.
+
+        Returns
+        -------
+        peft.LoraConfig
+
+        Raises
+        ------
+        AdaRankError
+            If the task type is unknown, or every rank is 0.
 
         Examples
         --------
-        >>> plan = RankPlan("tiny", {"query": 4}, {"query": 8}, {}, "")
-        >>> plan.lora_config(task_type="SEQ_CLS").rank_pattern
-        {'query': 4}
+        >>> plan = RankPlan("tiny", {"query": 4, "key": 0}, {"query": 8, "key": 0})
+        >>> config = plan.lora_config()
+        >>> config.target_modules, config.rank_pattern
+        ({'query'}, {'query': 4})
         """
-        from adarank_core.ranks.export import lora_config
+        from peft import LoraConfig
 
-        return lora_config(self, task_type)
+        return LoraConfig(**self.lora_arguments(task_type))
+
+    def lora_arguments(self, task_type: str | None = None) -> dict:
+        """Return the keyword arguments of `lora_config`, for who writes them down.
+
+        Examples
+        --------
+        >>> RankPlan("tiny", {"query": 4}, {"query": 8}).lora_arguments()["alpha_pattern"]
+        {'query': 8}
+        """
+        if task_type is not None:
+            check_task_type(task_type)
+        ranks = {name: rank for name, rank in self.ranks.items() if rank > 0}
+        if not ranks:
+            raise AdaRankError("every rank of the plan is 0; at least one must be above 0")
+        # Every module has its own entry, so the common rank decides nothing; the median is for
+        # readers.
+        middle = sorted(ranks, key=ranks.get)[len(ranks) // 2]
+        return {
+            "task_type": task_type or self.task_type,
+            "r": ranks[middle],
+            "lora_alpha": self.alpha[middle],
+            "target_modules": list(ranks),
+            "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
+            "alpha_pattern": {re.escape(name): self.alpha[name] for name in ranks},
+            "use_rslora": self.alpha_policy == "rslora",
+        }
 
 
 def alphas(ranks: dict[str, int], policy: str = "proportional") -> dict[str, int]:
@@ -166,6 +224,12 @@ def check_alpha_policy(policy) -> None:
         raise AdaRankError(
             f"alpha_policy is {policy!r}; it must be one of {', '.join(ALPHA_POLICIES)}"
         )
+
+
+def check_task_type(task_type) -> None:
+    """Raise `AdaRankError` unless this is one of ``TASK_TYPES``."""
+    if not isinstance(task_type, str) or task_type not in TASK_TYPES:
+        raise AdaRankError(f"task_type is {task_type!r}; it must be one of {', '.join(TASK_TYPES)}")
 
 
 def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPlan:
@@ -255,7 +319,11 @@ def _from_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
     budget["alpha_policy"] = "rslora" if data.get("use_rslora") else "proportional"
     if not data.get("use_rslora") and len(set(alpha.values())) == 1 < len(set(ranks.values())):
         budget["alpha_policy"] = "constant"
-    return RankPlan(str(data.get("base_model_name_or_path") or "unknown"), ranks, alpha, budget)
+    task_type = data.get("task_type")
+    if task_type is not None:
+        check_task_type(task_type)
+    model = str(data.get("base_model_name_or_path") or "unknown")
+    return RankPlan(model, ranks, alpha, budget, task_type=task_type)
 
 
 def _targets(data: dict, modules: Sequence[str] | None) -> list[str]:

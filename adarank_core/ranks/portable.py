@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.scoring.scores import read_json
+from adarank_core.files import read_json
 
 __all__ = ["portable"]
 

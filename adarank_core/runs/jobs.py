@@ -23,9 +23,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder
-from adarank_core.ranks.export import write_json
-from adarank_core.runs.run_queue import at_once, cores, is_locked
+from adarank_core.files import runs_folder, write_json
+from adarank_core.hardware import cores
+from adarank_core.runs.run_queue import at_once, is_locked
 
 __all__ = ["ALIVE", "Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
 

@@ -13,25 +13,13 @@ from pathlib import Path
 from filelock import FileLock, lock_descriptor
 
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import cores
 
-__all__ = ["at_once", "cores", "is_locked", "wait_for_turn"]
+__all__ = ["at_once", "is_locked", "wait_for_turn"]
 
 CORES_A_RUN = 4
 SECONDS_BETWEEN = 1.0
 PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
-
-
-def cores() -> int:
-    """Return how many cores this process may use.
-
-    Examples
-    --------
-    >>> cores() >= 1
-    True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def at_once() -> int:

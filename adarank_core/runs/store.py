@@ -17,10 +17,8 @@ from filelock import FileLock, Timeout
 
 from adarank_core.comparison.verdicts import NO_DIFFERENCE, ONE_SEED
 from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder
-from adarank_core.ranks.export import write_json
+from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.runs.jobs import ALIVE, Run, new_run_folder, run_folder
-from adarank_core.scoring.scores import read_json
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "zipped"]
 

@@ -314,7 +314,7 @@ def _of_modules(bundle, mode: str, value: Callable[[str, nn.Linear | Conv1D], fl
         _finite(module, mode, value(module.name, bundle.model.get_submodule(module.name)))
         for module in adaptable_modules(bundle.model)
     )
-    return Scores(bundle.name, mode, "none", 0.0, 0, {}, modules)
+    return Scores(bundle.name, mode, "none", 0.0, 0, {}, modules, task_type=bundle.task_type)
 
 
 def _finite(module: AdaptableModule, mode: str, value: float) -> ModuleScore:

@@ -73,7 +73,7 @@ def eva(
         for module in adaptable_modules(bundle.model)
     )
     origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
-    return Scores(bundle.name, "eva", "none", 0.0, 0, origin, found)
+    return Scores(bundle.name, "eva", "none", 0.0, 0, origin, found, task_type=bundle.task_type)
 
 
 def input_directions(

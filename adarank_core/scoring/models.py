@@ -41,6 +41,11 @@ class ModelBundle:
     tokenizer: object
     name: str
 
+    @property
+    def task_type(self) -> str:
+        """PEFT's name for the kind of head: ``"SEQ_CLS"`` or ``"CAUSAL_LM"``."""
+        return "SEQ_CLS" if has_classification_head(self.model) else "CAUSAL_LM"
+
 
 @dataclass(frozen=True)
 class AdaptableModule:
@@ -352,6 +357,17 @@ def _families(places: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     return families
 
 
+def has_classification_head(model: nn.Module) -> bool:
+    """Tell a sequence classifier from a language model.
+
+    Examples
+    --------
+    >>> has_classification_head(load_model("embedded").model)
+    True
+    """
+    return type(model).__name__.endswith("ForSequenceClassification")
+
+
 def head_names(model: nn.Module) -> tuple[str, ...]:
     """Name the children outside the base model that hold parameters: the head."""
     base = model.base_model_prefix
@@ -383,7 +399,7 @@ def fresh_head(model: nn.Module, seed: int) -> dict[str, nn.Module]:
     >>> sorted(fresh_head(load_model("embedded").model, seed=0))
     ['classifier']
     """
-    if not type(model).__name__.endswith("ForSequenceClassification"):
+    if not has_classification_head(model):
         return {}
     deviation = getattr(model.config, "initializer_range", 0.02)
     heads = {name: copy.deepcopy(getattr(model, name)) for name in head_names(model)}

@@ -173,7 +173,16 @@ def score_iter(
     lengths = _lengths(bundle, texts, max_length)
     origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
     so_far = Scores(
-        bundle.name, mode, estimator, float(noise_scale), seed, origin, (), trials, logits
+        bundle.name,
+        mode,
+        estimator,
+        float(noise_scale),
+        seed,
+        origin,
+        (),
+        trials,
+        logits,
+        bundle.task_type,
     )
     if mode != "paper":
         batches = encode(bundle, texts, max_length)

@@ -8,11 +8,11 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import check_format, check_keys
 
-__all__ = ["ModuleScore", "Scores", "read_json"]
+__all__ = ["ModuleScore", "Scores"]
 
 FORMAT = "adarank-scores/1"
 
@@ -68,6 +68,9 @@ class Scores:
         Pairs or instances of noisy models a module; None where it is not known or has no meaning.
     logits : {"last", "all"}
         At which tokens a causal model's logits were compared; written only where it is ``"all"``.
+    task_type : str
+        PEFT's name for the head that was scored, ``"SEQ_CLS"`` or ``"CAUSAL_LM"``; written only
+        where it is not the former.
 
     Examples
     --------
@@ -87,6 +90,7 @@ class Scores:
     modules: tuple[ModuleScore, ...]
     trials: int | None = None
     logits: str = "last"
+    task_type: str = "SEQ_CLS"
 
     @property
     def sha256(self) -> str:
@@ -111,6 +115,7 @@ class Scores:
             "texts": dict(self.texts),
             **({} if self.trials is None else {"trials": self.trials}),
             **({} if self.logits == "last" else {"logits": self.logits}),
+            **({} if self.task_type == "SEQ_CLS" else {"task_type": self.task_type}),
             "modules": [asdict(module) for module in self.modules],
         }
 
@@ -135,12 +140,18 @@ class Scores:
             raise AdaRankError(f"the scores name the module {twice!r} twice; each may stand once")
         if not isinstance(data["texts"], dict):
             raise AdaRankError(f"'texts' of the scores is {data['texts']!r}; it must be an object")
+        if data.get("task_type", "SEQ_CLS") not in ("SEQ_CLS", "CAUSAL_LM"):
+            raise AdaRankError(
+                f"'task_type' of the scores is {data['task_type']!r}; it must be 'SEQ_CLS' or "
+                "'CAUSAL_LM'"
+            )
         values = {key: data[key] for key in keys if key != "modules"}
         return cls(
             **values,
             modules=modules,
             trials=data.get("trials"),
             logits=data.get("logits", "last"),
+            task_type=data.get("task_type", "SEQ_CLS"),
         )
 
 
@@ -167,59 +178,3 @@ def _module_from(entry, position: int) -> ModuleScore:
                 f"{key!r} of {what} is {value!r}; it must be a finite number of 0 or more"
             )
     return ModuleScore(**{name: entry[name] for name in names})
-
-
-def check_format(data, tag: str, what: str) -> None:
-    """Raise `AdaRankError` unless ``data`` is a dictionary whose ``format`` is ``tag``."""
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != tag:
-        raise AdaRankError(f"this is not a {what} file: its format is {found!r}, not {tag!r}")
-
-
-def check_keys(data: dict, keys, what: str) -> None:
-    """Raise `AdaRankError` naming the first of ``keys`` that ``data`` lacks."""
-    for key in keys:
-        if key not in data:
-            raise AdaRankError(f"{key!r} is missing from {what}; write it as AdaRank does")
-
-
-def read_json(path: str | Path) -> dict:
-    """Read a JSON file, turning every way in which that can fail into one sentence.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    AdaRankError
-        If the file is missing, unreadable, or not JSON, or names a key twice in one object.
-
-    Examples
-    --------
-    >>> read_json("missing.json")
-    Traceback (most recent call last):
-    ...
-    adarank_core.errors.AdaRankError: 'missing.json' cannot be read (No such file or directory)
-    """
-    try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=_once)
-    except AdaRankError as error:
-        raise AdaRankError(f"{str(path)!r} {error}") from None
-    except OSError as error:
-        raise AdaRankError(f"{str(path)!r} cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise AdaRankError(f"{str(path)!r} is not valid JSON ({error})") from None
-
-
-def _once(pairs: list[tuple]) -> dict:
-    """Build an object, refusing a name that stands twice: JSON would quietly keep the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for name, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise AdaRankError(f"names {twice!r} twice in one object; each may stand once")
-    return found

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from adarank_core.ranks.export import write_json
+from adarank_core.files import write_json
 
 __all__ = ["SECONDS_BETWEEN", "Keeper", "clear", "newest"]
 

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import DataCollatorWithPadding, TrainingArguments
 
-from adarank_core.data.tasks import Task
+from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import bf16_is_native
 from adarank_core.ranks.allocation import RankPlan

@@ -11,9 +11,8 @@ import pytest
 from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core.__main__ import main
 from adarank_core.comparison.arms import same_rank
-from adarank_core.ranks.export import write_json
+from adarank_core.files import read_json, write_json
 from adarank_core.runs.jobs import run_folder, runs
-from adarank_core.scoring.scores import read_json
 from adarank_core.training import finetuning as finetuning_file
 
 ROOT = Path(finetuning_file.__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from adarank_core.comparison.arms import (
     permuted,
     same_rank,
 )
+from adarank_core.files import read_json
 from adarank_core.ranks.allocation import lora_parameters
 from adarank_core.scoring.baselines import depth_ramp
-from adarank_core.scoring.scores import read_json
 
 WITHOUT_RANKS = ("head-only", "full")
 RANKED = [arm for arm in ARMS if arm not in WITHOUT_RANKS]

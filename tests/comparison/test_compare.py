@@ -10,9 +10,8 @@ import pytest
 from adarank_core import AdaRankError, RankPlan, Verdict, allocate, compare, load_model
 from adarank_core.comparison.arms import ARMS, permuted, plain_scores, same_rank
 from adarank_core.comparison.verdicts import METRICS
-from adarank_core.ranks.export import write_json
+from adarank_core.files import read_json, write_json
 from adarank_core.scoring.baselines import depth_ramp
-from adarank_core.scoring.scores import read_json
 from adarank_core.training import finetuning as finetuning_file
 from adarank_core.training.finetuning import Settings
 

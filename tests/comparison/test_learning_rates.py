@@ -11,7 +11,7 @@ from adarank_core import AdaRankError, RankPlan, Verdict, compare, load_model
 from adarank_core.comparison.arms import same_rank
 from adarank_core.comparison.compare import Comparison
 from adarank_core.comparison.learning_rates import best_rate, check_learning_rates
-from adarank_core.scoring.scores import read_json
+from adarank_core.files import read_json
 from adarank_core.training import finetuning
 from adarank_core.training.finetuning import Settings
 

@@ -14,7 +14,7 @@ from adarank_core import AdaRankError
 from adarank_core.__main__ import main
 from adarank_core.comparison import parallel_seeds
 from adarank_core.comparison.parallel_seeds import attend, check_processes, threads_each
-from adarank_core.scoring.scores import read_json
+from adarank_core.files import read_json
 
 ROOT = Path(parallel_seeds.__file__).resolve().parents[2]
 TIMES = ("train_seconds", "allocation_seconds")

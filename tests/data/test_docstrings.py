@@ -7,7 +7,8 @@ import pytest
 
 from adarank_core.data import docstrings
 from adarank_core.data.docstrings import build_docstrings, clean, docstrings_task, without_families
-from adarank_core.data.tasks import load_task, normalised, split_of
+from adarank_core.data.task import normalised, split_of
+from adarank_core.data.tasks import load_task
 from adarank_core.errors import AdaRankError
 
 SPLITS = ("train", "validation", "test")

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adarank_core.data.tasks import Task, load_task, normalised, split_of, task_names
+from adarank_core.data.task import Task, normalised, split_of
+from adarank_core.data.tasks import load_task, task_names
 from adarank_core.errors import AdaRankError
 
 SPLITS = ("train", "validation", "test")

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from adarank_core import allocate
 from adarank_core.comparison.verdicts import Verdict, describe
+from adarank_core.files import read_json
 from adarank_core.scoring.lesson import NoisyLogits, energy_kept, mean_shift, pair_distances
-from adarank_core.scoring.scores import read_json
 from pages.parts.shared import state
 
 ROOT = Path(__file__).resolve().parents[2]

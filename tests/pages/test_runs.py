@@ -7,8 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder
-from adarank_core.ranks.export import write_json
+from adarank_core.files import runs_folder, write_json
 from adarank_core.runs import jobs, store
 from pages.parts.shared import state
 

@@ -6,13 +6,13 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tests.test_replay import ARCHITECTURES, batch_of, louder
 
-from adarank_core import AdaRankError, RankPlan, allocate, load_model
-from adarank_core.ranks.export import export, lora_config, snippet, write_json
+from adarank_core import AdaRankError, RankPlan, Scores, allocate, load_model, read_plan, score
+from adarank_core.files import read_json, write_json
+from adarank_core.ranks.export import export, snippet
 from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.scoring.models import adaptable_modules
-from adarank_core.scoring.scores import read_json
+from tests.scoring.test_partial_forward import ARCHITECTURES, batch_of, louder
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def plan(made_up):
 
 @pytest.fixture(scope="module")
 def adapted(plan):
-    model = get_peft_model(load_model("embedded").model, lora_config(plan))
+    model = get_peft_model(load_model("embedded").model, plan.lora_config())
     draw = torch.Generator().manual_seed(0)
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # zero at first, which would hide a wrong module
@@ -126,7 +126,7 @@ def test_the_alpha_policy_reaches_peft_through_the_file(policy, made_up, embedde
 def test_the_snippet_builds_the_same_config(plan):
     names = {}
     exec(snippet(plan, "CAUSAL_LM"), names)
-    assert names["config"].to_dict() == lora_config(plan, "CAUSAL_LM").to_dict()
+    assert names["config"].to_dict() == plan.lora_config("CAUSAL_LM").to_dict()
 
 
 def test_names_cannot_break_out_of_the_snippet():
@@ -134,7 +134,7 @@ def test_names_cannot_break_out_of_the_snippet():
     plan = RankPlan(name, {name: 3, "a.b": 4}, {name: 6, "a.b": 2.5})
     names = {}
     exec(snippet(plan), names)
-    assert names["config"].to_dict() == lora_config(plan).to_dict()
+    assert names["config"].to_dict() == plan.lora_config().to_dict()
     assert names["config"].target_modules == {name, "a.b"}
 
 
@@ -151,7 +151,7 @@ def test_a_pattern_fits_its_own_module_only():
     ranks = {f"layer.{at}.{name}": at % 5 + 1 for at in range(12) for name in ("q", "xq")}
     ranks |= {f"layer.{at}.xq": 7 for at in range(12)}
     plan = RankPlan("tiny", ranks, {name: 2 * rank for name, rank in ranks.items()})
-    arguments = lora_config(plan).to_dict()
+    arguments = plan.lora_config().to_dict()
     config = LoraConfig(**{**arguments, "task_type": None})
     adapted = get_peft_model(model, config)
     for name, rank in ranks.items():
@@ -165,7 +165,7 @@ def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
     assert [file.name for file in files] == names
     assert RankPlan.from_dict(read_json(files[0])) == plan
     stored = LoraConfig.from_pretrained(files[1].parent)
-    assert stored.rank_pattern == lora_config(plan).rank_pattern
+    assert stored.rank_pattern == plan.lora_config().rank_pattern
     assert stored.base_model_name_or_path == "embedded"
     assert files[2].read_text() == snippet(plan)
     assert export(plan, tmp_path / "new" / "folder") == files
@@ -173,9 +173,9 @@ def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
 
 def test_what_cannot_be_exported_is_told(plan, tmp_path):
     with pytest.raises(AdaRankError, match="every rank of the plan is 0"):
-        lora_config(RankPlan("tiny", {"a": 0}, {"a": 0}))
+        RankPlan("tiny", {"a": 0}, {"a": 0}).lora_config()
     with pytest.raises(AdaRankError, match="task_type is 'X'"):
-        lora_config(plan, "X")
+        plan.lora_config("X")
     (tmp_path / "file").touch()
     with pytest.raises(AdaRankError, match="cannot be written"):
         export(plan, tmp_path / "file")
@@ -195,3 +195,28 @@ def test_a_trained_adapter_is_not_written_over(plan, adapted, tmp_path):
     with pytest.raises(AdaRankError, match="holds a trained adapter"):
         export(plan, tmp_path)
     assert (tmp_path / "adapter_config.json").read_bytes() == before
+
+
+def test_a_causal_models_plan_is_exported_for_a_causal_model(tiny_gpt2, tmp_path):
+    from peft import LoraConfig
+
+    bundle = load_model(tiny_gpt2)
+    scores = score(bundle, ["the cat sat"], trials=2)
+    plan = allocate(Scores.from_dict(json.loads(json.dumps(scores.to_dict()))), average_rank=2)
+    assert scores.task_type == plan.task_type == plan.lora_config().task_type == "CAUSAL_LM"
+    export(RankPlan.from_dict(json.loads(json.dumps(plan.to_dict()))), tmp_path)
+    assert LoraConfig.from_pretrained(tmp_path).task_type == "CAUSAL_LM"
+    assert "task_type='CAUSAL_LM'" in (tmp_path / "lora_config.py").read_text()
+    assert read_plan(tmp_path / "adapter_config.json").task_type == "CAUSAL_LM"
+    # The same model under a classification head is a classifier's.
+    classifier = load_model(tiny_gpt2, head="classification")
+    assert score(classifier, ["the cat sat"], trials=2).task_type == "SEQ_CLS"
+
+
+@pytest.mark.parametrize("task_type", ["CAUSAL", 3, []])
+def test_an_unknown_task_type_in_a_file_is_refused(task_type, made_up):
+    plan = allocate(made_up(), average_rank=2).to_dict()
+    with pytest.raises(AdaRankError, match="task_type"):
+        RankPlan.from_dict({**plan, "task_type": task_type})
+    with pytest.raises(AdaRankError, match="task_type"):
+        Scores.from_dict({**made_up().to_dict(), "task_type": task_type})

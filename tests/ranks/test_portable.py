@@ -7,12 +7,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from tests.test_replay import ARCHITECTURES, batch_of, louder
 
 from adarank_core import AdaRankError, RankPlan
 from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.ranks.portable import portable
 from adarank_core.scoring.models import adaptable_modules
+from tests.scoring.test_partial_forward import ARCHITECTURES, batch_of, louder
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -13,9 +13,9 @@ import pytest
 from filelock import FileLock
 
 from adarank_core import AdaRankError
+from adarank_core.files import read_json
 from adarank_core.runs import jobs, run_queue
 from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
-from adarank_core.scoring.scores import read_json
 
 WAIT = 120
 

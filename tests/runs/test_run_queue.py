@@ -13,9 +13,10 @@ import pytest
 from filelock import FileLock
 
 from adarank_core import AdaRankError
+from adarank_core.hardware import cores
 from adarank_core.runs import run_queue
 from adarank_core.runs.jobs import cancel, open_run, run_folder
-from adarank_core.runs.run_queue import at_once, cores, wait_for_turn
+from adarank_core.runs.run_queue import at_once, wait_for_turn
 
 ROOT = Path(run_queue.__file__).resolve().parents[2]
 WAIT = 60

@@ -9,7 +9,7 @@ import pytest
 
 from adarank_core import AdaRankError
 from adarank_core.comparison.verdicts import verdict_of
-from adarank_core.ranks.export import write_json
+from adarank_core.files import write_json
 from adarank_core.runs import store
 from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 from adarank_core.runs.store import delete, deleted, empty, restore, set_tags, summary, tags, zipped

@@ -12,9 +12,9 @@ import torch
 
 from adarank_core import AdaRankError
 from adarank_core.__main__ import main
+from adarank_core.files import read_json
 from adarank_core.scoring import distributed
 from adarank_core.scoring.distributed import is_main, is_split, own_part
-from adarank_core.scoring.scores import read_json
 
 NAMES = ["0.query", "0.value", "0.value.1", "1.query", "1xquery"]
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, ModuleScore, Scores
-from adarank_core.scoring.scores import read_json
+from adarank_core.files import read_json
 
 
 def refusal(data):

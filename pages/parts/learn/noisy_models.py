@@ -13,8 +13,9 @@ import streamlit as st
 
 from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
 from adarank_core.scoring import lesson
-from adarank_core.scoring.scores import ModuleScore, read_json
+from adarank_core.scoring.scores import ModuleScore
 from pages.parts.learn import lesson_figures
 from pages.parts.shared import cached, charts, state
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from adarank_core.data.tasks import Task, load_task
+from adarank_core.data.task import Task
+from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import Texts
 from adarank_core.scoring.scores import Scores
 

@@ -16,8 +16,9 @@ from streamlit.runtime.pages_manager import PagesManager  # no public name
 from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import load_task, task_names
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
 from adarank_core.runs.jobs import Run, run_folder
-from adarank_core.scoring.scores import Scores, read_json
+from adarank_core.scoring.scores import Scores
 
 __all__ = [
     "Choice",

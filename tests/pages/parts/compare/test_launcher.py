@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from adarank_core.errors import AdaRankError
-from adarank_core.ranks.export import write_json
+from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.launcher import arguments, rates_from, seconds_expected, seeds_from
 
