@@ -1,0 +1,59 @@
+"""The command that writes a plan for other programs: ``export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adarank_core.commands.options import Json, told, write
+
+__all__ = ["export"]
+
+
+def export(
+    ranks: Annotated[
+        Path, typer.Option(help="A ranks.json, or an adapter_config.json with ranks.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the files.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Its scores.json: layers and families in table and report.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model that an adapter_config.json's patterns are for.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="A saved adapter: write it for servers without patterns.")
+    ] = None,
+    json_path: Json = None,
+) -> None:
+    """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
+    from adarank_core.files import read_json
+    from adarank_core.ranks.plans import read_plan
+    from adarank_core.scoring.scores import Scores
+
+    read = None if scores is None else Scores.from_dict(read_json(scores))
+    names = None if read is None else [module.name for module in read.modules]
+    if model is not None:
+        from adarank_core.scoring.models import adaptable_modules, load_model
+
+        names = [module.name for module in adaptable_modules(load_model(model).model)]
+    plan = read_plan(ranks, names)
+    from adarank_core.ranks import export as exporting
+
+    files = exporting.export(plan, output, scores=read)
+    result = {"files": [str(file) for file in files]}
+    if adapter is not None:
+        from adarank_core.ranks.portable import portable
+
+        compact, padded = portable(adapter, output / "portable")
+        result |= {"compact_bytes": compact, "portable_bytes": padded}
+        result["files"] += [
+            str(output / "portable" / name)
+            for name in ("adapter_config.json", "adapter_model.safetensors")
+        ]
+    write(result, json_path)
+    if json_path != "-":
+        for file in result["files"]:
+            print(file)
+        if adapter is not None:
+            told(f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable")

@@ -1,0 +1,118 @@
+"""The command that scores modules: ``score``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adarank_core.commands.options import (
+    TRIALS_HELP,
+    Json,
+    MaxLength,
+    Model,
+    Seed,
+    bar,
+    table,
+    told,
+    write,
+)
+from adarank_core.errors import AdaRankError
+
+__all__ = ["score"]
+
+
+def score(
+    model: Model = "embedded",
+    generic: Annotated[bool, typer.Option("--generic", help="Score on generic sentences.")] = False,
+    task: Annotated[str | None, typer.Option(help="Score on 16 texts of this task.")] = None,
+    sentence: Annotated[str | None, typer.Option(help="Score on this sentence.")] = None,
+    texts: Annotated[Path | None, typer.Option(help="Score on a file, one text a line.")] = None,
+    trials: Annotated[int | None, typer.Option(help=TRIALS_HELP)] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Add instances until ranks change by no more than this.")
+    ] = None,
+    average_rank: Annotated[float, typer.Option(help="The budget of those ranks.")] = 8,
+    estimator: Annotated[str, typer.Option(help="'fast' or 'paired'.")] = "fast",
+    mode: Annotated[str, typer.Option(help="Or 'notebook', 'notebook-accumulating'.")] = ("paper"),
+    scan: Annotated[str, typer.Option(help="Notebook modes: 'forward' or 'reversed'.")] = "forward",
+    head: Annotated[str, typer.Option(help="'auto', 'classification' or 'causal'.")] = "auto",
+    logits: Annotated[str, typer.Option(help="Causal: of the 'last' token or of 'all'.")] = "last",
+    noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
+    modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
+    seed: Seed = 0,
+    max_length: MaxLength = 128,
+    json_path: Json = None,
+) -> None:
+    """Score every module: how far apart noise on it drives the logits.
+
+    Under accelerate launch or torchrun, the modules are split over the processes.
+    """
+    from adarank_core.data import texts as text_sources
+    from adarank_core.data.tasks import load_task
+    from adarank_core.scoring import distributed
+
+    given = [generic or None, task, sentence, texts]
+    if sum(source is not None for source in given) > 1:
+        raise AdaRankError(
+            "more than one text source is given; give one of --generic, --task, "
+            "--sentence and --texts"
+        )
+    if tolerance is not None and distributed.is_split():
+        raise AdaRankError(
+            "--tolerance looks at all modules at once, but they are split over several processes; "
+            "use --trials, or a single process"
+        )
+    labels = 2
+    if task is not None:
+        loaded = load_task(task, told)
+        labels, chosen = len(loaded.label_names), loaded.sample_texts(16, seed=seed)
+    elif sentence is not None:
+        chosen = text_sources.sentence(sentence)
+    elif texts is not None:
+        chosen = text_sources.texts_from_file(texts)
+    else:
+        chosen = text_sources.generic_texts()
+    from adarank_core.scoring.models import adaptable_modules, load_model
+    from adarank_core.scoring.score import matching, score_iter
+
+    bundle = load_model(model, labels=labels, head=head)
+    if distributed.is_split():
+        found = matching(adaptable_modules(bundle.model), modules)
+        modules = distributed.own_part([module.name for module in found])
+    steps = score_iter(
+        bundle,
+        chosen,
+        trials=trials,
+        tolerance=tolerance,
+        average_rank=average_rank,
+        estimator=estimator,
+        mode=mode,
+        scan=scan,
+        noise_scale=noise_scale,
+        modules=modules,
+        seed=seed,
+        max_length=max_length,
+        logits=logits,
+    )
+    with bar(shown=distributed.is_main()) as shown:
+        row = shown.add_task("scoring", total=None)
+        for progress in steps:
+            newest = progress.scores.modules[-1].name
+            shown.update(row, completed=progress.done, total=progress.total, description=newest)
+    result = distributed.gathered(progress.scores) if distributed.is_split() else progress.scores
+    if not distributed.is_main():
+        return
+    if tolerance is not None:
+        told(
+            f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
+        )
+    write(result.to_dict(), json_path)
+    if json_path != "-":
+        table(
+            f"disagreement of {result.model} on {chosen.source} ({len(chosen)} texts)",
+            ("layer", "family", "score", "± error"),
+            [
+                (str(m.layer), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
+                for m in result.modules
+            ],
+        )
