@@ -218,6 +218,7 @@ def user():
         shutil.rmtree(home)
 
 
+@pytest.mark.nightly
 def test_the_dockerfile_installs_and_starts_for_an_ordinary_user(user):
     """Everything after USER is done here as the Dockerfile says it; ARGs are the machine's own."""
     steps = dockerfile()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import cores
 
 __all__ = ["attend", "check_processes", "leash", "threads_each", "train"]
 
@@ -93,8 +94,6 @@ def threads_each(processes: int) -> int:
     >>> threads_each(1000)
     1
     """
-    from adarank_core.hardware import cores
-
     own = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, (int(own) if own.isdecimal() else cores()) // processes)
 

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 
 from adarank_core.errors import AdaRankError
 
@@ -167,9 +169,6 @@ def _read_jsonl(path: Path) -> tuple[list, list]:
 
 
 def _read_parquet(path: Path) -> tuple[list, list]:
-    import pyarrow
-    import pyarrow.parquet
-
     try:
         file = pyarrow.parquet.ParquetFile(path)
         _check_columns(file.schema_arrow.names, path)

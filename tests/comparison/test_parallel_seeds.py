@@ -119,9 +119,8 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
 
 
 def test_threads_are_shared_out(monkeypatch):
-    from adarank_core.runs import run_queue
 
-    monkeypatch.setattr(run_queue, "cores", lambda: 16)
+    monkeypatch.setattr(parallel_seeds, "cores", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [threads_each(count) for count in (1, 2, 3, 40)] == [16, 8, 5, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "4")  # what this process may use itself
