@@ -10,6 +10,7 @@ from adarank_core.commands.export import export
 from adarank_core.commands.options import on_error_stream
 from adarank_core.commands.score import score
 from adarank_core.commands.train import compare, finetune
+from adarank_core.commands.verify import verify
 from adarank_core.errors import AdaRankError
 
 app = typer.Typer(
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (score, allocate, finetune, compare, export):
+for command in (score, allocate, finetune, compare, export, verify):
     app.command()(command)
 
 

@@ -1,0 +1,323 @@
+"""Does an adapter have the ranks and scalings of its plan? In memory, as PEFT built it, or on disk.
+
+What a configuration says is not always what PEFT makes of it: patterns may fit other modules than
+were meant, and for some mixtures of experts PEFT moves LoRA from the named modules to the fused
+experts. So ranks are read off the built model, or off the saved tensors.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
+from adarank_core.ranks.plans import RankPlan, read_plan
+
+__all__ = [
+    "AdapterLayer",
+    "Verification",
+    "check_built_adapter",
+    "layers_of_model",
+    "verify",
+]
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+TENSOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:embedding_)?A(?:\.\w+)??(?:\.weight)?$")
+MOST_NAMED = 3  # modules in a sentence
+
+
+@dataclass(frozen=True)
+class AdapterLayer:
+    """LoRA on one module.
+
+    Parameters
+    ----------
+    rank : int
+    scaling : float
+        What ``B A`` is multiplied by.
+    """
+
+    rank: int
+    scaling: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A plan and an adapter, module by module.
+
+    Parameters
+    ----------
+    planned, found : dict of str to AdapterLayer
+        By the module's full name; modules without LoRA are in neither.
+    notes : tuple of str
+        What the adapter has beside ranks and scalings, and what servers would make of it: a
+        sentence each.
+
+    Examples
+    --------
+    >>> layer = AdapterLayer(4, 2.0)
+    >>> checked = Verification({"query": layer, "key": layer}, {"query": AdapterLayer(8, 2.0)})
+    >>> checked.is_the_plan, checked.missing, checked.different
+    (False, ('key',), ('query',))
+    """
+
+    planned: dict[str, AdapterLayer]
+    found: dict[str, AdapterLayer]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Modules of the plan that the adapter does not adapt."""
+        return tuple(name for name in self.planned if name not in self.found)
+
+    @property
+    def unplanned(self) -> tuple[str, ...]:
+        """Modules that the adapter adapts and the plan does not name."""
+        return tuple(name for name in self.found if name not in self.planned)
+
+    @property
+    def different(self) -> tuple[str, ...]:
+        """Modules that have another rank or scaling than planned."""
+        return tuple(
+            name
+            for name, layer in self.planned.items()
+            if name in self.found and not _equal(layer, self.found[name])
+        )
+
+    @property
+    def is_the_plan(self) -> bool:
+        """Whether every module has its planned rank and scaling, and no other has LoRA."""
+        return not (self.missing or self.unplanned or self.different)
+
+    def to_dict(self) -> dict:
+        """Return a dictionary for JSON, one entry a module."""
+        names = dict.fromkeys([*self.planned, *self.found])
+        return {
+            "is_the_plan": self.is_the_plan,
+            "modules": [
+                {
+                    "name": name,
+                    "planned": _as_dict(self.planned.get(name)),
+                    "found": _as_dict(self.found.get(name)),
+                }
+                for name in names
+            ],
+            "missing": list(self.missing),
+            "unplanned": list(self.unplanned),
+            "different": list(self.different),
+            "notes": list(self.notes),
+        }
+
+    def sentence(self) -> str:
+        """Say how the adapter differs from the plan, naming a few modules.
+
+        Examples
+        --------
+        >>> layer = AdapterLayer(4, 2.0)
+        >>> Verification({"query": layer}, {"query": layer}).sentence()
+        'every one of 1 planned modules has its rank and scaling'
+        >>> Verification({"query": layer}, {"key": layer}).sentence()
+        "1 of 1 planned modules has no LoRA ('query'); 1 unplanned has ('key')"
+        """
+        count = len(self.planned)
+        if self.is_the_plan:
+            return f"every one of {count} planned modules has its rank and scaling"
+        parts = []
+        if self.missing:
+            has = "has" if len(self.missing) == 1 else "have"
+            missing = f"{len(self.missing)} of {count} planned modules {has} no LoRA"
+            parts.append(f"{missing} ({_named(self.missing)})")
+        if self.unplanned:
+            has = "has" if len(self.unplanned) == 1 else "have"
+            parts.append(f"{len(self.unplanned)} unplanned {has} ({_named(self.unplanned)})")
+        if self.different:
+            first = self.different[0]
+            parts.append(
+                f"{len(self.different)} of {count} differ, such as {first!r}: "
+                f"{_words(self.found[first])} in place of {_words(self.planned[first])}"
+            )
+        return "; ".join(parts)
+
+
+def layers_of_plan(plan: RankPlan) -> dict[str, AdapterLayer]:
+    """Return what a plan asks for.
+
+    Examples
+    --------
+    >>> layers_of_plan(RankPlan("tiny", {"query": 4, "key": 0}, {"query": 8, "key": 0}))
+    {'query': AdapterLayer(rank=4, scaling=2.0)}
+    """
+    return {name: AdapterLayer(plan.ranks[name], scaling) for name, scaling in plan.scaling.items()}
+
+
+def layers_of_model(model, adapter: str = "default") -> dict[str, AdapterLayer]:
+    """Return what PEFT has built.
+
+    Parameters
+    ----------
+    model : peft.PeftModel
+    adapter : str
+
+    Returns
+    -------
+    dict of str to AdapterLayer
+        By the module's name in the base model; LoRA on a parameter that is no module (fused
+        experts) by the parameter's.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> layers_of_model(nn.Linear(2, 2))
+    {}
+    """
+    from peft.tuners.lora.layer import LoraLayer
+
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer) and adapter in module.scaling:
+            name = name.removeprefix("base_model.model.")
+            parameter = getattr(module, "parameter_name", None)
+            if parameter is not None:
+                name = f"{name.replace('.base_layer', '')}.{parameter}"
+            rank, scaling = module.r[adapter], module.scaling[adapter]
+            found[name] = AdapterLayer(rank, float(scaling))
+    return found
+
+
+def check_built_adapter(plan: RankPlan, model) -> None:
+    """Raise `AdaRankError` unless PEFT adapted exactly the plan's modules, as planned.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    model : peft.PeftModel
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> plan = RankPlan("tiny", {"query": 4}, {"query": 8})
+    >>> check_built_adapter(plan, nn.Linear(2, 2))
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: PEFT does not build this plan for this model: 1 of 1 \
+planned modules has no LoRA ('query'); exclude such modules, or use another model
+    """
+    checked = Verification(layers_of_plan(plan), layers_of_model(model))
+    if not checked.is_the_plan:
+        raise AdaRankError(
+            f"PEFT does not build this plan for this model: {checked.sentence()}; exclude such "
+            "modules, or use another model"
+        )
+
+
+def verify(adapter: str | Path, plan: RankPlan) -> Verification:
+    """Hold an adapter on disk against a plan.
+
+    Parameters
+    ----------
+    adapter : str or pathlib.Path
+        A folder with ``adapter_config.json``, trained or only exported. Ranks are those of the
+        tensors in ``adapter_model.safetensors``, of which shapes alone are read, and where there
+        is none those that the configuration gives the modules it names.
+    plan : RankPlan
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    AdaRankError
+        If this is no LoRA adapter, or a file of it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from adarank_core.ranks.export import export
+    >>> plan, folder = RankPlan("tiny", {"query": 4}, {"query": 8}), tempfile.mkdtemp()
+    >>> _ = export(plan, folder)
+    >>> verify(folder, plan).is_the_plan
+    True
+    """
+    adapter = Path(adapter)
+    config = read_json(adapter / CONFIG)
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise AdaRankError(f"this adapter's peft_type is {kind!r}; only 'LORA' can be verified")
+    if (adapter / WEIGHTS).exists():
+        found = _layers_on_disk(adapter / WEIGHTS, config)
+    else:
+        found = layers_of_plan(read_plan(adapter / CONFIG))
+    return Verification(layers_of_plan(plan), found, tuple(_notes(adapter, config, found)))
+
+
+def _layers_on_disk(path: Path, config: dict) -> dict[str, AdapterLayer]:
+    from peft.utils.other import get_pattern_key
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as tensors:
+            ranks = {
+                match[1]: tensors.get_slice(key).get_shape()[0]
+                for key in tensors.keys()  # noqa: SIM118 - it is no dictionary
+                if (match := TENSOR.match(key))
+            }
+    except (OSError, SafetensorError) as error:
+        raise AdaRankError(f"{str(path)!r} cannot be read as safetensors ({error})") from None
+    alphas = config.get("alpha_pattern") or {}
+    found = {}
+    for name, rank in ranks.items():
+        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha"))
+        if type(alpha) not in (int, float) or rank < 1:
+            raise AdaRankError(
+                f"the adapter gives {name!r} the rank {rank} and the alpha {alpha!r}; both must be "
+                "numbers above 0"
+            )
+        scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        found[name] = AdapterLayer(rank, scaling)
+    return found
+
+
+def _notes(adapter: Path, config: dict, found: Mapping[str, AdapterLayer]) -> list[str]:
+    """Say what else is to be known of an adapter."""
+    notes = []
+    if not (adapter / WEIGHTS).exists():
+        notes.append("it has no weights; this is what its configuration says")
+    if config.get("use_dora"):
+        notes.append("it is DoRA: each module also has a learnt magnitude, which no plan holds")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not found or type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
+        return notes
+    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    other_rank = sum(layer.rank != rank for layer in found.values())
+    ratios = [layer.scaling / scaling for layer in found.values() if layer.scaling and scaling]
+    off = [ratio for ratio in ratios if not math.isclose(ratio, 1, rel_tol=1e-6)]
+    if not other_rank and not off:
+        notes.append("a server that reads only one r and lora_alpha reads it right")
+        return notes
+    said = f"a server that reads only r {rank} and lora_alpha {alpha:g} would expect another rank "
+    said += f"of {other_rank} of {len(found)} modules"
+    if off:
+        most = max(max(ratio, 1 / ratio) for ratio in off)
+        said += f" and scale {len(off)} of them wrongly, by up to {most:.3g}×"
+    notes.append(f"{said}; give it the portable export")
+    return notes
+
+
+def _equal(one: AdapterLayer, other: AdapterLayer) -> bool:
+    return one.rank == other.rank and math.isclose(one.scaling, other.scaling, rel_tol=1e-6)
+
+
+def _words(layer: AdapterLayer) -> str:
+    return f"rank {layer.rank} and scaling {layer.scaling:.3g}"
+
+
+def _named(names: tuple[str, ...]) -> str:
+    named = ", ".join(map(repr, names[:MOST_NAMED]))
+    return named if len(names) <= MOST_NAMED else f"{named}, …"
+
+
+def _as_dict(layer: AdapterLayer | None) -> dict | None:
+    return None if layer is None else asdict(layer)
