@@ -12,9 +12,8 @@ import streamlit as st
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
-from adarank_core.runs import jobs
-from pages.parts.compare import progress
-from pages.parts.compare.following import Follower, follow
+from adarank_core.runs import jobs, progress
+from pages.parts.compare.event_follower import Follower, follow
 from pages.parts.compare.launcher import LEARNING_RATE, arguments, launcher
 from pages.parts.compare.legend import legend
 from pages.parts.compare.outcome import (

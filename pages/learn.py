@@ -9,8 +9,8 @@ from adarank_core.files import read_json
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
 from pages.parts.learn import lesson_figures
+from pages.parts.learn.lesson_layout import check, columns, data, unbroken
 from pages.parts.learn.noisy_models import LESSON, own_sentence, pick
-from pages.parts.learn.reading import check, columns, data, unbroken
 from pages.parts.shared import charts, curves, phrases, state
 
 CHECKS = ("check_rank", "check_disagreement", "check_permuted")

@@ -11,8 +11,8 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.hardware import cores
 from adarank_core.runs.jobs import Run
+from adarank_core.runs.progress import arm_label, duration
 from pages.parts.compare.outcome import task_label
-from pages.parts.compare.progress import arm_label, duration
 from pages.parts.shared import state
 
 __all__ = [

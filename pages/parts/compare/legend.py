@@ -3,7 +3,7 @@
 import streamlit as st
 
 from adarank_core.comparison.arms import ARMS
-from pages.parts.compare.progress import arm_facts, arm_label, finished_results
+from adarank_core.runs.progress import arm_facts, arm_label, finished_results
 from pages.parts.shared import state
 
 __all__ = ["arm_sentences", "legend"]

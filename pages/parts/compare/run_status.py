@@ -8,7 +8,7 @@ import streamlit as st
 
 from adarank_core.runs import jobs
 from adarank_core.runs.jobs import ALIVE, Run
-from pages.parts.compare.progress import Progress, arm_label, duration
+from adarank_core.runs.progress import Progress, arm_label, duration
 from pages.parts.shared import state
 
 __all__ = ["before", "draw_standing", "run_label", "words_of"]

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
-from pages.parts.compare.progress import arm_label
+from adarank_core.runs.progress import arm_label
 from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES
 
 __all__ = [

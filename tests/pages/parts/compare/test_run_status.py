@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from adarank_core.runs.jobs import Run
-from pages.parts.compare.progress import Progress
+from adarank_core.runs.progress import Progress
 from pages.parts.compare.run_status import before, run_label, words_of
 
 NAME = "20261124-230900-000000-compare"

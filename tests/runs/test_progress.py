@@ -1,6 +1,6 @@
 import pytest
 
-from pages.parts.compare.progress import (
+from adarank_core.runs.progress import (
     arm_facts,
     curve_table,
     duration,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.compare.progress import Progress, Work
+from adarank_core.runs.progress import Progress, Work
 
 __all__ = ["Follower", "follow"]
 

@@ -1,7 +1,7 @@
 import json
 
-from pages.parts.compare.following import Follower
-from pages.parts.compare.progress import Work
+from adarank_core.runs.progress import Work
+from pages.parts.compare.event_follower import Follower
 
 CONFIG = {"arms": ["uniform"], "seeds": [0], "settings": {"steps": 10}}
 
