@@ -14,6 +14,7 @@ __all__ = [
     "cache_folder",
     "check_format",
     "check_keys",
+    "event_in",
     "read_json",
     "runs_folder",
     "write_json",
@@ -115,6 +116,26 @@ def _once(pairs: list[tuple]) -> dict:
         twice = next(name for name, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise AdaRankError(f"names {twice!r} twice in one object; each may stand once")
     return found
+
+
+def event_in(line: bytes) -> dict | None:
+    """Read a line as an event: a JSON object that has ``event``.
+
+    Returns
+    -------
+    dict or None
+        None for any other line: what a library printed, or a killed process began.
+
+    Examples
+    --------
+    >>> event_in(b'{"event": "started"}'), event_in(b'{"event": "star')
+    ({'event': 'started'}, None)
+    """
+    try:
+        event = json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 def write_json(path: Path, data: dict) -> None:

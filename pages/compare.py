@@ -12,7 +12,9 @@ import streamlit as st
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
-from adarank_core.runs import jobs, progress
+from adarank_core.runs import jobs
+from adarank_core.runs.curves import curve_table
+from adarank_core.runs.events import finished_results
 from pages.parts.compare.event_follower import Follower, follow
 from pages.parts.compare.launcher import LEARNING_RATE, arguments, launcher
 from pages.parts.compare.legend import legend
@@ -171,11 +173,12 @@ def chart(run: jobs.Run, follower: Follower) -> None:
             )
     arms, steps = run.config.get("arms", ()), run.config.get("settings", {}).get("steps", 1)
 
-    def drawn():
-        table = progress.curve_table(follower.events, metric)
+    def draw_curves():
+        table = curve_table(follower.events, metric)
         return table, curves.curves(table, metric, arms, steps, smoothing)
 
-    table, figure = follower.drawn((metric, smoothing, run.state, tuple(arms)), drawn)
+    key = (metric, smoothing, run.state, tuple(arms))
+    table, figure = follower.cached_drawing(key, draw_curves)
     st.plotly_chart(
         figure,
         width="stretch",
@@ -248,7 +251,7 @@ def draw() -> None:
             known = run.config["seeds"]
             more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
             start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
-    elif not under_way and (done := progress.finished_results(follow(run.folder).events)):
+    elif not under_way and (done := finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)
     with st.expander("Command"):

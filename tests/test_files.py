@@ -3,7 +3,7 @@
 import platformdirs
 import pytest
 
-from adarank_core.files import cache_folder, runs_folder
+from adarank_core.files import cache_folder, event_in, runs_folder
 
 
 def test_a_home_of_one_s_own_holds_both(tmp_path, monkeypatch):
@@ -24,3 +24,15 @@ def test_without_one_the_user_s_folders_are_used(tmp_path, monkeypatch, value):
     assert cache_folder() == platformdirs.user_cache_path("adarank") and cache_folder().is_dir()
     assert runs_folder() == platformdirs.user_data_path("adarank") / "runs"
     assert runs_folder().is_dir()
+
+
+@pytest.mark.parametrize("line", [b"", b"nope", b"3", b"{}", b"\xff", b'["event"]', b"[" * 100_000])
+def test_a_line_that_is_no_event_is_none(line):
+    assert event_in(line) is None
+
+
+def test_a_line_is_an_event_whatever_bytes_its_text_has():
+    assert (
+        event_in(b'{"event": "failed", "message": "\xff"}')["message"]
+        == "\N{REPLACEMENT CHARACTER}"
+    )

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder, write_json
 from adarank_core.hardware import cores
+from adarank_core.runs.events import last_event, read_events
 from adarank_core.runs.run_queue import at_once, is_locked
 
 __all__ = ["ALIVE", "Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
@@ -33,7 +34,7 @@ PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
-TAIL = 2048  # bytes; an event is seldom longer
+LOG_TAIL = 2048  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,7 +73,7 @@ class Run:
 
         Read when first asked for, so that many runs can be listed at once.
         """
-        return tuple(_events(self.folder / "events.jsonl"))
+        return read_events(self.folder / "events.jsonl")[0]
 
 
 def new_run_folder(name: str, parent: Path | None = None) -> Path:
@@ -308,7 +309,7 @@ def _last_word(folder: Path) -> tuple[dict, bool]:
     """Return the last event, and whether nothing is recorded yet of the newest process."""
     path = folder / "events.jsonl"
     unheard = _changed(folder / "command.json") >= _changed(path)
-    return _last_event(path) or {"event": ""}, unheard
+    return last_event(path) or {"event": ""}, unheard
 
 
 def runs(parent: Path | None = None) -> list[Run]:
@@ -325,52 +326,11 @@ def runs(parent: Path | None = None) -> list[Run]:
     return [run_folder(folder) for folder in sorted(folders, reverse=True)]
 
 
-def _events(path: Path) -> Iterator[dict]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
-        return
-    for line in lines[:-1]:  # what follows the last line's end is still being written
-        event = _event(line)
-        if event is not None:
-            yield event
-
-
-def _event(line: bytes) -> dict | None:
-    try:
-        event = json.loads(line.decode("utf-8", "replace"))
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _last_event(path: Path) -> dict | None:
-    """Return the last of `_events`, reading from the file's end no more than it takes."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            length = TAIL
-            while True:
-                begin = max(0, size - length)
-                file.seek(begin)
-                lines = file.read(size - begin).split(b"\n")
-                # The first may be the end of a longer one.
-                for line in reversed(lines[1 if begin else 0 : -1]):
-                    event = _event(line)
-                    if event is not None:
-                        return event
-                if not begin:
-                    return None
-                length *= 8
-    except OSError:
-        return None
-
-
 def _refusal(path: Path) -> str:
     """Return the error that a process ended with before it held its folder, or nothing."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
             last = file.read().decode(errors="replace").rstrip().split("\n")[-1]
     except OSError:
         return ""

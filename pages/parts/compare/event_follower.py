@@ -1,13 +1,13 @@
-"""Following a run: what it has recorded since the last look, so that looking often stays cheap."""
+"""Following a run: what it has recorded since it was read last, so that reading stays cheap."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.runs.progress import Progress, Work
+from adarank_core.runs.events import read_events
+from adarank_core.runs.progress import ComparisonWork, RunProgress
 
 __all__ = ["Follower", "follow"]
 
@@ -28,7 +28,7 @@ class Follower:
     >>> folder = Path(tempfile.mkdtemp())
     >>> follower = Follower(folder)
     >>> _ = (folder / "events.jsonl").write_text('{"event": "started"}\\n{"event": "fin')
-    >>> follower.look()
+    >>> follower.read_new()
     >>> follower.events
     [{'event': 'started'}]
     """
@@ -37,41 +37,28 @@ class Follower:
         self.folder = folder
         self.events: list[dict] = []
         self._offset = 0
-        self._heard = 0
-        self._work: Work | None = None
+        self._counted = 0
+        self._work: ComparisonWork | None = None
         self._drawn: tuple | None = None
         self._due = 0.0
 
-    def look(self) -> None:
-        """Take up what has been recorded since the last look."""
-        try:
-            with (self.folder / "events.jsonl").open("rb") as file:
-                file.seek(self._offset)
-                added = file.read()
-        except OSError:  # nothing is recorded yet
-            return
-        whole = added[: added.rfind(b"\n") + 1]  # what follows is still being written
-        self._offset += len(whole)
-        for line in whole.split(b"\n"):
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and "event" in event:
-                self.events.append(event)
+    def read_new(self) -> None:
+        """Take up what has been recorded since the last reading."""
+        added, self._offset = read_events(self.folder / "events.jsonl", self._offset)
+        self.events += added
 
-    def progress(self, config: dict) -> Progress:
-        """Tell how far a run with this configuration is; see `progress_of`."""
+    def progress(self, config: dict) -> RunProgress:
+        """Return how far a run with this configuration is; it is empty before the run begins."""
         if not config or not self.events:
-            return Progress("starting: this takes some seconds", 0.0, None, False)
+            return RunProgress("starting: this takes some seconds", 0.0, None, False)
         if self._work is None or self._work.config != config:  # the run was asked for more seeds
-            self._work, self._heard = Work(config), 0
-        for event in self.events[self._heard :]:
-            self._work.hear(event)
-        self._heard = len(self.events)
-        return self._work.told()
+            self._work, self._counted = ComparisonWork(config), 0
+        for event in self.events[self._counted :]:
+            self._work.add(event)
+        self._counted = len(self.events)
+        return self._work.progress()
 
-    def drawn(self, key: tuple, draw: Callable[[], tuple]) -> tuple:
+    def cached_drawing(self, key: tuple, draw: Callable[[], tuple]) -> tuple:
         """Return what ``draw`` returns, drawn again only where something new is recorded.
 
         What takes long to draw is drawn seldom, so that watching takes nothing from the training.
@@ -85,19 +72,19 @@ class Follower:
         now = time.monotonic()
         wanted = (key, len(self.events))
         if self._drawn is not None:
-            had, found = self._drawn
-            if had == wanted or (had[0] == key and now < self._due):
-                return found
-        found = draw()
-        self._drawn = (wanted, found)
+            last, drawing = self._drawn
+            if last == wanted or (last[0] == key and now < self._due):
+                return drawing
+        drawing = draw()
+        self._drawn = (wanted, drawing)
         self._due = now + (time.monotonic() - now) / SHARE
-        return found
+        return drawing
 
 
 def follow(folder: Path) -> Follower:
-    """Return this session's follower of a run, after a look at what is new."""
+    """Return this session's follower of a run, after it has read what is new."""
     follower = st.session_state.get(KEPT)
     if follower is None or follower.folder != folder:
         follower = st.session_state[KEPT] = Follower(folder)
-    follower.look()
+    follower.read_new()
     return follower

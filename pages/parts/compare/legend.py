@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from adarank_core.comparison.arms import ARMS
-from adarank_core.runs.progress import arm_facts, arm_label, finished_results
+from adarank_core.comparison.arms import ARMS, arm_label
+from adarank_core.runs.events import arm_facts, finished_results
 from pages.parts.shared import state
 
 __all__ = ["arm_sentences", "legend"]

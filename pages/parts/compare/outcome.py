@@ -5,10 +5,11 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
 from adarank_core.files import read_json
+from adarank_core.runs.events import arm_facts
 from adarank_core.runs.jobs import ALIVE, Run
-from adarank_core.runs.progress import arm_facts, arm_label
 from pages.parts.compare import trade_offs
 from pages.parts.shared import curves, state
 

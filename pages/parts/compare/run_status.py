@@ -6,9 +6,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.runs import jobs
 from adarank_core.runs.jobs import ALIVE, Run
-from adarank_core.runs.progress import Progress, arm_label, duration
+from adarank_core.runs.progress import RunProgress, duration
 from pages.parts.shared import state
 
 __all__ = ["before", "draw_standing", "run_label", "words_of"]
@@ -52,12 +53,12 @@ def before(run: Run, alive: Sequence[Run]) -> list[Run]:
     return sorted(sooner, key=lambda one: one.place)
 
 
-def words_of(at: Progress) -> str:
+def words_of(at: RunProgress) -> str:
     """Say what is being done, how fast, and for how long still.
 
     Examples
     --------
-    >>> words_of(Progress("uniform seed 0: step 5 of 10", 0.5, 60.0, False, 85.0, 1500))
+    >>> words_of(RunProgress("uniform seed 0: step 5 of 10", 0.5, 60.0, False, 85.0, 1500))
     'uniform seed 0: step 5 of 10 · about 1 min left · 85 examples a second · 1.5 GB'
     """
     said = [at.now]
@@ -71,13 +72,13 @@ def words_of(at: Progress) -> str:
     return " · ".join(said)
 
 
-def draw_standing(run: Run, at: Progress, alive: Sequence[Run], open_run) -> bool:
+def draw_standing(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> bool:
     """Draw how a run stands by now, and what can be done about it.
 
     Parameters
     ----------
     run : Run
-    at : Progress
+    at : RunProgress
     alive : sequence of Run
         All that are alive.
     open_run : callable
@@ -108,7 +109,7 @@ def draw_standing(run: Run, at: Progress, alive: Sequence[Run], open_run) -> boo
         return bool(run.config) and st.button(label, key="compare_go_on", help=about)
 
 
-def _under_way(run: Run, at: Progress, alive: Sequence[Run], open_run) -> None:
+def _under_way(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> None:
     cancelling = (run.folder / "cancel").exists()
     words = words_of(at)
     if run.state == "queued":

@@ -3,8 +3,8 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
-from adarank_core.runs.progress import arm_label
 from pages.parts.shared.curves import UNITS, arm_colour, laid_out
 
 __all__ = ["COSTS", "cost_table", "trade_off"]

@@ -4,10 +4,11 @@ import json
 
 import streamlit as st
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import Verdict, describe
 from adarank_core.errors import AdaRankError
+from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
-from adarank_core.runs.progress import arm_label, finished_results
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
 from pages.parts.shared import state

@@ -14,8 +14,9 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison.arms import arm_label
+from adarank_core.runs.curves import curve_table
 from adarank_core.runs.jobs import Run
-from adarank_core.runs.progress import arm_label, curve_table
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY
 from pages.parts.shared.curves import arm_colour, results_table

@@ -6,8 +6,8 @@ Text and grid colours are left to Streamlit's theme, so that every figure fits l
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
-from adarank_core.runs.progress import arm_label
 from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES
 
 __all__ = [
@@ -149,18 +149,19 @@ def _thinned(values: pd.Series) -> pd.Series:
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
     """List every seed's difference between two arms that a verdict compares.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``pair``, ``seed`` and ``difference`` (first arm minus second).
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``pair``, ``seed`` and ``difference`` (first arm minus second).
 
-    Examples
-    --------
-    >>> from adarank_core.comparison.verdicts import verdict_of
-    >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
-    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
-    >>> difference_table(verdict, "test_loss").values.tolist()
-    [['adarank − uniform', 0, -0.25]]
+        Examples
+        --------
+        >>> from adarank_core.comparison.arms import arm_label
+    from adarank_core.comparison.verdicts import verdict_of
+        >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
+        >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
+        >>> difference_table(verdict, "test_loss").values.tolist()
+        [['adarank − uniform', 0, -0.25]]
     """
     rows = []
     for compared in verdict.comparisons:

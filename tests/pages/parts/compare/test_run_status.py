@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from adarank_core.runs.jobs import Run
-from adarank_core.runs.progress import Progress
+from adarank_core.runs.progress import RunProgress
 from pages.parts.compare.run_status import before, run_label, words_of
 
 NAME = "20261124-230900-000000-compare"
@@ -25,8 +25,8 @@ def test_those_at_work_and_those_with_an_earlier_place_are_before_a_queued_run()
 
 
 def test_what_is_not_known_is_not_said():
-    assert words_of(Progress("loading", 0.0, None, False)) == "loading"
-    assert words_of(Progress("x", 0.5, 60.0, True)) == "x · at least 1 min left"
-    assert words_of(Progress("x", 0.5, None, False, 85.4, 1540)) == (
+    assert words_of(RunProgress("loading", 0.0, None, False)) == "loading"
+    assert words_of(RunProgress("x", 0.5, 60.0, True)) == "x · at least 1 min left"
+    assert words_of(RunProgress("x", 0.5, None, False, 85.4, 1540)) == (
         "x · 85 examples a second · 1.5 GB"
     )
