@@ -18,6 +18,7 @@ __all__ = [
     "read_json",
     "runs_folder",
     "write_json",
+    "write_whole",
 ]
 
 
@@ -161,10 +162,36 @@ def write_json(path: Path, data: dict) -> None:
     >>> json.loads(path.read_text())
     {'rank': 8}
     """
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        In a folder that exists.
+    content : bytes
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, as on a full disk; nothing of it is left then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "data.csv"
+    >>> write_whole(path, b"text,label")
+    >>> path.read_bytes()
+    b'text,label'
+    """
     # Threads of one server may write the same file at once.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
