@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
+from adarank_core.comparison.tables import cost_table
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
 from adarank_core.files import read_json
 from adarank_core.runs.events import arm_facts
@@ -175,7 +176,7 @@ def _costs(verdict: Verdict, metric: str) -> None:
         label_visibility="collapsed",
         persist_state="session",
     )
-    table = trade_offs.cost_table(verdict.arms, metric, cost)
+    table = cost_table(verdict.arms, metric, cost)
     st.plotly_chart(
         trade_offs.trade_off(table, verdict.arms, metric, cost),
         width="stretch",

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.runs.curves import curve_table
+from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY
@@ -261,7 +261,7 @@ def results(compared: dict[str, dict]) -> pd.DataFrame:
 
 
 def overlay(compared: dict[str, Run]) -> go.Figure:
-    """Draw the validation loss of two runs' arms into one figure, each the mean of its seeds.
+    """Draw the validation loss of two runs' arms into one figure, each as `mean_curve` has it.
 
     Colours are arms; markers tell the runs apart.
 
@@ -279,13 +279,9 @@ def overlay(compared: dict[str, Run]) -> go.Figure:
     figure = go.Figure()
     for at, (label, table) in enumerate(tables.items()):
         for arm in arms:
-            of_arm = table[table["arm"] == arm]
-            if of_arm.empty:
+            mean, seeds = mean_curve(seed_curves(table, arm))
+            if not seeds:
                 continue
-            # Only seeds that came as far as the farthest, so that no mean jumps where one ends.
-            last = of_arm.groupby("seed")["step"].max()
-            far = of_arm[of_arm["seed"].isin(last[last == last.max()].index)]
-            mean = far.groupby("step")["value"].mean()
             name = escape(f"{label}: {arm_label(arm)}")  # Plotly reads tags
             figure.add_trace(
                 go.Scatter(

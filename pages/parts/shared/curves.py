@@ -6,8 +6,10 @@ Text and grid colours are left to Streamlit's theme, so that every figure fits l
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison import tables
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
+from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
 from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES
 
 __all__ = [
@@ -32,7 +34,6 @@ UNITS = {
     "macro_f1": "from 0 to 1",
     "auc": "from 0 to 1",
 }
-MOST_POINTS = 400  # a line; a screen is not much wider
 # For arms that have no colour of their own: muted, and readable on light and dark.
 OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
 
@@ -53,9 +54,6 @@ def arm_colour(arm: str, arms) -> str:
 
 def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float = 0.0) -> go.Figure:
     """Draw one metric over the steps: every seed thin, the mean of an arm's seeds thick.
-
-    The mean is over the seeds that have come as far as the arm's farthest one, so that it does
-    not jump where a seed that is under way ends.
 
     Parameters
     ----------
@@ -80,25 +78,19 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
     traces = []  # drawn every second, and as dictionaries they cost a third
 
     def add(arm: str, values: pd.Series, **more) -> None:
-        drawn = _thinned(values)
+        drawn = thinned(values)
         points = {"x": drawn.index.to_numpy(), "y": drawn.to_numpy(), "mode": "lines"}
         traces.append({"type": "scatter", "legendgroup": arm, **points, **more})
 
     for arm in arms:
-        of_arm = table[table["arm"] == arm]
         line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
-        seeds = {
-            seed: pd.Series(rows["value"].to_numpy(), rows["step"].to_numpy())
-            for seed, rows in of_arm.groupby("seed")
-        }
-        last = max((values.index[-1] for values in seeds.values()), default=0)
-        far = [values for values in seeds.values() if values.index[-1] == last]
-        mean = pd.concat(far).groupby(level=0).mean() if far else pd.Series(dtype=float)
-        of = "one seed" if len(far) == 1 else f"mean of {len(far)} seeds"
+        seeds = seed_curves(table, arm)
+        mean, count = mean_curve(seeds)
+        of = "one seed" if count == 1 else f"mean of {count} seeds"
         for seed, values in seeds.items() if len(seeds) > 1 else ():
             add(
                 arm,
-                _smoothed(values, smoothing),
+                smoothed(values, smoothing),
                 showlegend=False,
                 opacity=0.55,
                 line={**line, "width": 1.2},
@@ -110,7 +102,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
             add(arm, mean, showlegend=False, opacity=0.25, line=thin, hoverinfo="skip")
         add(
             arm,
-            _smoothed(mean, smoothing),
+            smoothed(mean, smoothing),
             mode="lines+markers" if 0 < len(mean) < 30 else "lines",
             name=arm_label(arm),
             line={**line, "width": 3},
@@ -133,45 +125,25 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
     return laid_out(figure, height=400)
 
 
-def _smoothed(values: pd.Series, smoothing: float) -> pd.Series:
-    """Average over the steps before, the nearest most; the first steps have no bias to a start."""
-    return values.ewm(alpha=1 - smoothing).mean() if smoothing and len(values) else values
-
-
-def _thinned(values: pd.Series) -> pd.Series:
-    """Leave out points that nobody could tell apart; which ones are kept changes seldom."""
-    stride = 1
-    while len(values) > MOST_POINTS * stride:
-        stride *= 2
-    return values if stride == 1 else pd.concat([values[:-1:stride], values[-1:]])
-
-
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
-    """List every seed's difference between two arms that a verdict compares.
+    """List every seed's difference between two arms that a verdict compares, for people.
 
-        Returns
-        -------
-        pandas.DataFrame
-            Columns ``pair``, ``seed`` and ``difference`` (first arm minus second).
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``pair``, ``seed`` and ``difference`` (first arm minus second).
 
-        Examples
-        --------
-        >>> from adarank_core.comparison.arms import arm_label
-    from adarank_core.comparison.verdicts import verdict_of
-        >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
-        >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
-        >>> difference_table(verdict, "test_loss").values.tolist()
-        [['adarank − uniform', 0, -0.25]]
+    Examples
+    --------
+    >>> from adarank_core.comparison.verdicts import verdict_of
+    >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
+    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
+    >>> difference_table(verdict, "test_loss").values.tolist()
+    [['adarank − uniform', 0, -0.25]]
     """
-    rows = []
-    for compared in verdict.comparisons:
-        if compared["metric"] == metric:
-            first, second = (verdict.arms[compared[key]]["runs"] for key in ("arm", "against"))
-            rows += [
-                (_pair(compared), one["seed"], one[metric] - other[metric])
-                for one, other in zip(first, second, strict=True)
-            ]
-    return pd.DataFrame(rows, columns=["pair", "seed", "difference"])
+    table = tables.difference_table(verdict, metric)
+    table.insert(0, "pair", [pair_label(pair) for pair in table.to_dict("records")])
+    return table.drop(columns=["arm", "against"])
 
 
 def differences(verdict: Verdict, metric: str) -> go.Figure:
@@ -190,7 +162,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     compared = [c for c in verdict.comparisons if c["metric"] == metric]
     figure = go.Figure()
     for pair in compared:
-        name, colour = _pair(pair), arm_colour(pair["arm"], verdict.arms)
+        name, colour = pair_label(pair), arm_colour(pair["arm"], verdict.arms)
         of_pair = table[table["pair"] == name]
         figure.add_trace(
             go.Scatter(
@@ -255,61 +227,46 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     figure.update_yaxes(
         autorange="reversed",
         ticklabelposition="outside",
-        tickvals=[_pair(pair) for pair in compared],
-        ticktext=[_pair(pair).replace(" − ", "<br>− ") for pair in compared],
+        tickvals=[pair_label(pair) for pair in compared],
+        ticktext=[pair_label(pair).replace(" − ", "<br>− ") for pair in compared],
     )
     return laid_out(figure, height=150 + 58 * len(compared))
 
 
 def results_table(arms: dict, reference: str) -> pd.DataFrame:
-    """List what every arm came to: means over its seeds.
+    """List what every arm came to, for people.
 
     Parameters
     ----------
-    arms : dict
-        As in `Verdict`, or as `finished_results` returns it.
-    reference : str
-        The arm that LoRA parameters are held against.
+    arms, reference
+        As `adarank_core.comparison.tables.arm_table` takes them.
 
     Returns
     -------
     pandas.DataFrame
-        What no run tells is left out: AUC of more than two classes, and the search for a
-        learning rate where there was none.
 
     Examples
     --------
     >>> runs = [{"seed": 0, "test_loss": 0.5, "test_accuracy": 0.75}]
     >>> arms = {"uniform": {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": runs}}
-    >>> results_table(arms, "uniform").values.tolist()
-    [['uniform', 0.5, 0.75, 1, 9, 0, 0.0]]
+    >>> list(results_table(arms, "uniform"))[3:]
+    ['seeds', 'LoRA parameters', 'more than uniform', 'seconds for ranks']
     """
-    against = arms.get(reference, {}).get("lora_parameters")
-    rows = []
-    for arm, about in arms.items():
-        found = {
-            "arm": arm_label(arm),
-            **{f"mean {name}": _mean(about["runs"], key) for key, name in METRIC_NAMES.items()},
-            "seeds": len(about["runs"]),
-            "LoRA parameters": about["lora_parameters"],
-            f"more than {arm_label(reference)}": None
-            if against is None
-            else about["lora_parameters"] - against,
-            "seconds for ranks": about["allocation_seconds"],
-            "learning rate": about.get("learning_rate"),
-            "seconds of search": about.get("search_seconds"),
-            "seconds of training": _mean(about["runs"], "train_seconds"),
-        }
-        rows.append(found)
-    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+    titles = {metric: f"mean {name}" for metric, name in METRIC_NAMES.items()}
+    titles |= {
+        "lora_parameters": "LoRA parameters",
+        "more_parameters": f"more than {arm_label(reference)}",
+        "allocation_seconds": "seconds for ranks",
+        "learning_rate": "learning rate",
+        "search_seconds": "seconds of search",
+        "train_seconds": "seconds of training",
+    }
+    table = tables.arm_table(arms, reference).rename(columns=titles)
+    return table.assign(arm=table["arm"].map(arm_label))
 
 
-def _mean(runs: list[dict], key: str) -> float | None:
-    values = [run[key] for run in runs if run.get(key) is not None]
-    return sum(values) / len(values) if values else None
-
-
-def _pair(compared: dict) -> str:
+def pair_label(compared: dict) -> str:
+    """Return what two arms that are compared are called together."""
     return f"{arm_label(compared['arm'])} − {arm_label(compared['against'])}"
 
 
