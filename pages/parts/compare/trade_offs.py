@@ -5,7 +5,8 @@ import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
-from pages.parts.shared.curves import UNITS, arm_colour, laid_out
+from pages.parts.shared.charts import set_layout
+from pages.parts.shared.curves import LIVE, UNITS, arm_colour
 
 __all__ = ["COSTS", "trade_off"]
 
@@ -82,7 +83,7 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
         title=f"{name} ({UNITS[metric]}), {better} is better",
         tickformat=".0%" if metric == "test_accuracy" else None,
     )
-    return laid_out(figure, height=360)
+    return set_layout(figure, 360, **LIVE)
 
 
 def _range(costs: pd.Series) -> tuple[float, float]:

@@ -18,8 +18,8 @@ from adarank_core.comparison.arms import arm_label
 from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.outcome import task_label
-from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY
-from pages.parts.shared.curves import arm_colour, results_table
+from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, hide_scale, set_layout
+from pages.parts.shared.curves import LIVE, arm_colour, results_table
 
 __all__ = [
     "STATES",
@@ -299,7 +299,7 @@ def overlay(compared: dict[str, Run]) -> go.Figure:
                     "<extra></extra>",
                 )
             )
-    return _laid_out(figure, "validation loss (nats a text)")
+    return _over_steps(figure, "validation loss (nats a text)")
 
 
 def loss_curves(run: Run) -> go.Figure:
@@ -325,18 +325,13 @@ def loss_curves(run: Run) -> go.Figure:
                 hovertemplate=f"{name} %{{y:.3f}} at step %{{x}}<extra></extra>",
             )
         )
-    return _laid_out(figure, "loss (nats a text)")
+    return _over_steps(figure, "loss (nats a text)")
 
 
-def _laid_out(figure: go.Figure, title: str) -> go.Figure:
-    if not any(len(trace.x) for trace in figure.data):  # Plotly would invent numbers
-        figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
+def _over_steps(figure: go.Figure, title: str) -> go.Figure:
+    """Name the axes of curves over the steps, and lay the figure out."""
+    if not any(len(trace.x) for trace in figure.data):
+        hide_scale(figure)
     figure.update_xaxes(title="optimizer step", zeroline=False, rangemode="tozero")
     figure.update_yaxes(title=title)
-    return figure.update_layout(
-        height=380,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hovermode="closest",
-        uirevision="kept",
-    )
+    return set_layout(figure, 380, **LIVE)

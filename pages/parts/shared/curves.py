@@ -10,15 +10,16 @@ from adarank_core.comparison import tables
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
 from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
-from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES
+from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, hide_scale, set_layout
 
 __all__ = [
     "CURVES",
+    "LIVE",
+    "UNITS",
     "arm_colour",
     "curves",
     "difference_table",
     "differences",
-    "laid_out",
     "results_table",
 ]
 
@@ -34,6 +35,8 @@ UNITS = {
     "macro_f1": "from 0 to 1",
     "auc": "from 0 to 1",
 }
+#: Layout of figures that are drawn again while they are looked at: a zoom survives the next poll.
+LIVE = {"hovermode": "closest", "uirevision": "kept"}
 # For arms that have no colour of their own: muted, and readable on light and dark.
 OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
 
@@ -120,9 +123,9 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
         zeroline=False,
     )
     figure.update_yaxes(title=title, tickformat=".0%" if digits.endswith("%") else None)
-    if table.empty:  # Plotly would invent numbers
-        figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
-    return laid_out(figure, height=400)
+    if table.empty:
+        hide_scale(figure)
+    return set_layout(figure, 400, **LIVE)
 
 
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
@@ -181,29 +184,8 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
                 f"({UNITS[metric]}).<extra></extra>",
             )
         )
-        if pair["ci_low"] is None:  # one seed: its difference is the mean
-            continue
-        mean = pair["difference"]
-        interval = f"<br>95% interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
-        figure.add_trace(
-            go.Scatter(
-                x=[mean],
-                y=[name],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [pair["ci_high"] - mean],
-                    "arrayminus": [mean - pair["ci_low"]],
-                    "thickness": 2.5,
-                    "width": 8,
-                },
-                mode="markers",
-                showlegend=False,
-                marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
-                hovertemplate=f"The mean of {name} is<br>%{{x:+.4f}} ({UNITS[metric]})."
-                f"{interval}<extra></extra>",
-            )
-        )
+        if pair["ci_low"] is not None:  # else its only seed is the mean
+            figure.add_trace(_mean_with_interval(pair, metric, colour))
     figure.add_vline(x=0, line={"color": "#8A8894", "width": 2})
     lower, higher = ("worse", "better") if METRICS[metric] else ("better", "worse")
     ends = [
@@ -230,7 +212,29 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
         tickvals=[pair_label(pair) for pair in compared],
         ticktext=[pair_label(pair).replace(" − ", "<br>− ") for pair in compared],
     )
-    return laid_out(figure, height=150 + 58 * len(compared))
+    return set_layout(figure, 150 + 58 * len(compared), **LIVE)
+
+
+def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
+    name, mean = pair_label(pair), pair["difference"]
+    interval = f"<br>95% interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
+    return go.Scatter(
+        x=[mean],
+        y=[name],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [pair["ci_high"] - mean],
+            "arrayminus": [mean - pair["ci_low"]],
+            "thickness": 2.5,
+            "width": 8,
+        },
+        mode="markers",
+        showlegend=False,
+        marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
+        hovertemplate=f"The mean of {name} is<br>%{{x:+.4f}} ({UNITS[metric]})."
+        f"{interval}<extra></extra>",
+    )
 
 
 def results_table(arms: dict, reference: str) -> pd.DataFrame:
@@ -268,15 +272,3 @@ def results_table(arms: dict, reference: str) -> pd.DataFrame:
 def pair_label(compared: dict) -> str:
     """Return what two arms that are compared are called together."""
     return f"{arm_label(compared['arm'])} − {arm_label(compared['against'])}"
-
-
-def laid_out(figure: go.Figure, height: int) -> go.Figure:
-    """Give a figure of this page its height, margins and legend."""
-    return figure.update_layout(
-        height=height,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hoverlabel={"align": "left"},
-        hovermode="closest",
-        uirevision="kept",  # a zoom survives the next poll
-    )
