@@ -7,7 +7,7 @@ from adarank_core.comparison.tables import mean_over_runs
 from adarank_core.runs.events import arm_facts, finished_results
 from pages.parts.shared import state
 
-__all__ = ["arm_sentences", "legend"]
+__all__ = ["arm_sentences", "draw_legend"]
 
 WITHOUT_LORA = {"full": "all weights, and no LoRA", "head-only": "the head's weights only"}
 
@@ -59,7 +59,7 @@ def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def legend(config: dict, events) -> None:
+def draw_legend(config: dict, events) -> None:
     """Draw a card an arm.
 
     Parameters

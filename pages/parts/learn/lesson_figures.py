@@ -11,14 +11,21 @@ import plotly.graph_objects as go
 
 from pages.parts.shared.charts import ARM_COLOURS, number, set_layout, with_error
 
-__all__ = ["Shaken", "contrast", "energy_curve", "logits_plane", "running_means", "thin_matrices"]
+__all__ = [
+    "NoisyModule",
+    "contrast",
+    "energy_curve",
+    "logits_plane",
+    "running_means",
+    "thin_matrices",
+]
 
 ACCENT, GREY = ARM_COLOURS["adarank"], ARM_COLOURS["uniform"]
 SYMBOLS = ("circle-open", "diamond")
 DASHES = ("dot", "solid")
 
 
-class Shaken(NamedTuple):
+class NoisyModule(NamedTuple):
     """One module under noise, ready to draw.
 
     Parameters
@@ -152,14 +159,14 @@ def energy_curve(kept: Sequence[float], rank: int) -> go.Figure:
     return set_layout(figure, 270, showlegend=False)
 
 
-def logits_plane(clean: Sequence[float], modules: Sequence[Shaken]) -> go.Figure:
+def logits_plane(clean: Sequence[float], modules: Sequence[NoisyModule]) -> go.Figure:
     """Draw every noisy model's two logits as a dot, and the untouched model's as a star.
 
     Parameters
     ----------
     clean : sequence of float
         Two logits.
-    modules : sequence of Shaken
+    modules : sequence of NoisyModule
         At most two; the one that scatters less is drawn on top.
 
     Returns
@@ -208,12 +215,12 @@ def logits_plane(clean: Sequence[float], modules: Sequence[Shaken]) -> go.Figure
     return set_layout(figure, 440)
 
 
-def running_means(modules: Sequence[Shaken], shown: int) -> go.Figure:
+def running_means(modules: Sequence[NoisyModule], shown: int) -> go.Figure:
     """Draw mean distance against the number of pairs, with a band of one standard error.
 
     Parameters
     ----------
-    modules : sequence of Shaken
+    modules : sequence of NoisyModule
         At most two; ``values`` are pairs × (mean, standard error).
     shown : int
         Pairs that have come in; the axes have room for all, so that nothing jumps.

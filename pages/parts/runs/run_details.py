@@ -13,7 +13,7 @@ from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
 from pages.parts.shared import state
 
-__all__ = ["one", "two"]
+__all__ = ["draw_pair", "draw_run"]
 
 ENDED = {
     "cancelled": "It was cancelled; what had finished is kept.",
@@ -21,7 +21,7 @@ ENDED = {
 }
 
 
-def one(run: Run, every: float) -> None:
+def draw_run(run: Run, every: float) -> None:
     """Draw one run: how it stands, what it came to and how it was started.
 
     Parameters
@@ -91,7 +91,7 @@ def _sentences(verdict: Verdict) -> list[str]:
     return told
 
 
-def two(first: Run, second: Run) -> None:
+def draw_pair(first: Run, second: Run) -> None:
     """Draw two comparisons beside each other: results, verdicts, curves, settings.
 
     Parameters
