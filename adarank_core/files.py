@@ -14,9 +14,11 @@ __all__ = [
     "cache_folder",
     "check_format",
     "check_keys",
+    "event_in",
     "read_json",
     "runs_folder",
     "write_json",
+    "write_whole",
 ]
 
 
@@ -117,6 +119,26 @@ def _once(pairs: list[tuple]) -> dict:
     return found
 
 
+def event_in(line: bytes) -> dict | None:
+    """Read a line as an event: a JSON object that has ``event``.
+
+    Returns
+    -------
+    dict or None
+        None for any other line: what a library printed, or a killed process began.
+
+    Examples
+    --------
+    >>> event_in(b'{"event": "started"}'), event_in(b'{"event": "star')
+    ({'event': 'started'}, None)
+    """
+    try:
+        event = json.loads(line.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
 def write_json(path: Path, data: dict) -> None:
     """Write JSON so that a reader sees the old file or the whole new one, never a part.
 
@@ -140,10 +162,36 @@ def write_json(path: Path, data: dict) -> None:
     >>> json.loads(path.read_text())
     {'rank': 8}
     """
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        In a folder that exists.
+    content : bytes
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, as on a full disk; nothing of it is left then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "data.csv"
+    >>> write_whole(path, b"text,label")
+    >>> path.read_bytes()
+    b'text,label'
+    """
     # Threads of one server may write the same file at once.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

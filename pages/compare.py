@@ -13,10 +13,11 @@ import streamlit as st
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
-from pages.parts.compare import progress
-from pages.parts.compare.following import Follower, follow
+from adarank_core.runs.curves import curve_table
+from adarank_core.runs.events import finished_results
+from pages.parts.compare.event_follower import Follower, follow
 from pages.parts.compare.launcher import LEARNING_RATE, arguments, launcher
-from pages.parts.compare.legend import legend
+from pages.parts.compare.legend import draw_legend
 from pages.parts.compare.outcome import (
     ALIVE,
     draw_results,
@@ -25,7 +26,7 @@ from pages.parts.compare.outcome import (
     read_verdict,
     task_label,
 )
-from pages.parts.compare.run_status import draw_standing, run_label
+from pages.parts.compare.run_status import draw_status, run_label
 from pages.parts.shared import curves, state
 
 CURVE_NAMES = {
@@ -42,7 +43,7 @@ POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events a
 # Which run is shown ------------------------------------------------------------------------------
 
 
-def names() -> list[str]:
+def comparison_names() -> list[str]:
     """Return the names of all comparisons' folders, the newest first."""
     folders = (path for path in runs_folder().iterdir() if path.is_dir())
     return sorted((path.name for path in folders if path.name.endswith("-compare")), reverse=True)
@@ -56,7 +57,7 @@ def shown_run() -> jobs.Run | None:
     name = st.query_params.get("run") or st.session_state.get(SHOWN)
     if not name:
         return None
-    if name not in names():
+    if name not in comparison_names():
         show(None)
         st.warning("That run is not on this machine any more; here is the stored example.")
         return None
@@ -116,7 +117,7 @@ def start(config: dict, folder: Path | None = None) -> None:
 # What a run shows --------------------------------------------------------------------------------
 
 
-def details(run: jobs.Run) -> str:
+def settings_line(run: jobs.Run) -> str:
     """Say in one line what a run was asked for."""
     config = run.config
     if not config:
@@ -132,18 +133,18 @@ def details(run: jobs.Run) -> str:
     )
 
 
-def live(shown: jobs.Run, alive: list[jobs.Run]) -> None:
+def draw_run(shown: jobs.Run, alive: list[jobs.Run]) -> None:
     """Draw how a run stands by now, the curves of all arms, and what is known of them."""
     run, follower = jobs.run_folder(shown.folder), follow(shown.folder)
     if (run.state, run.place) != (shown.state, shown.place):
         st.rerun()  # the rest of the page has to hear of it, and polling may have to end
-    if draw_standing(run, follower.progress(run.config), alive, show):
+    if draw_status(run, follower.progress(run.config), alive, show):
         start(run.config, run.folder)
-    chart(run, follower)
-    legend(run.config, follower.events)
+    draw_curves(run, follower)
+    draw_legend(run.config, follower.events)
 
 
-def chart(run: jobs.Run, follower: Follower) -> None:
+def draw_curves(run: jobs.Run, follower: Follower) -> None:
     """Draw the curves of all arms as they are by now, with a switch and their numbers."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         metric = st.segmented_control(
@@ -172,11 +173,12 @@ def chart(run: jobs.Run, follower: Follower) -> None:
             )
     arms, steps = run.config.get("arms", ()), run.config.get("settings", {}).get("steps", 1)
 
-    def drawn():
-        table = progress.curve_table(follower.events, metric)
+    def table_and_figure():
+        table = curve_table(follower.events, metric)
         return table, curves.curves(table, metric, arms, steps, smoothing)
 
-    table, figure = follower.drawn((metric, smoothing, run.state, tuple(arms)), drawn)
+    key = (metric, smoothing, run.state, tuple(arms))
+    table, figure = follower.cached_drawing(key, table_and_figure)
     st.plotly_chart(
         figure,
         width="stretch",
@@ -232,14 +234,14 @@ def draw() -> None:
         "Every arm is LoRA with as many parameters, on the same texts in the same order; only "
         "the ranks differ. Thin lines are seeds, thick lines their mean."
     )
-    state.badge("stored example" if opened is None else "your run", details(run))
-    recent = [jobs.run_folder(runs_folder() / name) for name in names()[:RECENT]]
+    state.badge("stored example" if opened is None else "your run", settings_line(run))
+    recent = [jobs.run_folder(runs_folder() / name) for name in comparison_names()[:RECENT]]
     choose_run(opened, recent)
     under_way = run.state in ALIVE
     alive = [one for one in jobs.runs() if one.state in ALIVE] if under_way else []
     picture, form = st.columns([2, 1], gap="large")
     with picture:
-        st.fragment(live, run_every=POLL if under_way else None)(run, alive)
+        st.fragment(draw_run, run_every=POLL if under_way else None)(run, alive)
     with form:
         asked = launcher(choice, recent)
         if asked is not None:
@@ -249,7 +251,7 @@ def draw() -> None:
             known = run.config["seeds"]
             more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
             start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
-    elif not under_way and (done := progress.finished_results(follow(run.folder).events)):
+    elif not under_way and (done := finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)
     with st.expander("Command"):

@@ -8,7 +8,7 @@ import streamlit as st
 
 from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError
-from pages.parts.explore.scoring_job import Work
+from pages.parts.explore.scoring_job import ScoringJob
 from pages.parts.shared import cached, charts, phrases, state
 
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
@@ -57,7 +57,7 @@ def start(choice: state.Choice, trials: int, written: str) -> None:
         text = texts.items[0]
     else:
         texts = generic_texts()
-    job = Work(choice.model, labels, texts, trials, choice.seed, choice.source, text)
+    job = ScoringJob(choice.model, labels, texts, trials, choice.seed, choice.source, text)
     known = cached.finished_scores(job.key)
     if known is None:
         job.prepare()
@@ -72,7 +72,7 @@ def cancel() -> None:
     st.session_state.pop("job", None)
 
 
-def go_on(job: Work) -> None:
+def draw_scoring(job: ScoringJob) -> None:
     """Score module after module, drawing what is known so far, until the last one."""
     texts = phrases.of_texts(job.texts.source, len(job.texts))
     with heading:
@@ -170,7 +170,7 @@ if asked:
 job = st.session_state.get("job")
 if job is not None:
     try:
-        go_on(job)
+        draw_scoring(job)
     except AdaRankError as error:
         cancel()
         state.show_error(error)

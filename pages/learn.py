@@ -9,8 +9,8 @@ from adarank_core.files import read_json
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
 from pages.parts.learn import lesson_figures
-from pages.parts.learn.noisy_models import LESSON, own_sentence, pick
-from pages.parts.learn.reading import check, columns, data, unbroken
+from pages.parts.learn.lesson_layout import draw_check, draw_data, reading_columns, unbroken
+from pages.parts.learn.noisy_models import LESSON, choose_modules, draw_sentence_form
 from pages.parts.shared import charts, curves, phrases, state
 
 CHECKS = ("check_rank", "check_disagreement", "check_permuted")
@@ -26,7 +26,7 @@ def what_a_rank_is() -> None:
     layers = len({module.layer for module in MODULES})
     kept = lesson.energy_kept(stored["singular_values"])
     st.header("A rank limits how freely a module may change", anchor=False)
-    left, right = columns()
+    left, right = reading_columns()
     with left:
         st.markdown(f"""
 A language model is built from **modules**. The ones that matter here are matrices: tables of
@@ -74,8 +74,8 @@ Ordinary LoRA gives every module the same rank. But do all modules deserve the s
         state.badge("stored example", f"embedded model · {charts.module_label(module)}")
         ranks = np.arange(1, len(kept) + 1)
         table = {"rank": ranks, "numbers LoRA learns": ranks * (rows + width), "energy kept": kept}
-        data(pd.DataFrame(table), "rank")
-    check(
+        draw_data(pd.DataFrame(table), "rank")
+    draw_check(
         "check_rank",
         "LoRA of rank 8 has changed a module. What has rank 8 at most?",
         {
@@ -94,28 +94,28 @@ def what_noise_does() -> None:
     """Step 2: logits of noisy models around those of the untouched one."""
     choice = state.sidebar()
     head = st.container()
-    left, right = columns()
+    left, right = reading_columns()
     with right:
-        drawn, names, shaken = pick(MODULES)
+        drawn, names, noisy_modules = choose_modules(MODULES)
         st.plotly_chart(
-            lesson_figures.logits_plane(drawn.clean, shaken),
+            lesson_figures.logits_plane(drawn.clean, noisy_modules),
             width="stretch",
             key="plane",
             alt="The two logits of noisy models as dots around those without noise",
         )
-        own_sentence(choice, drawn, names)
+        draw_sentence_form(choice, drawn, names)
         rows = [("no noise", 0, *drawn.clean)]
-        for module in shaken:
+        for module in noisy_modules:
             rows += [(module.label, at + 1, *pair) for at, pair in enumerate(module.values)]
-        data(pd.DataFrame(rows, columns=["noise on", "draw", "logit 1", "logit 2"]), "logits")
-    shifts = [lesson.mean_shift(module.values, drawn.clean) for module in shaken]
-    labels = [unbroken(module.label) for module in shaken]
+        draw_data(pd.DataFrame(rows, columns=["noise on", "draw", "logit 1", "logit 2"]), "logits")
+    shifts = [lesson.mean_shift(module.values, drawn.clean) for module in noisy_modules]
+    labels = [unbroken(module.label) for module in noisy_modules]
     moved = " and ".join(
         f"{charts.number(shift)} with noise on {label}"
         for label, shift in zip(labels, shifts, strict=True)
     )
     title = f"Noise on {labels[0]} moves the answer by {charts.number(shifts[0])}"
-    if len(shaken) == 2:
+    if len(noisy_modules) == 2:
         high, low, ratio = lesson_figures.contrast(labels, shifts)
         title = f"Noise on {high} moves the answer about {ratio} as far as noise on {low}"
     head.header(title, anchor=False)
@@ -143,16 +143,16 @@ def what_disagreement_is() -> None:
     """Step 3: the mean distance of two noisy models, as pairs come in."""
     choice = state.sidebar()
     head = st.container()
-    left, right = columns()
+    left, right = reading_columns()
     with right:
-        drawn, names, shaken = pick(MODULES)
+        drawn, names, noisy_modules = choose_modules(MODULES)
         running = [
-            lesson_figures.Shaken(
+            lesson_figures.NoisyModule(
                 module.label,
                 module.colour,
                 np.column_stack(lesson.running_mean(lesson.pair_distances(module.values))),
             )
-            for module in shaken
+            for module in noisy_modules
         ]
         most = len(running[0].values)
         pairs = st.slider(
@@ -165,14 +165,14 @@ def what_disagreement_is() -> None:
             alt="Mean distance of a pair of noisy models as pairs come in, with its error",
         )
         under = st.container()
-        own_sentence(choice, drawn, names)
+        draw_sentence_form(choice, drawn, names)
         rows = [
             (module.label, at + 1, *values)
             for module in running
             for at, values in enumerate(module.values)
         ]
         titles = ["noise on", "pairs", "mean distance", "standard error"]
-        data(pd.DataFrame(rows, columns=titles), "disagreement")
+        draw_data(pd.DataFrame(rows, columns=titles), "disagreement")
     so_far = [module.values[pairs - 1] for module in running]
     labels = [unbroken(module.label) for module in running]
     found = " and ".join(
@@ -204,7 +204,7 @@ error**, the half-width of the band, tends to shrink. To halve it takes about fo
 pairs.
 
 Nothing has been trained, and no text needed a label.""")
-    check(
+    draw_check(
         "check_disagreement",
         "What does it take to measure the disagreement of a module?",
         {
@@ -223,7 +223,7 @@ def how_ranks_are_shared() -> None:
     """Step 4: ranks in proportion to disagreement, at any average rank."""
     scores = state.example_scores("generic")
     st.header("The same sum of ranks, shared out by disagreement", anchor=False)
-    left, right = columns()
+    left, right = reading_columns()
     with right:
         average = state.sidebar(budget_at=st.container()).average_rank
         plan, uniform = allocate(scores, average), uniform_plan(scores, average)
@@ -247,7 +247,7 @@ def how_ranks_are_shared() -> None:
             for module in scores.modules
         ]
         titles = ["module", "disagreement", "AdaRank's rank", "uniform rank"]
-        data(pd.DataFrame(rows, columns=titles), "ranks")
+        draw_data(pd.DataFrame(rows, columns=titles), "ranks")
     small, *_, large = sorted(MODULES, key=lambda module: module.in_features + module.out_features)
     costs = [
         f"{each.in_features + each.out_features:,} numbers in {unbroken(charts.module_label(each))}"
@@ -279,7 +279,7 @@ def what_is_fair() -> None:
     whole = Verdict.from_dict(read_json(run.folder / "verdict.json"))
     seeds = len(next(iter(whole.arms.values()))["runs"])
     head = st.container()
-    left, right = columns()
+    left, right = reading_columns()
     with right:
         seen = seeds
         if seeds > 1:
@@ -307,7 +307,7 @@ def what_is_fair() -> None:
             f"{whole.task} · {seen} of {seeds} seeds · {run.config['settings']['steps']} steps · "
             f"average rank {run.config['average_rank']:g}",
         )
-        data(curves.difference_table(verdict, "test_loss"), "differences")
+        draw_data(curves.difference_table(verdict, "test_loss"), "differences")
     found = {(one["arm"], one["against"]): one["verdict"] for one in compared}
     against = [
         f"against {name}: {found['adarank', other]}"
@@ -336,7 +336,7 @@ found the right modules.
 
 **A tie is a result.** “No detectable difference” does not say that there is none: it says how large
 one would have had to be for this many seeds to show it.""")
-    check(
+    draw_check(
         "check_permuted",
         "Suppose AdaRank beats uniform ranks, and permuted beats them by just as much. What now?",
         {

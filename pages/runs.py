@@ -17,7 +17,7 @@ SELECTED = "runs_selected"  # names of the selected runs
 DRAWN = "runs_drawn"  # names in the order in which the browser has them
 TABLE = "runs_table"
 DELETED = "runs_deleted"  # what the last deletion moved away, to be undone
-SAID = "runs_said"  # why the last action was refused
+REFUSAL = "runs_said"  # why the last action was refused
 EVERY = 2  # seconds between two looks at runs that are at work
 MOST_DELETED = 50
 HIGHEST = 420  # pixels; a longer table scrolls by itself
@@ -26,25 +26,25 @@ HIGHEST = 420  # pixels; a longer table scrolls by itself
 # What buttons do, before the page is drawn again -------------------------------------------------
 
 
-def each(action: Callable[[Path], object], folders: Iterable[Path]) -> list:
+def apply_to_each(action: Callable[[Path], object], folders: Iterable[Path]) -> list:
     """Do something to every folder; return what came of it, and keep the last refusal."""
     done = []
     for folder in folders:
         try:
             done.append(action(folder))
         except (AdaRankError, OSError) as error:
-            st.session_state[SAID] = str(error)
+            st.session_state[REFUSAL] = str(error)
     return done
 
 
 def delete(folders: Sequence[Path]) -> None:
     """Move runs to the bin, and remember them there for Undo."""
-    st.session_state[DELETED] = each(store.delete, folders)
+    st.session_state[DELETED] = apply_to_each(store.delete, folders)
 
 
 def restore(folders: Sequence[Path]) -> None:
     """Put deleted runs back to where they were."""
-    each(store.restore, folders)
+    apply_to_each(store.restore, folders)
     left = [folder for folder in st.session_state.get(DELETED, []) if folder not in folders]
     st.session_state[DELETED] = left
 
@@ -52,12 +52,12 @@ def restore(folders: Sequence[Path]) -> None:
 def delete_for_good() -> None:
     """Empty the bin."""
     st.session_state.pop(DELETED, None)
-    each(store.empty, [runs_folder()])
+    apply_to_each(store.empty, [runs_folder()])
 
 
 def set_tags(folder: Path, key: str) -> None:
     """Write the tags that were just chosen."""
-    each(lambda run: store.set_tags(run, st.session_state[key]), [folder])
+    apply_to_each(lambda run: store.set_tags(run, st.session_state[key]), [folder])
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def row(run: jobs.Run) -> dict[str, str]:
     return run_table.row(run, verdict, store.tags(run.folder), stopping)
 
 
-def cancel_all(known: Sequence[jobs.Run]) -> None:
+def draw_cancel_all(known: Sequence[jobs.Run]) -> None:
     """Draw the button that cancels whatever is at work or waits, with a question in between."""
     alive = [run.folder for run in known if run.state in ALIVE]
     if not alive:
@@ -83,12 +83,12 @@ def cancel_all(known: Sequence[jobs.Run]) -> None:
             "Cancel it" if one else f"Cancel all {len(alive)}",
             key="runs_cancel_all",
             type="primary",
-            on_click=each,
+            on_click=apply_to_each,
             args=(jobs.cancel, alive),
         )
 
 
-def filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
+def draw_filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
     """Draw the filters; return a text and a state."""
     counts = {one: sum(run.state == one for run in known) for one in run_table.STATES}
     present = [one for one, count in counts.items() if count]
@@ -111,7 +111,9 @@ def filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
     return text, wanted
 
 
-def listing(known: Sequence[jobs.Run], rows: dict[str, dict], shown: Callable, whole: list) -> None:
+def draw_table(
+    known: Sequence[jobs.Run], rows: dict[str, dict], shown: Callable, whole: list
+) -> None:
     """Draw the table; keep the selection where rows came, went or changed.
 
     While something is at work this is drawn again and again by itself, and only what is alive is
@@ -119,7 +121,7 @@ def listing(known: Sequence[jobs.Run], rows: dict[str, dict], shown: Callable, w
     """
     alone = not whole
     whole.clear()
-    if alone and {run.folder.name for run in known} != names_there():
+    if alone and {run.folder.name for run in known} != folder_names():
         st.rerun()
     for run in known if alone else ():
         if run.state in ALIVE:
@@ -167,7 +169,7 @@ def listing(known: Sequence[jobs.Run], rows: dict[str, dict], shown: Callable, w
         st.rerun()  # what is drawn below the table depends on it
 
 
-def names_there() -> set[str]:
+def folder_names() -> set[str]:
     """Return the names of the runs' folders as they are by now."""
     folders = (path for path in runs_folder().iterdir() if path.is_dir())
     return {path.name for path in folders if not path.name.startswith(".")}
@@ -176,7 +178,7 @@ def names_there() -> set[str]:
 # What is selected --------------------------------------------------------------------------------
 
 
-def actions(runs: Sequence[jobs.Run]) -> None:
+def draw_actions(runs: Sequence[jobs.Run]) -> None:
     """Draw what can be done to the selected runs."""
     folders = [run.folder for run in runs]
     alive = [run.folder for run in runs if run.state in ALIVE]
@@ -193,7 +195,7 @@ def actions(runs: Sequence[jobs.Run]) -> None:
                 "Cancel",
                 key="runs_cancel",
                 icon=":material/stop:",
-                on_click=each,
+                on_click=apply_to_each,
                 args=(jobs.cancel, alive),
                 disabled=all((folder / "cancel").exists() for folder in alive),
                 help="Stops after the current step; what has finished is kept.",
@@ -201,7 +203,7 @@ def actions(runs: Sequence[jobs.Run]) -> None:
         if only:
             st.download_button(
                 "Zip",
-                lambda: zipped(only.folder),
+                lambda: zip_bytes(only.folder),
                 f"{only.folder.name}.zip",
                 "application/zip",
                 key=f"runs_zip_{only.folder.name}",
@@ -220,15 +222,15 @@ def actions(runs: Sequence[jobs.Run]) -> None:
         )
 
 
-def zipped(folder: Path) -> bytes:
+def zip_bytes(folder: Path) -> bytes:
     """Return a run as a zip file."""
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / f"{folder.name}.zip"
-        store.zipped(folder, target)
+        store.write_zip(folder, target)
         return target.read_bytes()
 
 
-def tags(run: jobs.Run, in_use: Iterable[str]) -> None:
+def draw_tags(run: jobs.Run, in_use: Iterable[str]) -> None:
     """Draw a run's tags, to be changed; the tags of all runs are offered."""
     key = f"runs_tags_{run.folder.name}"
     own = list(store.tags(run.folder))
@@ -244,23 +246,23 @@ def tags(run: jobs.Run, in_use: Iterable[str]) -> None:
     )
 
 
-def chosen(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
+def draw_selection(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
     """Draw what is selected: one run, two comparisons beside each other, or several."""
     one, two = len(runs) == 1, len(runs) == 2
     heading = run_table.label(runs[0]) if one else f"{len(runs)} runs are selected"
     st.subheader(state.plain(heading), anchor=False)
-    actions(runs)
+    draw_actions(runs)
     if one:
-        tags(runs[0], {tag for run in known for tag in store.tags(run.folder)})
-        run_details.one(runs[0], EVERY)
+        draw_tags(runs[0], {tag for run in known for tag in store.tags(run.folder)})
+        run_details.draw_run(runs[0], EVERY)
     elif two and all(run_table.kind(run) == "compare" for run in runs):
-        run_details.two(*runs[::-1])
+        run_details.draw_pair(*runs[::-1])
 
 
 # The page ----------------------------------------------------------------------------------------
 
 
-def undo() -> None:
+def draw_undo() -> None:
     """Draw the way back from the last deletion, where its button was."""
     if gone := st.session_state.get(DELETED):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -270,7 +272,7 @@ def undo() -> None:
             )
 
 
-def bin_of_runs() -> None:
+def draw_deleted() -> None:
     """Draw the deleted runs, each with a way back."""
     gone = store.deleted()
     if not gone:
@@ -303,11 +305,11 @@ def draw() -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(about, width="stretch")
-        cancel_all(known)
-    if said := st.session_state.pop(SAID, ""):
+        draw_cancel_all(known)
+    if said := st.session_state.pop(REFUSAL, ""):
         st.error(state.plain(said))
     if known:
-        text, wanted = filters(known)
+        text, wanted = draw_filters(known)
         rows = {run.folder.name: row(run) for run in known}
         of_state = {run.folder.name for run in known if wanted in (None, run.state)}
 
@@ -315,11 +317,11 @@ def draw() -> None:
             return [name for name in run_table.matching(rows, text) if name in of_state]
 
         busy = any(run.state in ALIVE for run in known)
-        st.fragment(run_every=EVERY if busy else None)(listing)(known, rows, shown, [True])
-    undo()
+        st.fragment(run_every=EVERY if busy else None)(draw_table)(known, rows, shown, [True])
+    draw_undo()
     if known and (picked := set(st.session_state[SELECTED])):
-        chosen([run for run in known if run.folder.name in picked], known)
-    bin_of_runs()
+        draw_selection([run for run in known if run.folder.name in picked], known)
+    draw_deleted()
     st.page_link(
         "pages/compare.py", label="Train several arms side by side", icon=":material/arrow_forward:"
     )

@@ -310,3 +310,14 @@ def file_name(arm: str) -> str:
         return arm
     # Two files may have one name, and a file may have changed since an earlier run.
     return f"{Path(arm).stem}-{hashlib.sha256(Path(arm).read_bytes()).hexdigest()[:8]}"
+
+
+def arm_label(arm: str) -> str:
+    """Return what people call an arm: the path of a ``ranks.json`` is cut to its file's name.
+
+    Examples
+    --------
+    >>> arm_label("adarank"), arm_label("plans/mine.json")
+    ('adarank', 'own ranks (mine)')
+    """
+    return f"own ranks ({Path(arm).stem})" if arm.endswith(".json") else arm

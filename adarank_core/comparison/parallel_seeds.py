@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import event_in
 from adarank_core.hardware import cores
 
 __all__ = ["attend", "check_processes", "leash", "threads_each", "train"]
@@ -143,7 +144,7 @@ def attend(
                 line = lines.get(timeout=SECONDS_BETWEEN)
                 if line is None:
                     going -= 1
-                elif (event := _event(line)) is not None:
+                elif (event := event_in(line)) is not None:
                     on_event(event)
             if not stopped and should_stop():
                 stopped = True
@@ -169,15 +170,6 @@ def _read(stream, lines: queue.Queue) -> None:
         lines.put(line)
     stream.close()
     lines.put(None)
-
-
-def _event(line: bytes) -> dict | None:
-    """Read a line as an event; what a library printed, or a killed process began, is none."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
 
 
 def leash() -> tuple[Callable[[dict], None], Callable[[], bool]]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,15 +25,16 @@ from filelock import FileLock, Timeout
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder, write_json
 from adarank_core.hardware import cores
+from adarank_core.runs.events import last_event, read_events
 from adarank_core.runs.run_queue import at_once, is_locked
 
 __all__ = ["ALIVE", "Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")
+PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  # where installed
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
-TAIL = 2048  # bytes; an event is seldom longer
+LOG_TAIL = 2048  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,7 +73,7 @@ class Run:
 
         Read when first asked for, so that many runs can be listed at once.
         """
-        return tuple(_events(self.folder / "events.jsonl"))
+        return read_events(self.folder / "events.jsonl")[0]
 
 
 def new_run_folder(name: str, parent: Path | None = None) -> Path:
@@ -174,27 +175,35 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         yield recorder
         # A cancel that nobody asked about any more came after the last step.
         recorder.record({"event": "cancelled" if recorder.stopped else "finished"})
-    except AdaRankError as error:
-        recorder.record({"event": "failed", "message": str(error)})
-        raise
-    except KeyboardInterrupt:
-        recorder.record({"event": "cancelled"})
-        raise
     except BaseException as error:
-        message = f"the run broke off ({type(error).__name__}: {error}); see log.txt"
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
-        if full:
-            message = (
-                f"{str(folder)!r} cannot be written any more ({error.strerror}); what has "
-                "finished stays: make room and go on with --resume"
-            )
-        with suppress(OSError):
-            recorder.record({"event": "failed", "message": message})
-        if full:
-            raise AdaRankError(message) from None
+        ending = _ending(error, folder)
+        with suppress(OSError):  # what ended the run is told, not that this cannot be written
+            recorder.record(ending)
+        if _is_no_room(error):
+            raise AdaRankError(ending["message"]) from None
         raise
     finally:
         lock.release()
+
+
+def _ending(error: BaseException, folder: Path) -> dict:
+    """Return the event that an error ends a run with."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"event": "cancelled"}
+    if isinstance(error, AdaRankError):
+        message = str(error)
+    elif _is_no_room(error):
+        message = (
+            f"{str(folder)!r} cannot be written any more ({error.strerror}); what has "
+            "finished stays: make room and go on with --resume"
+        )
+    else:
+        message = f"the run broke off ({type(error).__name__}: {error}); see log.txt"
+    return {"event": "failed", "message": message}
+
+
+def _is_no_room(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 class _Recorder:
@@ -203,7 +212,7 @@ class _Recorder:
     def __init__(self, folder: Path):
         self.folder, self.stopped = folder, False
         path = folder / "events.jsonl"
-        if _changed(folder / "cancel") < _changed(path):
+        if _modified(folder / "cancel") < _modified(path):
             # Answered already; a newer one is meant for this process.
             (folder / "cancel").unlink(missing_ok=True)
         if path.exists() and not path.read_bytes().endswith(b"\n"):
@@ -223,6 +232,7 @@ class _Recorder:
 def versions() -> dict:
     """Return the versions of Python and of what a run's numbers depend on.
 
+    Packages that are not installed are left out: Streamlit is needed by the pages alone.
     ``revision`` is this code's commit where it is a git checkout, with ``+`` where it was changed.
 
     Examples
@@ -230,10 +240,12 @@ def versions() -> dict:
     >>> versions()["torch"].startswith("2.")
     True
     """
-    found = {name: version(name) for name in PACKAGES}
-    found = {"python": platform.python_version(), "machine": platform.machine(), **found}
+    known = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            known[name] = version(name)
     revision = _revision()
-    return {**found, "revision": revision} if revision else found
+    return {**known, "revision": revision} if revision else known
 
 
 def _revision() -> str:
@@ -277,7 +289,7 @@ def run_folder(folder: Path) -> Run:
     >>> run_folder(Path(tempfile.mkdtemp())).state
     'interrupted'
     """
-    state, message, place = _standing(folder)
+    state, message, place = _state_of(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -285,30 +297,30 @@ def run_folder(folder: Path) -> Run:
     return Run(folder, config if isinstance(config, dict) else {}, state, message, place)
 
 
-def _standing(folder: Path) -> tuple[str, str, int]:
+def _state_of(folder: Path) -> tuple[str, str, int]:
     """Return a run's state, why it failed, and its place in the queue."""
-    last, unheard = _last_word(folder)
-    if unheard or last["event"] not in ENDINGS:  # else there is no need to test the lock
+    last, is_older = _newest_event(folder)
+    if is_older or last["event"] not in ENDINGS:  # else there is no need to test the lock
         if is_locked(folder):
-            if last["event"] == "queued" and not unheard:
+            if last["event"] == "queued" and not is_older:
                 return "queued", "", last.get("place", 0)
             return "running", "", 0
-        last, unheard = _last_word(folder)  # it may have ended meanwhile
-        refused = _refusal(folder / "log.txt") if unheard else ""
+        last, is_older = _newest_event(folder)  # it may have ended meanwhile
+        refused = _refusal(folder / "log.txt") if is_older else ""
         if refused:
             return "failed", refused, 0
-        if unheard and time.time() - _changed(folder / "command.json") < 60:
+        if is_older and time.time() - _modified(folder / "command.json") < 60:
             return "starting", "", 0  # importing torch, before it takes the lock, takes seconds
     if last["event"] in ENDINGS:
         return last["event"], str(last.get("message", "")), 0
     return ("running" if is_locked(folder) else "interrupted"), "", 0  # since a moment ago
 
 
-def _last_word(folder: Path) -> tuple[dict, bool]:
-    """Return the last event, and whether nothing is recorded yet of the newest process."""
+def _newest_event(folder: Path) -> tuple[dict, bool]:
+    """Return the last event, and whether it is older than the newest process."""
     path = folder / "events.jsonl"
-    unheard = _changed(folder / "command.json") >= _changed(path)
-    return _last_event(path) or {"event": ""}, unheard
+    is_older = _modified(folder / "command.json") >= _modified(path)
+    return last_event(path) or {"event": ""}, is_older
 
 
 def runs(parent: Path | None = None) -> list[Run]:
@@ -325,59 +337,18 @@ def runs(parent: Path | None = None) -> list[Run]:
     return [run_folder(folder) for folder in sorted(folders, reverse=True)]
 
 
-def _events(path: Path) -> Iterator[dict]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
-        return
-    for line in lines[:-1]:  # what follows the last line's end is still being written
-        event = _event(line)
-        if event is not None:
-            yield event
-
-
-def _event(line: bytes) -> dict | None:
-    try:
-        event = json.loads(line.decode("utf-8", "replace"))
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _last_event(path: Path) -> dict | None:
-    """Return the last of `_events`, reading from the file's end no more than it takes."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            length = TAIL
-            while True:
-                begin = max(0, size - length)
-                file.seek(begin)
-                lines = file.read(size - begin).split(b"\n")
-                # The first may be the end of a longer one.
-                for line in reversed(lines[1 if begin else 0 : -1]):
-                    event = _event(line)
-                    if event is not None:
-                        return event
-                if not begin:
-                    return None
-                length *= 8
-    except OSError:
-        return None
-
-
 def _refusal(path: Path) -> str:
     """Return the error that a process ended with before it held its folder, or nothing."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
             last = file.read().decode(errors="replace").rstrip().split("\n")[-1]
     except OSError:
         return ""
     return last.removeprefix("error: ") if last.startswith("error: ") else ""
 
 
-def _changed(path: Path) -> float:
+def _modified(path: Path) -> float:
     """Return when a file was changed last, in seconds since 1970, or 0 where there is none."""
     try:
         return path.stat().st_mtime

@@ -88,7 +88,7 @@ def wait_for_turn(recorder, waits: bool) -> bool:
     True
     """
     folder = recorder.folder.resolve()
-    queue, ticket, told = folder.parent / ".queue", None, None
+    queue, ticket, recorded_place = folder.parent / ".queue", None, None
     while True:
         try:
             if ticket is None or not ticket.exists():  # somebody may have tidied up
@@ -105,11 +105,11 @@ def wait_for_turn(recorder, waits: bool) -> bool:
         place = _ahead(ticket) - at_once() + 1
         if place < 1:
             break
-        if place != told:
+        if place != recorded_place:
             recorder.record({"event": "queued", "place": place})
-            told = place
+            recorded_place = place
         time.sleep(SECONDS_BETWEEN)
-    if told is not None:
+    if recorded_place is not None:
         recorder.record({"event": "turn"})
     return True
 

@@ -20,7 +20,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.runs.jobs import ALIVE, Run, new_run_folder, run_folder
 
-__all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "zipped"]
+__all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
 
 DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40
@@ -204,7 +204,7 @@ def restore(deleted_folder: Path) -> Path:
     return place
 
 
-def zipped(folder: Path, target: Path) -> None:
+def write_zip(folder: Path, target: Path) -> None:
     """Write all of a run but its locks and checkpoints into a zip file, under the run's name.
 
     Parameters
@@ -224,7 +224,7 @@ def zipped(folder: Path, target: Path) -> None:
     >>> import tempfile
     >>> folder = new_run_folder("compare", Path(tempfile.mkdtemp()))
     >>> set_tags(folder, ["thesis"])
-    >>> zipped(folder, folder.with_suffix(".zip"))
+    >>> write_zip(folder, folder.with_suffix(".zip"))
     >>> zipfile.ZipFile(folder.with_suffix(".zip")).namelist() == [f"{folder.name}/tags.json"]
     True
     """

@@ -31,7 +31,7 @@ def test_the_plan_itself_ends_with_0_and_another_with_1(files, capsys):
 
 
 def test_json_tells_every_module(files, capsys):
-    adapter, ranks, folder = files
+    adapter, _, folder = files
     arguments = ["verify", "--adapter", adapter, "--ranks", f"{folder}/other.json", "--json", "-"]
     assert main(arguments) == 1
     told = json.loads(capsys.readouterr().out)

@@ -146,12 +146,12 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(explore, monkeypatch):
 
 
 def test_an_error_while_scoring_ends_it(explore, monkeypatch):
-    from pages.parts.explore.scoring_job import Work
+    from pages.parts.explore.scoring_job import ScoringJob
 
     def broken(job):
         raise AdaRankError("the logits are not finite")
 
-    monkeypatch.setattr(Work, "advance", broken)
+    monkeypatch.setattr(ScoringJob, "advance", broken)
     at = score(explore)
     assert [error.value for error in at.error] == ["the logits are not finite"]
     assert "stored example" in badge(at)
@@ -160,9 +160,9 @@ def test_an_error_while_scoring_ends_it(explore, monkeypatch):
 
 
 def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, monkeypatch):
-    from pages.parts.explore.scoring_job import Work
+    from pages.parts.explore.scoring_job import ScoringJob
 
-    advance, steps = Work.advance, []
+    advance, steps = ScoringJob.advance, []
 
     def interrupted(job):
         steps.append(job.done)
@@ -172,7 +172,7 @@ def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, mo
             st.stop()
         return advance(job)
 
-    monkeypatch.setattr(Work, "advance", interrupted)
+    monkeypatch.setattr(ScoringJob, "advance", interrupted)
     at = score(explore)
     assert at.title[0].value.startswith("Scoring 12 modules on 16 generic texts")
     assert "job" in at.session_state

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,21 @@ def test_a_disk_that_is_too_full_for_the_last_word_is_no_traceback(tmp_path, mon
     assert run_folder(tmp_path).state == "interrupted"
 
 
+@pytest.mark.parametrize(
+    "error", [AdaRankError("the rank is 0"), KeyboardInterrupt(), ZeroDivisionError("by 0")]
+)
+def test_what_ended_a_run_comes_out_though_it_cannot_be_recorded(tmp_path, monkeypatch, error):
+    def record(recorder, event):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(type(error)) as raised, open_run(tmp_path, {}):
+        monkeypatch.setattr(jobs._Recorder, "record", record)
+        raise error
+    assert raised.value is error
+    monkeypatch.undo()
+    assert run_folder(tmp_path).state == "interrupted"
+
+
 def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
     (tmp_path / "events.jsonl").write_bytes(b'{"event": "step", "step": 1}\n{"event": "st')
     with open_run(tmp_path, {}):
@@ -125,6 +141,50 @@ def test_a_run_says_what_code_it_ran(tmp_path, monkeypatch):
     assert revision == "" or len(revision.removesuffix("+")) == 40
     monkeypatch.setenv("PATH", str(tmp_path))  # no git
     assert "revision" not in jobs.versions()
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    def version(name):
+        if name == "streamlit":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(jobs, "version", version)
+    assert "streamlit" not in jobs.versions()
+    assert jobs.versions()["torch"] == "1.0"
+
+
+WITHOUT_STREAMLIT = """
+import importlib.metadata, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "streamlit":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+def from_name(name, found=importlib.metadata.Distribution.from_name):
+    if name == "streamlit":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+
+sys.meta_path.insert(0, Missing())
+importlib.metadata.Distribution.from_name = from_name
+"""
+
+
+def test_a_run_needs_no_streamlit(tiny_bert, tiny_file, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_STREAMLIT)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    root = Path(jobs.__file__).parents[2]
+    called = {"cwd": root, "env": environment, "capture_output": True, "text": True}
+    missing = subprocess.run([sys.executable, "-c", "import streamlit"], **called)
+    assert "No module named 'streamlit'" in missing.stderr
+    command = [sys.executable, "-m", "adarank_core", "finetune", "--model", tiny_bert]
+    command += ["--task", tiny_file, "--uniform-rank", "2", "--steps", "1", "--batch-size", "4"]
+    ended = subprocess.run([*command, "--output", str(tmp_path / "run")], **called)
+    assert ended.returncode == 0, ended.stderr
+    run = run_folder(tmp_path / "run")
+    assert run.state == "finished" and "streamlit" not in run.config["versions"]
 
 
 def test_an_answered_cancel_does_not_stop_the_next_run(tmp_path):

@@ -12,7 +12,16 @@ from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs import store
 from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
-from adarank_core.runs.store import delete, deleted, empty, restore, set_tags, summary, tags, zipped
+from adarank_core.runs.store import (
+    delete,
+    deleted,
+    empty,
+    restore,
+    set_tags,
+    summary,
+    tags,
+    write_zip,
+)
 
 
 def made(parent, name="20261124-100000-000000-compare", **files):
@@ -161,7 +170,7 @@ def test_nothing_but_a_run_is_touched(tmp_path, name):
         (parent / foreign).mkdir()
         (parent / foreign / "thesis.txt").touch()
     (parent / "file").touch()
-    for action in (delete, restore, lambda f: set_tags(f, ["x"]), lambda f: zipped(f, tmp_path)):
+    for action in (delete, restore, lambda f: set_tags(f, ["x"]), lambda f: write_zip(f, tmp_path)):
         with pytest.raises(AdaRankError, match="is not the folder of a"):
             action(parent / name)
     assert (other / "note").exists() and (parent / "papers" / "thesis.txt").exists()
@@ -184,7 +193,7 @@ def test_a_zip_holds_all_but_locks_checkpoints_and_links(tmp_path):
     (folder / "folder").symlink_to(tmp_path / "others", target_is_directory=True)
     os.mkfifo(folder / "pipe")
     os.utime(folder / "ünïcode", (0, 0))  # before zip's first year
-    zipped(folder, tmp_path / "run.zip")
+    write_zip(folder, tmp_path / "run.zip")
     with zipfile.ZipFile(tmp_path / "run.zip") as made_zip:
         assert made_zip.testzip() is None
         assert sorted(made_zip.namelist()) == [
@@ -194,7 +203,7 @@ def test_a_zip_holds_all_but_locks_checkpoints_and_links(tmp_path):
             "1-compare/ünïcode",
         ]
         assert made_zip.read("1-compare/events.jsonl") == (folder / "events.jsonl").read_bytes()
-    zipped(delete(folder), tmp_path / "run.zip")
+    write_zip(delete(folder), tmp_path / "run.zip")
     with zipfile.ZipFile(tmp_path / "run.zip") as made_zip:
         assert "1-compare/config.json" in made_zip.namelist()
 
@@ -207,7 +216,7 @@ def test_a_zip_is_made_in_well_under_a_second(tmp_path):
     took = []
     for _ in range(3):
         began = time.process_time()  # this process's own, however busy the machine is
-        zipped(folder, tmp_path / "run.zip")
+        write_zip(folder, tmp_path / "run.zip")
         took.append(time.process_time() - began)
     assert min(took) < 0.5
     assert (tmp_path / "run.zip").stat().st_size < 3_500_000
@@ -224,7 +233,7 @@ def test_a_run_can_be_zipped_while_it_works_and_into_its_own_folder(tmp_path, mo
 
         monkeypatch.setattr(store, "_files", found)
         for _ in range(2):
-            zipped(folder, folder / "run.zip")
+            write_zip(folder, folder / "run.zip")
     with zipfile.ZipFile(folder / "run.zip") as made_zip:
         assert sorted(made_zip.namelist()) == ["run/config.json", "run/events.jsonl"]
 
@@ -232,7 +241,7 @@ def test_a_run_can_be_zipped_while_it_works_and_into_its_own_folder(tmp_path, mo
 def test_a_zip_that_cannot_be_written_is_one_sentence(tmp_path):
     folder = made(tmp_path)
     with pytest.raises(AdaRankError, match=r"cannot be written as .*No such file"):
-        zipped(folder, tmp_path / "missing" / "run.zip")
+        write_zip(folder, tmp_path / "missing" / "run.zip")
 
 
 # The word that a list shows

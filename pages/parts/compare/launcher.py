@@ -5,14 +5,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.comparison.arms import ARMS, check_arms
+from adarank_core.comparison.arms import ARMS, arm_label, check_arms
 from adarank_core.comparison.compare import check_learning_rates
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.hardware import cores
 from adarank_core.runs.jobs import Run
+from adarank_core.runs.progress import duration
 from pages.parts.compare.outcome import task_label
-from pages.parts.compare.progress import arm_label, duration
 from pages.parts.shared import state
 
 __all__ = [

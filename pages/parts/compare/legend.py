@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from adarank_core.comparison.arms import ARMS
-from pages.parts.compare.progress import arm_facts, arm_label, finished_results
+from adarank_core.comparison.arms import ARMS, arm_label
+from adarank_core.comparison.tables import mean_over_runs
+from adarank_core.runs.events import arm_facts, finished_results
 from pages.parts.shared import state
 
-__all__ = ["arm_sentences", "legend"]
+__all__ = ["arm_sentences", "draw_legend"]
 
 WITHOUT_LORA = {"full": "all weights, and no LoRA", "head-only": "the head's weights only"}
 
@@ -46,11 +47,10 @@ def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
         if result and result["allocation_seconds"] > 0:
             said.append(f"{_seconds(result['allocation_seconds'])} for its ranks")
         if result:
-            trained = [run["train_seconds"] for run in result["runs"] if "train_seconds" in run]
+            trained = mean_over_runs(result["runs"], "train_seconds")
             a_seed = " a seed" if len(config.get("seeds", ())) > 1 else ""
-            if trained:
-                mean = sum(trained) / len(trained)
-                said.append(f"{_seconds(mean)} of training{a_seed}")
+            if trained is not None:
+                said.append(f"{_seconds(trained)} of training{a_seed}")
         if "learning_rate" in about:
             searched = _seconds(about["search_seconds"])
             said.append(f"learning rate {about['learning_rate']:g}, found in {searched}")
@@ -59,7 +59,7 @@ def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def legend(config: dict, events) -> None:
+def draw_legend(config: dict, events) -> None:
     """Draw a card an arm.
 
     Parameters

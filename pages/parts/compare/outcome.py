@@ -5,11 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.comparison.arms import arm_label
+from adarank_core.comparison.tables import cost_table
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
 from adarank_core.files import read_json
+from adarank_core.runs.events import arm_facts
 from adarank_core.runs.jobs import ALIVE, Run
 from pages.parts.compare import trade_offs
-from pages.parts.compare.progress import arm_facts, arm_label
 from pages.parts.shared import curves, state
 
 __all__ = [
@@ -174,7 +176,7 @@ def _costs(verdict: Verdict, metric: str) -> None:
         label_visibility="collapsed",
         persist_state="session",
     )
-    table = trade_offs.cost_table(verdict.arms, metric, cost)
+    table = cost_table(verdict.arms, metric, cost)
     st.plotly_chart(
         trade_offs.trade_off(table, verdict.arms, metric, cost),
         width="stretch",

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.runs import jobs
 from adarank_core.runs.jobs import ALIVE, Run
-from pages.parts.compare.progress import Progress, arm_label, duration
+from adarank_core.runs.progress import RunProgress, duration
 from pages.parts.shared import state
 
-__all__ = ["before", "draw_standing", "run_label", "words_of"]
+__all__ = ["draw_status", "progress_line", "run_label", "runs_before"]
 
 
 def run_label(run: Run) -> str:
@@ -33,7 +34,7 @@ def run_label(run: Run) -> str:
     return " · ".join([*said, run.state])
 
 
-def before(run: Run, alive: Sequence[Run]) -> list[Run]:
+def runs_before(run: Run, alive: Sequence[Run]) -> list[Run]:
     """Return the runs that a queued one waits for, those at work first.
 
     Parameters
@@ -45,19 +46,19 @@ def before(run: Run, alive: Sequence[Run]) -> list[Run]:
     Examples
     --------
     >>> runs = [Run(Path("a"), {}, "queued", place=2), Run(Path("b"), {}, "queued", place=1)]
-    >>> [one.folder.name for one in before(runs[0], [*runs, Run(Path("c"), {}, "running")])]
+    >>> [one.folder.name for one in runs_before(runs[0], [*runs, Run(Path("c"), {}, "running")])]
     ['c', 'b']
     """
     sooner = [one for one in alive if one.folder != run.folder and one.place < run.place]
     return sorted(sooner, key=lambda one: one.place)
 
 
-def words_of(at: Progress) -> str:
+def progress_line(at: RunProgress) -> str:
     """Say what is being done, how fast, and for how long still.
 
     Examples
     --------
-    >>> words_of(Progress("uniform seed 0: step 5 of 10", 0.5, 60.0, False, 85.0, 1500))
+    >>> progress_line(RunProgress("uniform seed 0: step 5 of 10", 0.5, 60.0, False, 85.0, 1500))
     'uniform seed 0: step 5 of 10 · about 1 min left · 85 examples a second · 1.5 GB'
     """
     said = [at.now]
@@ -71,13 +72,13 @@ def words_of(at: Progress) -> str:
     return " · ".join(said)
 
 
-def draw_standing(run: Run, at: Progress, alive: Sequence[Run], open_run) -> bool:
+def draw_status(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> bool:
     """Draw how a run stands by now, and what can be done about it.
 
     Parameters
     ----------
     run : Run
-    at : Progress
+    at : RunProgress
     alive : sequence of Run
         All that are alive.
     open_run : callable
@@ -108,9 +109,9 @@ def draw_standing(run: Run, at: Progress, alive: Sequence[Run], open_run) -> boo
         return bool(run.config) and st.button(label, key="compare_go_on", help=about)
 
 
-def _under_way(run: Run, at: Progress, alive: Sequence[Run], open_run) -> None:
+def _under_way(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> None:
     cancelling = (run.folder / "cancel").exists()
-    words = words_of(at)
+    words = progress_line(at)
     if run.state == "queued":
         words = f"Place {run.place} in the queue"
     if cancelling:
@@ -137,7 +138,7 @@ def _under_way(run: Run, at: Progress, alive: Sequence[Run], open_run) -> None:
         return
     with st.container(gap="xsmall"):
         st.caption("Before it:")
-        for one in before(run, alive):
+        for one in runs_before(run, alive):
             label = state.plain(run_label(one))
             if one.folder.name.endswith("-compare"):
                 st.button(

@@ -3,11 +3,12 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
-from pages.parts.compare.progress import arm_label
-from pages.parts.shared.curves import UNITS, arm_colour, laid_out
+from pages.parts.shared.charts import set_layout
+from pages.parts.shared.curves import LIVE, UNITS, arm_colour
 
-__all__ = ["COSTS", "cost_table", "trade_off"]
+__all__ = ["COSTS", "trade_off"]
 
 #: What an arm costs → its axis title, and how a value reads.
 COSTS = {
@@ -17,46 +18,6 @@ COSTS = {
 SYMBOLS = ("circle", "square", "triangle-up", "star", "hexagon", "triangle-down")
 NEAR = 0.01  # arms whose parameters are no further apart are drawn side by side
 GAP = 0.03  # between them, as a share of the axis
-
-
-def cost_table(arms: dict, metric: str, cost: str) -> pd.DataFrame:
-    """List what every arm and seed cost, and how good it was.
-
-    Parameters
-    ----------
-    arms : dict
-        As in `Verdict`.
-    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
-    cost : {"parameters", "seconds"}
-        Seconds are those for the ranks, the seed's part of the search for a learning rate, and
-        those of training. Full fine-tuning has no LoRA parameters, and is left out of these.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``arm``, ``seed``, ``cost`` and ``value``.
-
-    Examples
-    --------
-    >>> runs = [{"seed": 0, "test_loss": 0.5, "train_seconds": 50.0},
-    ...         {"seed": 1, "test_loss": 0.6, "train_seconds": 52.0}]
-    >>> about = {"lora_parameters": 9, "allocation_seconds": 4.0, "search_seconds": 60.0}
-    >>> cost_table({"adarank": {**about, "runs": runs}}, "test_loss", "seconds").values.tolist()
-    [['adarank', 0, 84.0, 0.5], ['adarank', 1, 86.0, 0.6]]
-    """
-    rows = []
-    for arm, about in arms.items():
-        if cost == "parameters" and arm == "full":
-            continue
-        runs = about["runs"]
-        shared = about["allocation_seconds"] + about.get("search_seconds", 0) / max(1, len(runs))
-        for run in runs:
-            spent = about["lora_parameters"]
-            if cost == "seconds":
-                spent = shared + run["train_seconds"] if "train_seconds" in run else None
-            if spent is not None and run.get(metric) is not None:
-                rows.append((arm, run["seed"], spent, run[metric]))
-    return pd.DataFrame(rows, columns=["arm", "seed", "cost", "value"])
 
 
 def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
@@ -122,7 +83,7 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
         title=f"{name} ({UNITS[metric]}), {better} is better",
         tickformat=".0%" if metric == "test_accuracy" else None,
     )
-    return laid_out(figure, height=360)
+    return set_layout(figure, 360, **LIVE)
 
 
 def _range(costs: pd.Series) -> tuple[float, float]:

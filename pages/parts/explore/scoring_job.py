@@ -14,11 +14,11 @@ from adarank_core.data.texts import Texts
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared import cached
 
-__all__ = ["Work"]
+__all__ = ["ScoringJob"]
 
 
 @dataclass
-class Work:
+class ScoringJob:
     """One scoring that is under way.
 
     Parameters

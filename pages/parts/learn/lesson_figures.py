@@ -9,16 +9,23 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from pages.parts.shared.charts import ARM_COLOURS, number, with_error
+from pages.parts.shared.charts import ARM_COLOURS, number, set_layout, with_error
 
-__all__ = ["Shaken", "contrast", "energy_curve", "logits_plane", "running_means", "thin_matrices"]
+__all__ = [
+    "NoisyModule",
+    "contrast",
+    "energy_curve",
+    "logits_plane",
+    "running_means",
+    "thin_matrices",
+]
 
 ACCENT, GREY = ARM_COLOURS["adarank"], ARM_COLOURS["uniform"]
 SYMBOLS = ("circle-open", "diamond")
 DASHES = ("dot", "solid")
 
 
-class Shaken(NamedTuple):
+class NoisyModule(NamedTuple):
     """One module under noise, ready to draw.
 
     Parameters
@@ -103,7 +110,7 @@ def thin_matrices(in_features: int, out_features: int, rank: int) -> go.Figure:
         scaleratio=1,
         **hidden,
     )
-    return _laid_out(figure, 290, margin_t=0)
+    return set_layout(figure, 290, margin_t=0)
 
 
 def energy_curve(kept: Sequence[float], rank: int) -> go.Figure:
@@ -149,17 +156,17 @@ def energy_curve(kept: Sequence[float], rank: int) -> go.Figure:
     figure.update_yaxes(
         title="energy kept", range=[0, 1.05], tickformat=".0%", nticks=6, fixedrange=True
     )
-    return _laid_out(figure, 270, showlegend=False)
+    return set_layout(figure, 270, showlegend=False)
 
 
-def logits_plane(clean: Sequence[float], modules: Sequence[Shaken]) -> go.Figure:
+def logits_plane(clean: Sequence[float], modules: Sequence[NoisyModule]) -> go.Figure:
     """Draw every noisy model's two logits as a dot, and the untouched model's as a star.
 
     Parameters
     ----------
     clean : sequence of float
         Two logits.
-    modules : sequence of Shaken
+    modules : sequence of NoisyModule
         At most two; the one that scatters less is drawn on top.
 
     Returns
@@ -205,15 +212,15 @@ def logits_plane(clean: Sequence[float], modules: Sequence[Shaken]) -> go.Figure
     figure.update_xaxes(title="logit of class 1", zeroline=False)
     # One scale for both, or distances would lie.
     figure.update_yaxes(title="logit of class 2", zeroline=False, scaleanchor="x", scaleratio=1)
-    return _laid_out(figure, 440)
+    return set_layout(figure, 440)
 
 
-def running_means(modules: Sequence[Shaken], shown: int) -> go.Figure:
+def running_means(modules: Sequence[NoisyModule], shown: int) -> go.Figure:
     """Draw mean distance against the number of pairs, with a band of one standard error.
 
     Parameters
     ----------
-    modules : sequence of Shaken
+    modules : sequence of NoisyModule
         At most two; ``values`` are pairs × (mean, standard error).
     shown : int
         Pairs that have come in; the axes have room for all, so that nothing jumps.
@@ -265,15 +272,4 @@ def running_means(modules: Sequence[Shaken], shown: int) -> go.Figure:
     figure.update_yaxes(
         title="mean distance of a pair (L1, logits)", range=[0, 1.05 * highest], fixedrange=True
     )
-    return _laid_out(figure, 380)
-
-
-def _laid_out(figure: go.Figure, height: int, margin_t: int = 40, **layout) -> go.Figure:
-    """Put the legend above the picture, where a narrow screen has room for it."""
-    return figure.update_layout(
-        height=height,
-        margin={"l": 10, "r": 10, "t": margin_t, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hoverlabel={"align": "left"},
-        **layout,
-    )
+    return set_layout(figure, 380)

@@ -19,16 +19,16 @@ from adarank_core.scoring.scores import ModuleScore
 from pages.parts.learn import lesson_figures
 from pages.parts.shared import cached, charts, state
 
-__all__ = ["LESSON", "own_sentence", "pick"]
+__all__ = ["LESSON", "choose_modules", "draw_sentence_form"]
 
 LESSON = Path(__file__).resolve().parents[3] / "assets" / "lesson"
 FIRST = "bert.encoder.layer.0.attention.self.value"
 SECOND = "bert.encoder.layer.5.attention.self.value"
 
 
-def pick(
+def choose_modules(
     modules: Sequence[ModuleScore],
-) -> tuple[lesson.NoisyLogits, list[str], list[lesson_figures.Shaken]]:
+) -> tuple[lesson.NoisyLogits, list[str], list[lesson_figures.NoisyModule]]:
     """Draw the choice of two modules; return all draws, and these modules' names and draws.
 
     Parameters
@@ -39,7 +39,7 @@ def pick(
     Returns
     -------
     tuple
-        One name and one `Shaken` where the same module is chosen twice.
+        One name and one `NoisyModule` where the same module is chosen twice.
     """
     of_name = {module.name: module for module in modules}
     order = list(of_name)
@@ -63,18 +63,18 @@ def pick(
     names = list(dict.fromkeys(names))
     drawn = _draws(names)
     colours = charts.family_colours(dict.fromkeys(module.family for module in modules))
-    shaken = [
-        lesson_figures.Shaken(
+    noisy_modules = [
+        lesson_figures.NoisyModule(
             charts.module_label(of_name[name]),
             colours[of_name[name].family],
             np.array(drawn.noisy[name]),
         )
         for name in names
     ]
-    return drawn, names, shaken
+    return drawn, names, noisy_modules
 
 
-def own_sentence(choice: state.Choice, drawn: lesson.NoisyLogits, names: list[str]) -> None:
+def draw_sentence_form(choice: state.Choice, drawn: lesson.NoisyLogits, names: list[str]) -> None:
     """Tell where the numbers come from, and offer to compute them for another sentence."""
     own = "lesson_drawn" in st.session_state
     state.badge(

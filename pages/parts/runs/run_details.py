@@ -4,15 +4,16 @@ import json
 
 import streamlit as st
 
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import Verdict, describe
 from adarank_core.errors import AdaRankError
+from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
 from pages.parts.compare.outcome import ALIVE, read_verdict
-from pages.parts.compare.progress import arm_label, finished_results
 from pages.parts.runs import run_table
 from pages.parts.shared import state
 
-__all__ = ["one", "two"]
+__all__ = ["draw_pair", "draw_run"]
 
 ENDED = {
     "cancelled": "It was cancelled; what had finished is kept.",
@@ -20,7 +21,7 @@ ENDED = {
 }
 
 
-def one(run: Run, every: float) -> None:
+def draw_run(run: Run, every: float) -> None:
     """Draw one run: how it stands, what it came to and how it was started.
 
     Parameters
@@ -90,7 +91,7 @@ def _sentences(verdict: Verdict) -> list[str]:
     return told
 
 
-def two(first: Run, second: Run) -> None:
+def draw_pair(first: Run, second: Run) -> None:
     """Draw two comparisons beside each other: results, verdicts, curves, settings.
 
     Parameters

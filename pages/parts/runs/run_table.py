@@ -14,11 +14,12 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison.arms import arm_label
+from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.outcome import task_label
-from pages.parts.compare.progress import arm_label, curve_table
-from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY
-from pages.parts.shared.curves import arm_colour, results_table
+from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, hide_scale, set_layout
+from pages.parts.shared.curves import LIVE, arm_colour, results_table
 
 __all__ = [
     "STATES",
@@ -260,7 +261,7 @@ def results(compared: dict[str, dict]) -> pd.DataFrame:
 
 
 def overlay(compared: dict[str, Run]) -> go.Figure:
-    """Draw the validation loss of two runs' arms into one figure, each the mean of its seeds.
+    """Draw the validation loss of two runs' arms into one figure, each as `mean_curve` has it.
 
     Colours are arms; markers tell the runs apart.
 
@@ -278,13 +279,9 @@ def overlay(compared: dict[str, Run]) -> go.Figure:
     figure = go.Figure()
     for at, (label, table) in enumerate(tables.items()):
         for arm in arms:
-            of_arm = table[table["arm"] == arm]
-            if of_arm.empty:
+            mean, seeds = mean_curve(seed_curves(table, arm))
+            if not seeds:
                 continue
-            # Only seeds that came as far as the farthest, so that no mean jumps where one ends.
-            last = of_arm.groupby("seed")["step"].max()
-            far = of_arm[of_arm["seed"].isin(last[last == last.max()].index)]
-            mean = far.groupby("step")["value"].mean()
             name = escape(f"{label}: {arm_label(arm)}")  # Plotly reads tags
             figure.add_trace(
                 go.Scatter(
@@ -302,7 +299,7 @@ def overlay(compared: dict[str, Run]) -> go.Figure:
                     "<extra></extra>",
                 )
             )
-    return _laid_out(figure, "validation loss (nats a text)")
+    return _over_steps(figure, "validation loss (nats a text)")
 
 
 def loss_curves(run: Run) -> go.Figure:
@@ -328,18 +325,13 @@ def loss_curves(run: Run) -> go.Figure:
                 hovertemplate=f"{name} %{{y:.3f}} at step %{{x}}<extra></extra>",
             )
         )
-    return _laid_out(figure, "loss (nats a text)")
+    return _over_steps(figure, "loss (nats a text)")
 
 
-def _laid_out(figure: go.Figure, title: str) -> go.Figure:
-    if not any(len(trace.x) for trace in figure.data):  # Plotly would invent numbers
-        figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
+def _over_steps(figure: go.Figure, title: str) -> go.Figure:
+    """Name the axes of curves over the steps, and lay the figure out."""
+    if not any(len(trace.x) for trace in figure.data):
+        hide_scale(figure)
     figure.update_xaxes(title="optimizer step", zeroline=False, rangemode="tozero")
     figure.update_yaxes(title=title)
-    return figure.update_layout(
-        height=380,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hovermode="closest",
-        uirevision="kept",
-    )
+    return set_layout(figure, 380, **LIVE)

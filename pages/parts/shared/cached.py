@@ -5,8 +5,8 @@ imported inside the functions, so that the first page does not wait for them.
 """
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable
 
 import streamlit as st
 
@@ -60,10 +60,8 @@ def task(name: str, progress: Callable[[str, float], None] | None = None) -> Tas
     adarank_core.Task
     """
     # st.cache_resource itself would refuse a progress bar that was drawn outside the function.
-    tasks = _tasks()
-    if name not in tasks:
-        _put(tasks, name, load_task(name, progress), MOST_TASKS)
-    return tasks[name]
+    found = _tasks().get(name)
+    return _tasks().put(name, load_task(name, progress)) if found is None else found
 
 
 def scores_key(model_name: str, labels: int, texts: Texts, trials: int, seed: int) -> tuple:
@@ -86,20 +84,45 @@ def finished_scores(key: tuple) -> Scores | None:
 
 def keep_scores(key: tuple, scores: Scores) -> None:
     """Keep finished scores for all sessions; beyond 200 the oldest are dropped."""
-    _put(_scores(), key, scores, MOST_SCORES)
+    _scores().put(key, scores)
+
+
+class Store:
+    """What all sessions share, by key; sessions are threads, and beyond a number the oldest goes.
+
+    Parameters
+    ----------
+    most : int
+
+    Examples
+    --------
+    >>> store = Store(1)
+    >>> store.put("a", 1), store.put("b", 2), store.get("a")
+    (1, 2, None)
+    """
+
+    def __init__(self, most: int):
+        self._most, self._values, self._lock = most, {}, threading.Lock()
+
+    def get(self, key: Hashable):
+        """Return what is kept by a key, or ``None``."""
+        with self._lock:
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value):
+        """Keep a value by a key, and return it: it may be dropped at any time."""
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._most:
+                del self._values[next(iter(self._values))]
+        return value
 
 
 @st.cache_resource(show_spinner=False)
-def _tasks() -> OrderedDict:
-    return OrderedDict()
+def _tasks() -> Store:
+    return Store(MOST_TASKS)
 
 
 @st.cache_resource(show_spinner=False)
-def _scores() -> OrderedDict:
-    return OrderedDict()
-
-
-def _put(store: OrderedDict, key, value, most: int) -> None:
-    store[key] = value
-    while len(store) > most:
-        store.popitem(last=False)
+def _scores() -> Store:
+    return Store(MOST_SCORES)

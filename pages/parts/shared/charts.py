@@ -20,11 +20,13 @@ __all__ = [
     "family_colours",
     "family_label",
     "heatmap",
+    "hide_scale",
     "layer_label",
     "module_label",
     "number",
     "profile",
     "rank_bars",
+    "set_layout",
     "with_error",
 ]
 
@@ -137,6 +139,30 @@ def with_error(value: float, error: float) -> str:
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
+def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:
+    """Give a figure its height and margins, and the legend above, where a narrow screen has room.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+    height : int
+        In pixels.
+    **more
+        Further keyword arguments of ``update_layout``.
+    """
+    return figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        hoverlabel={"align": "left"},
+    ).update_layout(more)
+
+
+def hide_scale(figure: go.Figure) -> None:
+    """Draw no numbers along an axis that has none yet: Plotly would invent some."""
+    figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
+
+
 def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
     """Draw disagreement as layers × families, the input at the bottom.
 
@@ -161,7 +187,7 @@ def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
     for module in scores.modules:
         row, column = layers.index(module.layer), families.index(module.family)
         values[row][column] = module.score
-        words[row][column] = _sentence(module)
+        words[row][column] = _score_sentence(module)
         cells[row][column] = f"{module.score:#.2g}".rstrip(".")
     figure = go.Figure(
         go.Heatmap(
@@ -186,42 +212,42 @@ def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
             },
         )
     )
-    unsure = [m for m in scores.modules if m.standard_error > LARGE_ERROR * m.score]
-    figure.add_trace(
-        go.Scatter(
-            x=[families.index(module.family) + 0.38 for module in unsure],
-            y=[layers.index(module.layer) + 0.3 for module in unsure],
-            mode="markers",
-            marker={
-                "symbol": "circle",
-                "size": 9,
-                "color": "#FFFFFF",
-                "line": {"color": "#D55E00", "width": 2.5},
-            },
-            name=f"error above {LARGE_ERROR:.0%} of the score",
-            showlegend=bool(unsure),
-            hoverinfo="skip",
-        )
-    )
+    figure.add_trace(_large_errors(scores, layers, families))
+    bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
     figure.update_xaxes(
         title="module family, in the order data flows",
         tickvals=list(range(len(families))),
         ticktext=[family_label(family).replace(" ", "<br>") for family in families],
         range=[-0.5, len(families) - 0.5],
-        showgrid=False,
-        zeroline=False,
-        fixedrange=True,
+        **bare,
     )
     figure.update_yaxes(
         title="layer (1 is nearest the input)",
         tickvals=list(range(len(layers))),
         ticktext=[str(layer + 1) for layer in layers],
         range=[-0.5, len(layers) - 0.5],
-        showgrid=False,
-        zeroline=False,
-        fixedrange=True,
+        **bare,
     )
-    return _laid_out(figure, height=max(380, 120 + 46 * min(len(layers), 16)))
+    return set_layout(figure, height=max(380, 120 + 46 * min(len(layers), 16)))
+
+
+def _large_errors(scores: Scores, layers: list[int], families: list[str]) -> go.Scatter:
+    """Mark the cells whose error is large with a ring."""
+    unsure = [m for m in scores.modules if m.standard_error > LARGE_ERROR * m.score]
+    return go.Scatter(
+        x=[families.index(module.family) + 0.38 for module in unsure],
+        y=[layers.index(module.layer) + 0.3 for module in unsure],
+        mode="markers",
+        marker={
+            "symbol": "circle",
+            "size": 9,
+            "color": "#FFFFFF",
+            "line": {"color": "#D55E00", "width": 2.5},
+        },
+        name=f"error above {LARGE_ERROR:.0%} of the score",
+        showlegend=bool(unsure),
+        hoverinfo="skip",
+    )
 
 
 def profile(scores: Scores) -> go.Figure:
@@ -256,14 +282,14 @@ def profile(scores: Scores) -> go.Figure:
                 name=family_label(family),
                 line={"color": colours[family], "width": 2.5},
                 marker={"symbol": SYMBOLS[at % len(SYMBOLS)], "size": 8},
-                customdata=[_sentence(module) for module in modules],
+                customdata=[_score_sentence(module) for module in modules],
                 hovertemplate="%{customdata}<extra></extra>",
                 **{**shared, "mode": "lines+markers"},
             )
         )
-    figure.update_xaxes(title="layer (1 is nearest the input)", dtick=_step(scores.modules))
+    figure.update_xaxes(title="layer (1 is nearest the input)", dtick=_tick_step(scores.modules))
     figure.update_yaxes(title="disagreement (L1 distance of logits)", rangemode="tozero")
-    return _laid_out(figure, height=420)
+    return set_layout(figure, height=420)
 
 
 def rank_bars(
@@ -294,20 +320,8 @@ def rank_bars(
     -------
     plotly.graph_objects.Figure
     """
-    colours, places, layers, width = family_colours(scores.families), {}, {}, 0.8
-    if by_rank:
-        names = sorted(plan.ranks, key=lambda name: -plan.ranks[name])
-        places = {name: at for at, name in enumerate(names, 1)}
-        first, last = 0.5, len(places) + 0.5
-    else:
-        # Places are our own, as Plotly's groups would not tell where a diamond belongs.
-        for module in scores.modules:
-            layers.setdefault(module.layer, []).append(module.name)
-        width = 0.82 / max(map(len, layers.values()))
-        for layer, names in layers.items():
-            for at, name in enumerate(names):
-                places[name] = layer + 1 + (at - (len(names) - 1) / 2) * width
-        first, last = min(layers) + 0.5, max(layers) + 1.5
+    places, width, (first, last) = _bar_places(scores, plan, by_rank)
+    colours = family_colours(scores.families)
     figure = go.Figure()
     for family in scores.families:
         modules = [module for module in scores.modules if module.family == family]
@@ -351,9 +365,30 @@ def rank_bars(
     title = "modules, the largest rank first" if by_rank else "layer (1 is nearest the input)"
     figure.update_layout(barmode="overlay")
     figure.update_xaxes(title=title, range=[first, last], showticklabels=not by_rank)
-    figure.update_xaxes(dtick=_step(scores.modules))
+    figure.update_xaxes(dtick=_tick_step(scores.modules))
     figure.update_yaxes(title="LoRA rank", rangemode="tozero")
-    return _laid_out(figure, height=420)
+    return set_layout(figure, height=420)
+
+
+def _bar_places(
+    scores: Scores, plan: RankPlan, by_rank: bool
+) -> tuple[dict[str, float], float, tuple[float, float]]:
+    """Return where every module's bar stands, how wide one is, and where the axis ends."""
+    if by_rank:
+        names = sorted(plan.ranks, key=lambda name: -plan.ranks[name])
+        places = {name: at for at, name in enumerate(names, 1)}
+        return places, 0.8, (0.5, len(places) + 0.5)
+    # Places are our own, as Plotly's groups would not tell where a diamond belongs.
+    layers: dict[int, list[str]] = {}
+    for module in scores.modules:
+        layers.setdefault(module.layer, []).append(module.name)
+    width = 0.82 / max(map(len, layers.values()))
+    places = {
+        name: layer + 1 + (at - (len(names) - 1) / 2) * width
+        for layer, names in layers.items()
+        for at, name in enumerate(names)
+    }
+    return places, width, (min(layers) + 0.5, max(layers) + 1.5)
 
 
 def _rank_sentence(module: ModuleScore, plan, uniform, intervals, beside) -> str:
@@ -368,7 +403,7 @@ def _rank_sentence(module: ModuleScore, plan, uniform, intervals, beside) -> str
     return f"{words}<br><i>{module.name}</i>"
 
 
-def _sentence(module: ModuleScore) -> str:
+def _score_sentence(module: ModuleScore) -> str:
     """Return what a module's hover says."""
     share = module.standard_error / module.score if module.score else 0
     unsure = f"<br>The error is {share:.0%} of it: take more trials." if share > LARGE_ERROR else ""
@@ -379,20 +414,10 @@ def _sentence(module: ModuleScore) -> str:
     )
 
 
-def _step(modules: Sequence[ModuleScore]) -> int:
+def _tick_step(modules: Sequence[ModuleScore]) -> int:
     return 1 if len({module.layer for module in modules}) <= 16 else 4
 
 
 def _see_through(colour: str) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.18)"
-
-
-def _laid_out(figure: go.Figure, height: int) -> go.Figure:
-    """Put the legend above the picture, where a narrow screen has room for it."""
-    return figure.update_layout(
-        height=height,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hoverlabel={"align": "left"},
-    )

@@ -6,17 +6,20 @@ Text and grid colours are left to Streamlit's theme, so that every figure fits l
 import pandas as pd
 import plotly.graph_objects as go
 
+from adarank_core.comparison import tables
+from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
-from pages.parts.compare.progress import arm_label
-from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES
+from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
+from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, hide_scale, set_layout
 
 __all__ = [
     "CURVES",
+    "LIVE",
+    "UNITS",
     "arm_colour",
     "curves",
     "difference_table",
     "differences",
-    "laid_out",
     "results_table",
 ]
 
@@ -32,7 +35,8 @@ UNITS = {
     "macro_f1": "from 0 to 1",
     "auc": "from 0 to 1",
 }
-MOST_POINTS = 400  # a line; a screen is not much wider
+#: Layout of figures that are drawn again while they are looked at: a zoom survives the next poll.
+LIVE = {"hovermode": "closest", "uirevision": "kept"}
 # For arms that have no colour of their own: muted, and readable on light and dark.
 OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
 
@@ -53,9 +57,6 @@ def arm_colour(arm: str, arms) -> str:
 
 def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float = 0.0) -> go.Figure:
     """Draw one metric over the steps: every seed thin, the mean of an arm's seeds thick.
-
-    The mean is over the seeds that have come as far as the arm's farthest one, so that it does
-    not jump where a seed that is under way ends.
 
     Parameters
     ----------
@@ -80,25 +81,19 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
     traces = []  # drawn every second, and as dictionaries they cost a third
 
     def add(arm: str, values: pd.Series, **more) -> None:
-        drawn = _thinned(values)
+        drawn = thinned(values)
         points = {"x": drawn.index.to_numpy(), "y": drawn.to_numpy(), "mode": "lines"}
         traces.append({"type": "scatter", "legendgroup": arm, **points, **more})
 
     for arm in arms:
-        of_arm = table[table["arm"] == arm]
         line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
-        seeds = {
-            seed: pd.Series(rows["value"].to_numpy(), rows["step"].to_numpy())
-            for seed, rows in of_arm.groupby("seed")
-        }
-        last = max((values.index[-1] for values in seeds.values()), default=0)
-        far = [values for values in seeds.values() if values.index[-1] == last]
-        mean = pd.concat(far).groupby(level=0).mean() if far else pd.Series(dtype=float)
-        of = "one seed" if len(far) == 1 else f"mean of {len(far)} seeds"
+        seeds = seed_curves(table, arm)
+        mean, count = mean_curve(seeds)
+        of = "one seed" if count == 1 else f"mean of {count} seeds"
         for seed, values in seeds.items() if len(seeds) > 1 else ():
             add(
                 arm,
-                _smoothed(values, smoothing),
+                smoothed(values, smoothing),
                 showlegend=False,
                 opacity=0.55,
                 line={**line, "width": 1.2},
@@ -110,7 +105,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
             add(arm, mean, showlegend=False, opacity=0.25, line=thin, hoverinfo="skip")
         add(
             arm,
-            _smoothed(mean, smoothing),
+            smoothed(mean, smoothing),
             mode="lines+markers" if 0 < len(mean) < 30 else "lines",
             name=arm_label(arm),
             line={**line, "width": 3},
@@ -128,26 +123,13 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
         zeroline=False,
     )
     figure.update_yaxes(title=title, tickformat=".0%" if digits.endswith("%") else None)
-    if table.empty:  # Plotly would invent numbers
-        figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
-    return laid_out(figure, height=400)
-
-
-def _smoothed(values: pd.Series, smoothing: float) -> pd.Series:
-    """Average over the steps before, the nearest most; the first steps have no bias to a start."""
-    return values.ewm(alpha=1 - smoothing).mean() if smoothing and len(values) else values
-
-
-def _thinned(values: pd.Series) -> pd.Series:
-    """Leave out points that nobody could tell apart; which ones are kept changes seldom."""
-    stride = 1
-    while len(values) > MOST_POINTS * stride:
-        stride *= 2
-    return values if stride == 1 else pd.concat([values[:-1:stride], values[-1:]])
+    if table.empty:
+        hide_scale(figure)
+    return set_layout(figure, 400, **LIVE)
 
 
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
-    """List every seed's difference between two arms that a verdict compares.
+    """List every seed's difference between two arms that a verdict compares, for people.
 
     Returns
     -------
@@ -162,15 +144,9 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
     >>> difference_table(verdict, "test_loss").values.tolist()
     [['adarank − uniform', 0, -0.25]]
     """
-    rows = []
-    for compared in verdict.comparisons:
-        if compared["metric"] == metric:
-            first, second = (verdict.arms[compared[key]]["runs"] for key in ("arm", "against"))
-            rows += [
-                (_pair(compared), one["seed"], one[metric] - other[metric])
-                for one, other in zip(first, second, strict=True)
-            ]
-    return pd.DataFrame(rows, columns=["pair", "seed", "difference"])
+    table = tables.difference_table(verdict, metric)
+    table.insert(0, "pair", [pair_label(pair) for pair in table.to_dict("records")])
+    return table.drop(columns=["arm", "against"])
 
 
 def differences(verdict: Verdict, metric: str) -> go.Figure:
@@ -189,7 +165,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     compared = [c for c in verdict.comparisons if c["metric"] == metric]
     figure = go.Figure()
     for pair in compared:
-        name, colour = _pair(pair), arm_colour(pair["arm"], verdict.arms)
+        name, colour = pair_label(pair), arm_colour(pair["arm"], verdict.arms)
         of_pair = table[table["pair"] == name]
         figure.add_trace(
             go.Scatter(
@@ -208,29 +184,8 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
                 f"({UNITS[metric]}).<extra></extra>",
             )
         )
-        if pair["ci_low"] is None:  # one seed: its difference is the mean
-            continue
-        mean = pair["difference"]
-        interval = f"<br>95% interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
-        figure.add_trace(
-            go.Scatter(
-                x=[mean],
-                y=[name],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [pair["ci_high"] - mean],
-                    "arrayminus": [mean - pair["ci_low"]],
-                    "thickness": 2.5,
-                    "width": 8,
-                },
-                mode="markers",
-                showlegend=False,
-                marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
-                hovertemplate=f"The mean of {name} is<br>%{{x:+.4f}} ({UNITS[metric]})."
-                f"{interval}<extra></extra>",
-            )
-        )
+        if pair["ci_low"] is not None:  # else its only seed is the mean
+            figure.add_trace(_mean_with_interval(pair, metric, colour))
     figure.add_vline(x=0, line={"color": "#8A8894", "width": 2})
     lower, higher = ("worse", "better") if METRICS[metric] else ("better", "worse")
     ends = [
@@ -254,71 +209,66 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     figure.update_yaxes(
         autorange="reversed",
         ticklabelposition="outside",
-        tickvals=[_pair(pair) for pair in compared],
-        ticktext=[_pair(pair).replace(" − ", "<br>− ") for pair in compared],
+        tickvals=[pair_label(pair) for pair in compared],
+        ticktext=[pair_label(pair).replace(" − ", "<br>− ") for pair in compared],
     )
-    return laid_out(figure, height=150 + 58 * len(compared))
+    return set_layout(figure, 150 + 58 * len(compared), **LIVE)
+
+
+def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
+    name, mean = pair_label(pair), pair["difference"]
+    interval = f"<br>95% interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
+    return go.Scatter(
+        x=[mean],
+        y=[name],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [pair["ci_high"] - mean],
+            "arrayminus": [mean - pair["ci_low"]],
+            "thickness": 2.5,
+            "width": 8,
+        },
+        mode="markers",
+        showlegend=False,
+        marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
+        hovertemplate=f"The mean of {name} is<br>%{{x:+.4f}} ({UNITS[metric]})."
+        f"{interval}<extra></extra>",
+    )
 
 
 def results_table(arms: dict, reference: str) -> pd.DataFrame:
-    """List what every arm came to: means over its seeds.
+    """List what every arm came to, for people.
 
     Parameters
     ----------
-    arms : dict
-        As in `Verdict`, or as `finished_results` returns it.
-    reference : str
-        The arm that LoRA parameters are held against.
+    arms, reference
+        As `adarank_core.comparison.tables.arm_table` takes them.
 
     Returns
     -------
     pandas.DataFrame
-        What no run tells is left out: AUC of more than two classes, and the search for a
-        learning rate where there was none.
 
     Examples
     --------
     >>> runs = [{"seed": 0, "test_loss": 0.5, "test_accuracy": 0.75}]
     >>> arms = {"uniform": {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": runs}}
-    >>> results_table(arms, "uniform").values.tolist()
-    [['uniform', 0.5, 0.75, 1, 9, 0, 0.0]]
+    >>> list(results_table(arms, "uniform"))[3:]
+    ['seeds', 'LoRA parameters', 'more than uniform', 'seconds for ranks']
     """
-    against = arms.get(reference, {}).get("lora_parameters")
-    rows = []
-    for arm, about in arms.items():
-        found = {
-            "arm": arm_label(arm),
-            **{f"mean {name}": _mean(about["runs"], key) for key, name in METRIC_NAMES.items()},
-            "seeds": len(about["runs"]),
-            "LoRA parameters": about["lora_parameters"],
-            f"more than {arm_label(reference)}": None
-            if against is None
-            else about["lora_parameters"] - against,
-            "seconds for ranks": about["allocation_seconds"],
-            "learning rate": about.get("learning_rate"),
-            "seconds of search": about.get("search_seconds"),
-            "seconds of training": _mean(about["runs"], "train_seconds"),
-        }
-        rows.append(found)
-    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+    titles = {metric: f"mean {name}" for metric, name in METRIC_NAMES.items()}
+    titles |= {
+        "lora_parameters": "LoRA parameters",
+        "more_parameters": f"more than {arm_label(reference)}",
+        "allocation_seconds": "seconds for ranks",
+        "learning_rate": "learning rate",
+        "search_seconds": "seconds of search",
+        "train_seconds": "seconds of training",
+    }
+    table = tables.arm_table(arms, reference).rename(columns=titles)
+    return table.assign(arm=table["arm"].map(arm_label))
 
 
-def _mean(runs: list[dict], key: str) -> float | None:
-    values = [run[key] for run in runs if run.get(key) is not None]
-    return sum(values) / len(values) if values else None
-
-
-def _pair(compared: dict) -> str:
+def pair_label(compared: dict) -> str:
+    """Return what two arms that are compared are called together."""
     return f"{arm_label(compared['arm'])} − {arm_label(compared['against'])}"
-
-
-def laid_out(figure: go.Figure, height: int) -> go.Figure:
-    """Give a figure of this page its height, margins and legend."""
-    return figure.update_layout(
-        height=height,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        hoverlabel={"align": "left"},
-        hovermode="closest",
-        uirevision="kept",  # a zoom survives the next poll
-    )

@@ -2,11 +2,11 @@
 
 import shlex
 import tempfile
-from itertools import permutations
 from pathlib import Path
 
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.ranks.export import export
+from adarank_core.scoring.layer_contrast import surest_pair
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared.charts import family_label, layer_label, module_label
 
@@ -20,7 +20,6 @@ __all__ = [
     "snippet",
 ]
 
-CLEAR = 2  # standard errors on both sides: the two bars must not meet even then
 NOUNS = {
     "query": "query projections",
     "key": "key projections",
@@ -33,9 +32,6 @@ NOUNS = {
 
 def score_finding(scores: Scores) -> str:
     """Say which two layers differ most surely within one family of modules.
-
-    The pair is chosen by the smallest ratio that bars of two standard errors leave possible, so
-    that a large ratio of two uncertain numbers does not make the title.
 
     Parameters
     ----------
@@ -52,14 +48,7 @@ def score_finding(scores: Scores) -> str:
     >>> score_finding(Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules)))
     "Layer 2's value projections matter about 11× more than layer 1's"
     """
-    surest, pair = 1.0, None
-    for high, low in permutations(scores.modules, 2):
-        if high.family != low.family or high.layer == low.layer or low.score == 0:
-            continue
-        least = high.score - CLEAR * high.standard_error
-        ratio = least / (low.score + CLEAR * low.standard_error)
-        if ratio > surest:
-            surest, pair = ratio, (high, low)
+    pair = surest_pair(scores)
     if pair is None:
         return "No layer clearly matters more than another: the error bars overlap"
     high, low = pair

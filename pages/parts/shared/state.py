@@ -16,7 +16,7 @@ from streamlit.runtime.pages_manager import PagesManager  # no public name
 from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import load_task, task_names
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.files import read_json, write_whole
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.scoring.scores import Scores
 
@@ -204,10 +204,11 @@ def save_upload(name: str, content: bytes) -> Path:
     if "uploads" not in st.session_state:
         st.session_state.uploads = tempfile.mkdtemp(prefix="adarank-")
     folder = Path(st.session_state.uploads) / hashlib.sha256(content).hexdigest()[:12]
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     path = folder / (re.sub(r"[^\w.-]+", "_", last).lstrip(".")[-80:] or "file")
-    path.write_bytes(content)
+    if not path.exists():  # a run may be reading it, and its folder tells its content
+        write_whole(path, content)
     return path
 
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from adarank_core.runs.jobs import Run
-from pages.parts.compare.progress import Progress
-from pages.parts.compare.run_status import before, run_label, words_of
+from adarank_core.runs.progress import RunProgress
+from pages.parts.compare.run_status import progress_line, run_label, runs_before
 
 NAME = "20261124-230900-000000-compare"
 
@@ -21,12 +21,12 @@ def test_those_at_work_and_those_with_an_earlier_place_are_before_a_queued_run()
 
     mine = run("mine", "queued", 2)
     others = [run("later", "queued", 3), run("next", "queued", 1), run("works", "running")]
-    assert [one.folder.name for one in before(mine, [mine, *others])] == ["works", "next"]
+    assert [one.folder.name for one in runs_before(mine, [mine, *others])] == ["works", "next"]
 
 
 def test_what_is_not_known_is_not_said():
-    assert words_of(Progress("loading", 0.0, None, False)) == "loading"
-    assert words_of(Progress("x", 0.5, 60.0, True)) == "x · at least 1 min left"
-    assert words_of(Progress("x", 0.5, None, False, 85.4, 1540)) == (
+    assert progress_line(RunProgress("loading", 0.0, None, False)) == "loading"
+    assert progress_line(RunProgress("x", 0.5, 60.0, True)) == "x · at least 1 min left"
+    assert progress_line(RunProgress("x", 0.5, None, False, 85.4, 1540)) == (
         "x · 85 examples a second · 1.5 GB"
     )

@@ -1,6 +1,7 @@
 import pytest
 
-from pages.parts.compare.trade_offs import cost_table, trade_off
+from adarank_core.comparison.tables import cost_table
+from pages.parts.compare.trade_offs import trade_off
 from pages.parts.shared.charts import ARM_COLOURS
 
 
@@ -15,26 +16,8 @@ def arm(parameters=1000, ranks=0.0, losses=(0.5, 0.6), **more):
 ARMS = {"uniform": arm(), "adarank": arm(996, 8.0, search_seconds=40.0), "head-only": arm(0)}
 
 
-def test_seconds_are_those_for_ranks_the_share_of_the_search_and_training():
-    found = cost_table(ARMS, "test_loss", "seconds")
-    costs = found[found["arm"] == "adarank"]["cost"]
-    assert list(costs) == [50 + 8 + 20, 51 + 8 + 20]
-    assert list(found[found["arm"] == "uniform"]["cost"]) == [50, 51]
-
-
-def test_what_is_not_known_is_left_out():
-    old = {"uniform": arm()}
-    for run in old["uniform"]["runs"]:
-        del run["train_seconds"]
-    assert cost_table(old, "test_loss", "seconds").empty
-    assert cost_table(old, "auc", "parameters").empty
-    assert trade_off(cost_table(old, "auc", "parameters"), old, "auc", "parameters").data == ()
-
-
-def test_full_fine_tuning_has_no_lora_parameters_to_be_drawn_at():
-    arms = {**ARMS, "full": arm(0)}
-    assert "full" not in set(cost_table(arms, "test_loss", "parameters")["arm"])
-    assert "full" in set(cost_table(arms, "test_loss", "seconds")["arm"])
+def test_where_nothing_is_known_nothing_is_drawn():
+    assert trade_off(cost_table(ARMS, "auc", "parameters"), ARMS, "auc", "parameters").data == ()
 
 
 @pytest.mark.parametrize("cost", ["parameters", "seconds"])

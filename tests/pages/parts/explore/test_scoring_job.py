@@ -2,7 +2,7 @@ import pytest
 
 from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
-from pages.parts.explore.scoring_job import Work
+from pages.parts.explore.scoring_job import ScoringJob
 from pages.parts.shared import cached
 
 
@@ -11,10 +11,10 @@ def job(tiny_bert, texts, monkeypatch):
     from adarank_core.scoring.models import load_model
 
     monkeypatch.setattr(cached, "model", load_model)
-    return Work(tiny_bert, 2, Texts("mine", tuple(texts)), 3, 1, "generic", "")
+    return ScoringJob(tiny_bert, 2, Texts("mine", tuple(texts)), 3, 1, "generic", "")
 
 
-def test_work_ends_with_the_scores_that_the_core_gives(job):
+def test_a_job_ends_with_the_scores_that_the_core_gives(job):
     from adarank_core import load_model, score
 
     assert job.seconds_left is None

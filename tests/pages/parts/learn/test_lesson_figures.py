@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pages.parts.learn.lesson_figures import (
-    Shaken,
+    NoisyModule,
     contrast,
     energy_curve,
     logits_plane,
@@ -10,8 +10,8 @@ from pages.parts.learn.lesson_figures import (
     thin_matrices,
 )
 
-NARROW = Shaken("layer 1 · value", "#009E73", np.array([[0.0, 0.1], [0.1, 0.0]]))
-WIDE = Shaken("layer 6 · value", "#0072B2", np.array([[-3.0, 1.0], [2.0, -1.0]]))
+NARROW = NoisyModule("layer 1 · value", "#009E73", np.array([[0.0, 0.1], [0.1, 0.0]]))
+WIDE = NoisyModule("layer 6 · value", "#0072B2", np.array([[-3.0, 1.0], [2.0, -1.0]]))
 
 
 def size(trace):
@@ -47,7 +47,7 @@ def test_narrow_dots_lie_on_wide_ones_and_the_star_on_top(modules):
 
 def test_running_means_show_only_what_has_come_in():
     values = np.array([[1.0, np.nan], [2.0, 0.5], [1.5, 0.25], [9.0, 1.0]])
-    figure = running_means([Shaken("layer 1 · value", "#009E73", values)], 3)
+    figure = running_means([NoisyModule("layer 1 · value", "#009E73", values)], 3)
     band, line = figure.data
     assert list(line.x) == [1, 2, 3] and list(line.y) == [1.0, 2.0, 1.5]
     assert list(band.x) == [2, 3, 3, 2] and list(band.y) == [2.5, 1.75, 1.25, 1.5]

@@ -34,7 +34,7 @@ def drawn(*folders):
         from pages.parts.runs import run_details
 
         runs = [run_folder(Path(folder)) for folder in folders]
-        run_details.one(runs[0], 2) if len(runs) == 1 else run_details.two(*runs)
+        run_details.draw_run(runs[0], 2) if len(runs) == 1 else run_details.draw_pair(*runs)
 
     at = AppTest.from_function(script, args=([str(f) for f in folders],), default_timeout=60)
     at.run()

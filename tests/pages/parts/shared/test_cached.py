@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import pytest
 
 from adarank_core.data.texts import sentence
@@ -39,3 +42,35 @@ def test_finished_scores_are_kept_by_their_key_and_the_oldest_go(made_up):
         cached.keep_scores((seed,), made_up())
     assert cached.finished_scores(key) is None
     assert cached.finished_scores((0,)) is not None
+
+
+def test_a_task_that_is_dropped_at_once_is_returned_all_the_same(tiny_file, monkeypatch):
+    cached._tasks.clear()
+    monkeypatch.setattr(cached, "MOST_TASKS", 0)  # as where others fill it in the meantime
+    assert cached.task(tiny_file).label_names == ("bad", "good")
+    cached._tasks.clear()
+
+
+def test_many_threads_put_and_get_at_once():
+    store, errors = cached.Store(2), []
+
+    def work(name):
+        try:
+            for at in range(2000):
+                assert store.put((name, at), at) == at
+                assert store.get((name, at)) in (at, None)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []
+    assert len(store._values) == 2

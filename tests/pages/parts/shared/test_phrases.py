@@ -45,24 +45,6 @@ def test_finding_says_so_when_the_error_bars_overlap(scores):
     assert "error bars overlap" in said
 
 
-def test_a_large_but_uncertain_ratio_does_not_make_the_title(scores):
-    sure = with_values(scores, [1, 1, 1, 1, 1, 3], 0.01)
-    wild = tuple(
-        replace(module, score=0.01 if module.layer else 5.0, standard_error=2.4)
-        if module.family == "key"
-        else module
-        for module in sure.modules
-    )
-    assert "value" in phrases.score_finding(replace(sure, modules=wild))
-
-
-def test_finding_of_one_layer_or_of_zeros_is_no_claim(scores):
-    one = tuple(module for module in scores.modules if module.layer == 0)
-    assert "overlap" in phrases.score_finding(replace(scores, modules=one))
-    zeros = tuple(replace(m, score=0.0, standard_error=0.0) for m in scores.modules)
-    assert "overlap" in phrases.score_finding(replace(scores, modules=zeros))
-
-
 def test_rank_finding_names_the_richest_and_the_poorest(scores):
     plan = allocation.allocate(scores, 8)
     said = phrases.rank_finding(scores, plan)

@@ -94,6 +94,21 @@ def test_equal_uploads_lie_at_one_path(monkeypatch, tmp_path):
     assert state.save_upload("a.csv", b"x") != state.save_upload("a.csv", b"y")
 
 
+def test_an_upload_is_written_whole_and_once(monkeypatch, tmp_path):
+    uploads = tmp_path / "tidied" / "up"  # by the system, as temporary folders are
+    monkeypatch.setattr(state.st, "session_state", Session(uploads=str(uploads)))
+    written = []
+
+    def write_whole(path, content):
+        written.append(path)
+        path.write_bytes(content)
+
+    monkeypatch.setattr(state, "write_whole", write_whole)
+    path = state.save_upload("a.csv", b"x")
+    assert state.save_upload("a.csv", b"x") == path and written == [path]
+    assert path.read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("source", state.SOURCES)
 def test_the_stored_example_is_whole(source):
     scores = state.example_scores(source)

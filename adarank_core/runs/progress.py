@@ -1,24 +1,10 @@
-"""What a comparison's recorded events say: curves, results so far, what is being done, time left.
+"""How far a comparison is by its recorded events: what is being done, its share, the time left."""
 
-From events to plain data; nothing is drawn and nothing is read here.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pandas as pd
+from adarank_core.comparison.arms import arm_label
 
-__all__ = [
-    "Progress",
-    "Work",
-    "arm_facts",
-    "arm_label",
-    "curve_table",
-    "duration",
-    "finished_results",
-    "progress_of",
-]
+__all__ = ["ComparisonWork", "RunProgress", "duration"]
 
 # Whose scores an arm's ranks come from; the other arms need none.
 SCORED = {
@@ -30,128 +16,8 @@ SCORED = {
 }
 
 
-def arm_label(arm: str) -> str:
-    """Return what people call an arm: the path of a ``ranks.json`` is cut to its file's name.
-
-    Examples
-    --------
-    >>> arm_label("adarank"), arm_label("plans/mine.json")
-    ('adarank', 'own ranks (mine)')
-    """
-    return f"own ranks ({Path(arm).stem})" if arm.endswith(".json") else arm
-
-
-def curve_table(events: Sequence[dict], metric: str) -> pd.DataFrame:
-    """Collect one metric of all arms and seeds over the steps.
-
-    Parameters
-    ----------
-    events : sequence of dict
-        As a comparison records them. Trainings that only look for a learning rate are left out.
-    metric : {"validation_loss", "validation_accuracy", "train_loss"}
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``arm``, ``seed``, ``step`` and ``value``. An arm that was begun again after an
-        interruption is there once; one that went on from a checkpoint keeps what came before it.
-
-    Examples
-    --------
-    >>> step = {"event": "step", "arm": "uniform", "seed": 0, "step": 1, "train_loss": 1.5}
-    >>> curve_table([step, {**step, "search": 0.001}], "train_loss").values.tolist()
-    [['uniform', 0, 1, 1.5]]
-    """
-    curves: dict[tuple, list] = {}
-    before: dict[tuple, list] = {}
-    for event in events:
-        if event["event"] in ("step", "evaluation"):
-            if metric in event and "search" not in event:
-                pair = (event["arm"], event["seed"])
-                curves.setdefault(pair, []).append((*pair, event["step"], event[metric]))
-        elif event["event"] == "plan":
-            pair = (event["arm"], event["seed"])
-            before[pair], curves[pair] = curves.get(pair, []), []
-        elif event["event"] == "resumed" and "search" not in event:
-            pair = (event["arm"], event["seed"])
-            curves[pair] = [row for row in before.get(pair, []) if row[2] <= event["step"]]
-    rows = [row for curve in curves.values() for row in curve]
-    return pd.DataFrame(rows, columns=["arm", "seed", "step", "value"])
-
-
-def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
-    """Collect what is known of every arm so far.
-
-    Returns
-    -------
-    dict
-        By arm, each key only once it is known: ``lora_parameters``; ``residual``, how many it is
-        short of the budget; ``learning_rate`` and ``search_seconds``, where it chose one;
-        ``failed``, why it was given up.
-
-    Examples
-    --------
-    >>> plan = {"event": "plan", "arm": "uniform", "seed": 0, "residual": 0}
-    >>> arm_facts([{**plan, "budget": {"lora_parameters": 1024}}])
-    {'uniform': {'lora_parameters': 1024, 'residual': 0}}
-    """
-    facts: dict[str, dict] = {}
-    failed: dict[tuple, str] = {}
-    for event in events:
-        kind = event["event"]
-        if kind == "step":  # nearly all events are
-            continue
-        if kind == "started":  # what had failed is tried again
-            failed.clear()
-        elif kind == "plan":
-            failed.pop((event["arm"], event["seed"]), None)  # it is tried once more
-            about = facts.setdefault(event["arm"], {})
-            if "lora_parameters" in event["budget"]:
-                about["lora_parameters"] = event["budget"]["lora_parameters"]
-            if "residual" in event:
-                about["residual"] = event["residual"]
-        elif kind == "chosen":
-            kept = ("learning_rate", "search_seconds")
-            facts.setdefault(event["arm"], {}).update({key: event[key] for key in kept})
-        elif kind == "arm-failed":
-            failed[event["arm"], event["seed"]] = event["message"]
-    for (arm, seed), why in failed.items():
-        facts.setdefault(arm, {})["failed"] = f"seed {seed}: {why}"
-    return facts
-
-
-def finished_results(events: Sequence[dict]) -> dict[str, dict]:
-    """Collect what has been tested so far, in the shape of a verdict's ``arms``.
-
-    Returns
-    -------
-    dict
-        By arm: ``lora_parameters``, ``allocation_seconds`` (mean) and ``runs``, one a seed.
-
-    Examples
-    --------
-    >>> result = {"event": "result", "arm": "uniform", "seed": 0, "lora_parameters": 1024,
-    ...           "allocation_seconds": 0.0, "test_loss": 0.5}
-    >>> finished_results([result, result])["uniform"]["runs"]
-    [{'seed': 0, 'test_loss': 0.5}]
-    """
-    results = {(e["arm"], e["seed"]): e for e in events if e["event"] == "result"}
-    arms: dict[str, dict] = {}
-    for (arm, _), result in results.items():
-        about = arms.setdefault(
-            arm, {"lora_parameters": result["lora_parameters"], "seconds": [], "runs": []}
-        )
-        about["seconds"].append(result["allocation_seconds"])
-        left_out = ("event", "time", "arm", "lora_parameters", "allocation_seconds")
-        about["runs"].append({key: result[key] for key in result if key not in left_out})
-    for about in arms.values():
-        seconds = about.pop("seconds")
-        about["allocation_seconds"] = sum(seconds) / len(seconds)
-    return arms
-
-
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a comparison is.
 
     Parameters
@@ -165,7 +31,7 @@ class Progress:
     at_least : bool
         Whether a kind of work is still to come that has not been measured.
     examples_per_second, memory_mb : float or None
-        Of all seeds at work together; None as long as nobody has told.
+        Of all seeds at work together; None as long as no event says.
     """
 
     now: str
@@ -176,39 +42,8 @@ class Progress:
     memory_mb: float | None = None
 
 
-def progress_of(config: dict, events: Sequence[dict]) -> Progress:
-    """Tell how far a comparison is, and how long it will go on at the pace so far.
-
-    Parameters
-    ----------
-    config : dict
-        The run's; empty as long as it has not begun.
-    events : sequence of dict
-
-    Returns
-    -------
-    Progress
-
-    Examples
-    --------
-    >>> config = {"arms": ["uniform"], "seeds": [0], "settings": {"steps": 10}}
-    >>> plan = {"event": "plan", "arm": "uniform", "seed": 0, "budget": {}, "time": 100.0}
-    >>> steps = [{"event": "step", "arm": "uniform", "seed": 0, "step": step, "time": 101.0 + step}
-    ...          for step in (1, 5)]
-    >>> at = progress_of(config, [plan, *steps])
-    >>> at.now, at.share, at.seconds_left
-    ('uniform seed 0: step 5 of 10', 0.5, 5.0)
-    """
-    if not config or not events:
-        return Progress("starting: this takes some seconds", 0.0, None, False)
-    work = Work(config)
-    for event in events:
-        work.hear(event)
-    return work.told()
-
-
-class Work:
-    """All that a comparison has to do, and how much of it is done by the events heard so far.
+class ComparisonWork:
+    """All that a comparison has to do, and how much of it is done by the events added so far.
 
     Parameters
     ----------
@@ -217,10 +52,13 @@ class Work:
 
     Examples
     --------
-    >>> work = Work({"arms": ["uniform"], "seeds": [0, 1], "settings": {"steps": 10}})
-    >>> work.hear({"event": "step", "arm": "uniform", "seed": 0, "step": 5, "time": 1.0})
-    >>> work.told().share
-    0.25
+    >>> work = ComparisonWork({"arms": ["uniform"], "seeds": [0], "settings": {"steps": 10}})
+    >>> for step in (1, 5):
+    ...     about = {"arm": "uniform", "seed": 0, "step": step, "time": 101.0 + step}
+    ...     work.add({"event": "step", **about})
+    >>> at = work.progress()
+    >>> at.now, at.share, at.seconds_left
+    ('uniform seed 0: step 5 of 10', 0.5, 5.0)
     """
 
     def __init__(self, config: dict):
@@ -234,12 +72,12 @@ class Work:
         self.failed: set[str] = set()
         self.last: dict = {"event": "started"}
         self.latest: dict[int, dict] = {}  # the last event of every seed
-        self.speed: dict[int, dict] = {}  # the last one of every seed that told its speed
+        self.speed: dict[int, dict] = {}  # the last one of every seed that says its speed
         self.resumed: dict[tuple, int] = {}  # after which step a training went on
         self.begun: dict[tuple, tuple[float, int]] = {}  # when, and after which step
         self.scoring_seconds = self.training_seconds = None  # for one of each, with its test
 
-    def hear(self, event: dict) -> None:
+    def add(self, event: dict) -> None:
         """Take up the next event."""
         kind, arm, seed = event["event"], event.get("arm"), event.get("seed")
         self.last = event
@@ -295,8 +133,8 @@ class Work:
             if key in self.begun:
                 self.training_seconds = event["time"] - self.begun[key][0]
 
-    def told(self) -> Progress:
-        """Say how far all is."""
+    def progress(self) -> RunProgress:
+        """Return how far all is, and how long it will go on at the pace so far."""
         score, train = self.scoring_seconds or 0.0, self.training_seconds or 0.0
         open_of = {seed: 0.0 for seed in self.config["seeds"]}
         for part, seconds in ((self.scoring, score), (self.training, train)):
@@ -315,7 +153,7 @@ class Work:
         at_work = self._at_work()
         training = [e["seed"] for e in at_work if e["event"] in ("step", "evaluation")]
         speeds = [self.speed[seed] for seed in training if seed in self.speed]
-        return Progress(
+        return RunProgress(
             " · ".join(self._words(event) for event in at_work),
             sum(done) / len(done),
             left if known else None,
@@ -363,8 +201,8 @@ class Work:
 
 
 def _sum(events: list[dict], key: str) -> float | None:
-    told = [event[key] for event in events if key in event]
-    return sum(told) if told else None
+    values = [event[key] for event in events if key in event]
+    return sum(values) if values else None
 
 
 def duration(seconds: float) -> str:

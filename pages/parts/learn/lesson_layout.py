@@ -3,18 +3,18 @@
 import pandas as pd
 import streamlit as st
 
-__all__ = ["check", "columns", "data", "unbroken"]
+__all__ = ["draw_check", "draw_data", "reading_columns", "unbroken"]
 
 READING = 520  # pixels: 60 to 70 characters a line
 
 
-def columns():
+def reading_columns():
     """Return a reading column and one for the toy; they are stacked on narrow screens."""
     left, right = st.columns([11, 9], gap="medium")
     return left.container(width=READING), right
 
 
-def data(table: pd.DataFrame, name: str) -> None:
+def draw_data(table: pd.DataFrame, name: str) -> None:
     """Draw the table twin of a figure, closed."""
     with st.expander("Data"):
         st.dataframe(table, hide_index=True, width="stretch")
@@ -22,7 +22,7 @@ def data(table: pd.DataFrame, name: str) -> None:
         st.download_button(f"{name}.csv", csv, f"{name}.csv", "text/csv", on_click="ignore")
 
 
-def check(key: str, question: str, answers: dict[str, str], right: str) -> None:
+def draw_check(key: str, question: str, answers: dict[str, str], right: str) -> None:
     """Ask a quick check; every answer has its own explanation."""
     with st.container(border=True):
         st.markdown(f"**Quick check.** {question}")

@@ -1,12 +1,6 @@
 import pytest
 
-from pages.parts.compare.progress import (
-    arm_facts,
-    curve_table,
-    duration,
-    finished_results,
-    progress_of,
-)
+from adarank_core.runs.progress import ComparisonWork, duration
 
 CONFIG = {"arms": ["uniform", "adarank"], "seeds": [0, 1], "settings": {"steps": 10}}
 
@@ -26,29 +20,11 @@ def plan(arm, seed, time=0.0):
     return event("plan", arm, seed, time, budget={"lora_parameters": 100})
 
 
-def test_curves_are_kept_apart_by_arm_and_seed():
-    events = [*steps("uniform", 0, 2), *steps("adarank", 0, 1), *steps("uniform", 1, 1)]
-    rows = curve_table(events, "train_loss").values.tolist()
-    assert rows == [
-        ["uniform", 0, 1, 1.9],
-        ["uniform", 0, 2, 1.8],
-        ["adarank", 0, 1, 1.9],
-        ["uniform", 1, 1, 1.9],
-    ]
-    assert curve_table(events, "validation_loss").empty
-
-
-def test_an_arm_that_was_begun_again_is_drawn_once():
-    first = [plan("uniform", 0), *steps("uniform", 0, 3)]
-    again = [event("started"), plan("uniform", 0), *steps("uniform", 0, 2)]
-    assert list(curve_table(first + again, "train_loss")["step"]) == [1, 2]
-
-
-def test_an_arm_that_went_on_from_a_checkpoint_keeps_what_came_before_it():
-    first = [plan("uniform", 0), *steps("uniform", 0, 5)]
-    later = steps("uniform", 0, 6)[3:]
-    again = [event("started"), plan("uniform", 0), event("resumed", step=3), *later]
-    assert list(curve_table(first + again, "train_loss")["step"]) == [1, 2, 3, 4, 5, 6]
+def progress_of(config, events):
+    work = ComparisonWork(config)
+    for one in events:
+        work.add(one)
+    return work.progress()
 
 
 def test_the_pace_of_an_arm_that_went_on_is_that_of_its_own_steps():
@@ -65,30 +41,10 @@ def test_an_arm_that_was_given_up_is_not_waited_for():
     assert at.share == pytest.approx(2 / 3) and "given up" in at.now  # nor are its ranks
 
 
-def test_an_arm_that_was_taken_over_keeps_its_curve():
-    first = [plan("uniform", 0), *steps("uniform", 0, 3), event("result")]
-    assert len(curve_table([*first, event("started"), event("result")], "train_loss")) == 3
-
-
-def test_results_of_a_resumed_run_count_once():
-    about = {"lora_parameters": 100, "test_loss": 0.5}
-    events = [
-        event("result", seed=0, allocation_seconds=2.0, **about),
-        event("result", seed=0, allocation_seconds=2.0, **about),
-        event("result", seed=1, allocation_seconds=4.0, **about),
-    ]
-    found = finished_results(events)["uniform"]
-    assert [run["seed"] for run in found["runs"]] == [0, 1]
-    assert found["allocation_seconds"] == 3.0
-    assert found["runs"][0] == {"seed": 0, "test_loss": 0.5}
-    assert arm_facts([plan("uniform", 0)]) == {"uniform": {"lora_parameters": 100}}
-
-
 def test_what_is_being_done_now():
     def now(*events):
         return progress_of(CONFIG, events).now
 
-    assert progress_of({}, ()).now.startswith("starting")
     assert now(event("started")) == "loading the task and the model"
     assert (
         now(event("score", "adarank", 0, done=12, total=36)) == "ranks of adarank seed 0: 12 of 36"
@@ -150,9 +106,8 @@ def searched(arm, rate, until, start=0.0):
 GRID = {**CONFIG, "arms": ["uniform"], "seeds": [0], "learning_rates": [0.001, 0.005]}
 
 
-def test_a_search_is_no_curve_but_counts_as_work():
+def test_a_search_counts_as_work():
     events = [event("started"), *searched("uniform", 0.001, 5)]
-    assert curve_table(events, "train_loss").empty
     at = progress_of(GRID, events)
     assert at.share == pytest.approx(0.5 / 3)  # two trainings of the search, and the arm's own
     assert at.now == "uniform: trying learning rate 0.001, step 5 of 10"
@@ -163,17 +118,9 @@ def test_a_chosen_rate_ends_the_search_of_its_arm():
     losses = {"0.001": 0.5, "0.005": 0.6}
     chosen = event("chosen", learning_rate=0.001, search_seconds=20.0, validation_loss=losses)
     events = [event("started"), *searched("uniform", 0.001, 10), chosen]
-    assert curve_table(events, "validation_loss").empty
     at = progress_of(GRID, events)
     assert at.share == pytest.approx(2 / 3)
     assert at.now == "uniform: learning rate 0.001 is chosen"
-    assert arm_facts(events)["uniform"] == {"learning_rate": 0.001, "search_seconds": 20.0}
-
-
-def test_a_search_that_went_on_does_not_cut_the_curve():
-    own = [plan("uniform", 0), *steps("uniform", 0, 4)]
-    again = event("resumed", step=2, search=0.001)
-    assert len(curve_table([*own, again], "train_loss")) == 4
 
 
 SIDE = {**CONFIG, "arms": ["uniform"], "seeds": [0, 1, 2], "side_by_side": 2}
@@ -219,14 +166,3 @@ def test_a_training_that_went_on_says_so():
     assert now == "uniform seed 0: step 7 of 10, went on after step 6"
     again = [event("started"), plan("uniform", 0), *steps("uniform", 0, 2)]
     assert progress_of(CONFIG, [*events, *again]).now == "uniform seed 0: step 2 of 10"
-
-
-def test_an_arm_that_failed_is_told_until_it_is_tried_again():
-    failed = event("arm-failed", "adarank", 1, message="memory ran out")
-    events = [event("started"), {**plan("adarank", 1), "residual": 12}, failed]
-    facts = arm_facts(events)["adarank"]
-    assert facts["failed"] == "seed 1: memory ran out"
-    assert facts["residual"] == 12
-    for again in (event("started"), plan("adarank", 1)):
-        assert "failed" not in arm_facts([*events, again])["adarank"]
-    assert "failed" in arm_facts([*events, plan("adarank", 0)])["adarank"]  # another seed's

@@ -1,0 +1,136 @@
+"""What a comparison came to as tables: means of the arms, costs, differences seed by seed."""
+
+import pandas as pd
+
+from adarank_core.comparison.verdicts import METRICS, Verdict
+
+__all__ = ["arm_table", "cost_table", "difference_table", "mean_over_runs"]
+
+
+def mean_over_runs(runs: list[dict], key: str) -> float | None:
+    """Average what the runs of an arm tell, or None where none of them tells it.
+
+    Examples
+    --------
+    >>> mean_over_runs([{"test_loss": 0.5}, {"test_loss": 0.25}, {}], "test_loss")
+    0.375
+    """
+    values = [run[key] for run in runs if run.get(key) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def arm_table(arms: dict, reference: str) -> pd.DataFrame:
+    """List what every arm came to: means over its seeds, its size and its seconds.
+
+    Parameters
+    ----------
+    arms : dict
+        As in `Verdict`, or as `finished_results` returns it.
+    reference : str
+        The arm that LoRA parameters are held against.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``arm``, the metrics, ``seeds``, ``lora_parameters``, ``more_parameters`` (than
+        the reference), ``allocation_seconds``, ``learning_rate``, ``search_seconds`` and
+        ``train_seconds`` (mean). What no arm tells is left out: AUC of more than two classes, and
+        the search for a learning rate where there was none.
+
+    Examples
+    --------
+    >>> runs = [{"seed": 0, "test_loss": 0.5, "test_accuracy": 0.75}]
+    >>> arms = {"uniform": {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": runs}}
+    >>> arm_table(arms, "uniform").values.tolist()
+    [['uniform', 0.5, 0.75, 1, 9, 0, 0.0]]
+    """
+    against = arms.get(reference, {}).get("lora_parameters")
+    rows = []
+    for arm, about in arms.items():
+        runs, size = about["runs"], about["lora_parameters"]
+        row = {
+            "arm": arm,
+            **{metric: mean_over_runs(runs, metric) for metric in METRICS},
+            "seeds": len(runs),
+            "lora_parameters": size,
+            "more_parameters": None if against is None else size - against,
+            "allocation_seconds": about["allocation_seconds"],
+            "learning_rate": about.get("learning_rate"),
+            "search_seconds": about.get("search_seconds"),
+            "train_seconds": mean_over_runs(runs, "train_seconds"),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+
+def cost_table(arms: dict, metric: str, cost: str) -> pd.DataFrame:
+    """List what every arm and seed cost, and how good it was.
+
+    Parameters
+    ----------
+    arms : dict
+        As in `Verdict`.
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+    cost : {"parameters", "seconds"}
+        Seconds are those for the ranks, the seed's part of the search for a learning rate, and
+        those of training. Full fine-tuning has no LoRA parameters, and is left out of these.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``arm``, ``seed``, ``cost`` and ``value``.
+
+    Examples
+    --------
+    >>> runs = [{"seed": 0, "test_loss": 0.5, "train_seconds": 50.0},
+    ...         {"seed": 1, "test_loss": 0.6, "train_seconds": 52.0}]
+    >>> about = {"lora_parameters": 9, "allocation_seconds": 4.0, "search_seconds": 60.0}
+    >>> cost_table({"adarank": {**about, "runs": runs}}, "test_loss", "seconds").values.tolist()
+    [['adarank', 0, 84.0, 0.5], ['adarank', 1, 86.0, 0.6]]
+    """
+    rows = []
+    for arm, about in arms.items():
+        if cost == "parameters" and arm == "full":
+            continue
+        runs = about["runs"]
+        shared = about["allocation_seconds"] + about.get("search_seconds", 0) / max(1, len(runs))
+        for run in runs:
+            spent = about["lora_parameters"]
+            if cost == "seconds":
+                spent = shared + run["train_seconds"] if "train_seconds" in run else None
+            if spent is not None and run.get(metric) is not None:
+                rows.append((arm, run["seed"], spent, run[metric]))
+    return pd.DataFrame(rows, columns=["arm", "seed", "cost", "value"])
+
+
+def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
+    """List every seed's difference between two arms that a verdict compares.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``arm``, ``against``, ``seed`` and ``difference`` (first arm minus second).
+
+    Examples
+    --------
+    >>> from adarank_core.comparison.verdicts import verdict_of
+    >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
+    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
+    >>> difference_table(verdict, "test_loss").values.tolist()
+    [['adarank', 'uniform', 0, -0.25]]
+    """
+    rows = []
+    for compared in verdict.comparisons:
+        if compared["metric"] == metric:
+            pair = compared["arm"], compared["against"]
+            first, second = (verdict.arms[arm]["runs"] for arm in pair)
+            rows += [
+                (*pair, one["seed"], one[metric] - other[metric])
+                for one, other in zip(first, second, strict=True)
+            ]
+    return pd.DataFrame(rows, columns=["arm", "against", "seed", "difference"])
