@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adarank_core import allocate, load_model, score, score_iter
-from adarank_core.scoring.estimators import _smaller, logits_of, prepared
+from adarank_core.scoring.estimators import _smaller_batches, logits_of, prepared
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.score import encode
 
@@ -140,7 +140,7 @@ def test_a_tolerance_ends_at_the_last_round(loud_bert, monkeypatch):
 @pytest.mark.parametrize("lengths", [(3, 3, 4, 5, 9, 9, 40), (200,), (100,) * 11, (2, 300, 600)])
 def test_batches_hold_texts_of_like_length_and_few_tokens(lengths):
     mask = torch.tensor([[1] * length + [0] * (max(lengths) - length) for length in lengths])
-    parts = list(_smaller({"input_ids": 7 * mask, "attention_mask": mask}))
+    parts = list(_smaller_batches({"input_ids": 7 * mask, "attention_mask": mask}))
     found = [part["attention_mask"].sum(dim=1).tolist() for part in parts]
     assert [length for part in found for length in part] == list(lengths)
     for part, batch in zip(found, parts, strict=True):
