@@ -144,17 +144,6 @@ def disjoint_pairs(logits, *_control):
     return distances.mean(dim=1).numpy(), (distances.var(dim=1) / distances.shape[1]).numpy()
 
 
-def from_the_block_s_start(recording, block, name, added):
-    """Run all of a module's block, of which only the module's own output is changed."""
-    clean = recording._inside(name)[name][0].output
-    noisy = clean[:, None] + added.to(clean.dtype)
-    call, sizes, copies = recording.calls[block][0], recording._sizes[block], added.shape[1]
-    args = recording._repeated(call.args, sizes.args, copies)
-    kwargs = recording._repeated(call.kwargs, sizes.kwargs, copies)
-    with recording._running({name: noisy.flatten(0, 1)}, copies):
-        return recording.model.get_submodule(block)(*args, **kwargs)
-
-
 # What each lever is replaced by.
 LEVERS = {
     "nothing": [],
@@ -162,12 +151,10 @@ LEVERS = {
     "control by the linear response": [(estimators, "linear_response", lambda *_: ())],
     "all pairs": [(estimators, "all_pairs", disjoint_pairs)],
     "blocks before the noise skipped": [
-        (partial_forward.Recording, "_earlier_blocks", lambda *_: {}),
+        (partial_forward.Recording, "earlier_blocks", lambda *_: {}),
     ],
-    "start inside the block": [
-        (partial_forward.Recording, "_end_of_block", from_the_block_s_start)
-    ],
-    "only rows that count": [(partial_forward, "rows_that_count", lambda _: {})],
+    "start inside the block": [(partial_forward.Recording, "finished_inside", lambda *_: {})],
+    "only tokens that count": [(partial_forward, "tokens_that_count", lambda *_: {})],
     "one pass for a block's modules": [(estimators, "block_of", lambda name: name)],
 }
 

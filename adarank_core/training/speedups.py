@@ -13,60 +13,7 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-from adarank_core.scoring.gradients import output_gradients
-from adarank_core.scoring.models import ModelBundle, adaptable_modules
-
-__all__ = ["cast_frozen", "first_token_modules", "make_lean"]
-
-
-def first_token_modules(bundle: ModelBundle) -> tuple[str, ...]:
-    """Return the adaptable modules of which a classifier reads the first token's output alone.
-
-    They are those at whose other outputs the logits have no gradient. As a gradient may be 0 by
-    chance, all these outputs are then made NaN at once: logits that stay what they were have not
-    looked at any of them.
-
-    Parameters
-    ----------
-    bundle : ModelBundle
-        A classifier that LoRA does not adapt yet.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> for name in first_token_modules(load_model("embedded")):
-    ...     print(name)
-    bert.encoder.layer.5.attention.self.query
-    bert.encoder.layer.5.attention.output.dense
-    bert.encoder.layer.5.intermediate.dense
-    bert.encoder.layer.5.output.dense
-    """
-    model, names = bundle.model.eval(), [m.name for m in adaptable_modules(bundle.model)]
-    batch = dict(bundle.tokenizer("A text of some tokens.", return_tensors="pt"))
-    if batch["input_ids"].shape[1] == 1:
-        return ()
-    gradients = output_gradients(
-        model, batch, names, lambda model, batch: model(**batch).logits.sum(dim=1, keepdim=True)
-    )
-    found = [name for name, gradient in gradients.items() if not gradient[:, :, 1:].any()]
-    with torch.inference_mode():
-        clean = model(**batch).logits
-        handles = [
-            model.get_submodule(name).register_forward_hook(_only_first_is_a_number)
-            for name in found
-        ]
-        try:
-            unread = model(**batch).logits.equal(clean)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return tuple(found) if unread else ()
-
-
-def _only_first_is_a_number(_module, _args, output: torch.Tensor) -> torch.Tensor:
-    output = output.clone()
-    output[:, 1:] = torch.nan
-    return output
+__all__ = ["cast_frozen", "make_lean"]
 
 
 def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
@@ -79,12 +26,13 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
         dropout within LoRA.
     first_token : sequence of str
         Names of modules, with LoRA or without, that give 0 for all tokens but the first from now
-        on; see `first_token_modules`.
+        on; see `adarank_core.scoring.token_use.first_token_modules`.
 
     Examples
     --------
     >>> from adarank_core import load_model
     >>> from adarank_core.comparison.arms import same_rank
+    >>> from adarank_core.scoring.token_use import first_token_modules
     >>> from adarank_core.training.adapters import adapted
     >>> bundle, tokens = load_model("embedded"), torch.tensor([[101, 2000, 102]])
     >>> names = first_token_modules(bundle)

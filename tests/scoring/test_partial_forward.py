@@ -405,7 +405,7 @@ def test_a_gradient_that_happens_to_be_zero_saves_nothing(monkeypatch):
 
     recording = Recording(own, batch, names_of(model), read)
     assert not (recording.gradients[names_of(model)[-1]][:, :, 1] != 0).any()
-    assert recording._rows == {}
+    assert recording.tokens == {}
 
 
 def test_a_block_is_recorded_once_for_all_its_modules(monkeypatch):
