@@ -23,7 +23,7 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     ----------
     model : torch.nn.Module
         Changed in place. PEFT's own way is kept for what is not plain LoRA, such as AdaLoRA or
-        dropout within LoRA.
+        dropout within LoRA, and where a forward of its own stands, such as accelerate's hooks.
     first_token : sequence of str
         Names of modules, with LoRA or without, that give 0 for all tokens but the first from now
         on; see `adarank_core.scoring.token_use.first_token_modules`.
@@ -42,10 +42,8 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     >>> torch.testing.assert_close(model(tokens).logits, before)
     """
     for module in model.modules():
-        if type(module) is LoraLinear and list(module.lora_A) == ["default"]:
-            plain = isinstance(module.lora_dropout["default"], nn.Identity)
-            if plain and not module.lora_variant and isinstance(module.base_layer, nn.Linear):
-                module.forward = _in_one_product(module)
+        if type(module) is LoraLinear and _is_plain(module):
+            module.forward = _in_one_product(module)
     for name in first_token:
         module = model.get_submodule(name)
         module.forward = _on_first_token(module.forward)
@@ -64,6 +62,17 @@ def cast_frozen(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear) and not any(w.requires_grad for w in module.parameters()):
             module.to(torch.bfloat16)
+
+
+def _is_plain(module: LoraLinear) -> bool:
+    """Tell whether a module's forward is that of its class, and one adapter without dropout."""
+    return (
+        "forward" not in vars(module)
+        and list(module.lora_A) == ["default"]
+        and isinstance(module.lora_dropout["default"], nn.Identity)
+        and not module.lora_variant
+        and isinstance(module.base_layer, nn.Linear)
+    )
 
 
 def _in_one_product(module: LoraLinear) -> Callable:

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from tokenizers.normalizers import Replace
 from torch import nn
 from transformers import T5Config, T5ForSequenceClassification
@@ -277,6 +278,33 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     monkeypatch.undo()
     assert len(score(bert, texts, trials=2, estimator=estimator).modules) == 12
+
+
+@pytest.mark.parametrize("head", ["causal", "classification"])
+@pytest.mark.parametrize("options", [{}, {"estimator": "paired"}, {"tolerance": 3.0}], ids=str)
+def test_nothing_is_drawn_from_the_global_generator(tiny_gpt2, texts, options, head):
+    bundle = load_model(tiny_gpt2, head=head)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = score(bundle, texts[:5], modules=r"h\.1", **options)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert score(bundle, texts[:5], modules=r"h\.1", **options) == first
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_model_with_hooks_of_accelerate_is_scored_the_same_and_keeps_them(bert, texts, estimator):
+    expected = score(bert, texts, trials=2, estimator=estimator)
+    for module in list(bert.model.modules()):
+        add_hook_to_module(module, ModelHook())
+    before = {name: vars(module).copy() for name, module in bert.model.named_modules()}
+    for _ in range(2):
+        assert score(bert, texts, trials=2, estimator=estimator) == expected
+    for name, module in bert.model.named_modules():
+        assert vars(module).keys() == before[name].keys()
+        assert all(vars(module)[key] is value for key, value in before[name].items())
+    remove_hook_from_module(bert.model, recurse=True)
+    assert score(bert, texts, trials=2, estimator=estimator) == expected
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from peft import LoraConfig, get_peft_model
 
 from adarank_core.comparison.arms import same_rank
@@ -74,3 +75,29 @@ def test_lora_with_dropout_keeps_peft_s_own_way(tiny_bert):
     model = get_peft_model(bundle.model, config)
     make_lean(bundle.model, ())
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+class Doubling(ModelHook):
+    """One of accelerate's hooks that shows in what the model gives."""
+
+    def post_forward(self, module, output):
+        return 2 * output
+
+
+@pytest.mark.parametrize("path", ["", ".base_layer"], ids=["LoRA's module", "its base layer"])
+def test_hooks_of_accelerate_go_on_working(tiny_bert, path):
+    found = []
+    for lean in (False, True):
+        model, tokens = adapted_model(tiny_bert, lean=False)
+        for name in READ_AT_FIRST:
+            place = model.base_model.model.get_submodule(name + path)
+            add_hook_to_module(place, Doubling())
+        if lean:
+            make_lean(model.base_model.model, READ_AT_FIRST)
+        found.append(loss_and_gradients(model.eval(), tokens))
+    (plain_loss, plain), (loss, ours) = found
+    torch.testing.assert_close(loss, plain_loss)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6)
+    model, tokens = adapted_model(tiny_bert, lean=True)
+    assert not torch.isclose(loss_and_gradients(model.eval(), tokens)[0], loss, rtol=1e-3)
