@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from adarank_core import Texts, load_model, load_task, score, sentence
 from adarank_core.hardware import bf16_is_native
 from adarank_core.scoring import estimators, partial_forward
-from adarank_core.scoring.models import adaptable_modules
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.score import prepared
 
 SENTENCE = "Which layers of a language model matter most when it learns a new task?"
@@ -68,7 +68,7 @@ def plain_scores(model, tokenizer, texts, trials, seed):
 def fast_scores(bundle, texts, trials, seed, precision):
     """Score every module with the fast estimator, other noise for every seed, one head."""
     found = score(
-        _SameHead(bundle),
+        with_one_head(bundle),
         Texts("list", tuple(texts)),
         trials=trials,
         seed=seed,
@@ -77,16 +77,12 @@ def fast_scores(bundle, texts, trials, seed, precision):
     return np.array([module.score for module in found.modules])
 
 
-class _SameHead:
-    """A bundle whose model keeps its head whatever the seed: noise is all that varies."""
-
-    def __init__(self, bundle):
-        self.tokenizer, self.name = bundle.tokenizer, bundle.name
-        # fresh_head() leaves models of other names alone.
-        kind = type(bundle.model)
-        own = prepared(bundle, seed=0)
-        own.__class__ = type("KeptHead", (kind,), {})
-        self.model = own
+def with_one_head(bundle):
+    """Return a bundle whose model keeps its head whatever the seed: noise is all that varies."""
+    model = prepared(bundle, seed=0)
+    # fresh_head() leaves models of other names alone.
+    model.__class__ = type("KeptHead", (type(bundle.model),), {})
+    return ModelBundle(model, bundle.tokenizer, bundle.name)
 
 
 def cost(scorer, repeats):
@@ -144,17 +140,6 @@ def disjoint_pairs(logits, *_control):
     return distances.mean(dim=1).numpy(), (distances.var(dim=1) / distances.shape[1]).numpy()
 
 
-def from_the_block_s_start(recording, block, name, added):
-    """Run all of a module's block, of which only the module's own output is changed."""
-    clean = recording._inside(name)[name][0].output
-    noisy = clean[:, None] + added.to(clean.dtype)
-    call, sizes, copies = recording.calls[block][0], recording._sizes[block], added.shape[1]
-    args = recording._repeated(call.args, sizes.args, copies)
-    kwargs = recording._repeated(call.kwargs, sizes.kwargs, copies)
-    with recording._running({name: noisy.flatten(0, 1)}, copies):
-        return recording.model.get_submodule(block)(*args, **kwargs)
-
-
 # What each lever is replaced by.
 LEVERS = {
     "nothing": [],
@@ -162,12 +147,10 @@ LEVERS = {
     "control by the linear response": [(estimators, "linear_response", lambda *_: ())],
     "all pairs": [(estimators, "all_pairs", disjoint_pairs)],
     "blocks before the noise skipped": [
-        (partial_forward.Recording, "_earlier_blocks", lambda *_: {}),
+        (partial_forward.Recording, "earlier_blocks", lambda *_: {}),
     ],
-    "start inside the block": [
-        (partial_forward.Recording, "_end_of_block", from_the_block_s_start)
-    ],
-    "only rows that count": [(partial_forward, "rows_that_count", lambda _: {})],
+    "start inside the block": [(partial_forward.Recording, "finished_inside", lambda *_: {})],
+    "only tokens that count": [(partial_forward, "tokens_that_count", lambda *_: {})],
     "one pass for a block's modules": [(estimators, "block_of", lambda name: name)],
 }
 

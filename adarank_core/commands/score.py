@@ -1,5 +1,6 @@
 """The command that scores modules: ``score``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,12 @@ from adarank_core.commands.options import (
     told,
     write,
 )
+from adarank_core.data import texts as text_sources
+from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
+from adarank_core.scoring import distributed
+from adarank_core.scoring.options import ScoringOptions
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["score"]
 
@@ -47,41 +53,7 @@ def score(
 
     Under accelerate launch or torchrun, the modules are split over the processes.
     """
-    from adarank_core.data import texts as text_sources
-    from adarank_core.data.tasks import load_task
-    from adarank_core.scoring import distributed
-
-    given = [generic or None, task, sentence, texts]
-    if sum(source is not None for source in given) > 1:
-        raise AdaRankError(
-            "more than one text source is given; give one of --generic, --task, "
-            "--sentence and --texts"
-        )
-    if tolerance is not None and distributed.is_split():
-        raise AdaRankError(
-            "--tolerance looks at all modules at once, but they are split over several processes; "
-            "use --trials, or a single process"
-        )
-    labels = 2
-    if task is not None:
-        loaded = load_task(task, told)
-        labels, chosen = len(loaded.label_names), loaded.sample_texts(16, seed=seed)
-    elif sentence is not None:
-        chosen = text_sources.sentence(sentence)
-    elif texts is not None:
-        chosen = text_sources.texts_from_file(texts)
-    else:
-        chosen = text_sources.generic_texts()
-    from adarank_core.scoring.models import adaptable_modules, load_model
-    from adarank_core.scoring.score import matching, score_iter
-
-    bundle = load_model(model, labels=labels, head=head)
-    if distributed.is_split():
-        found = matching(adaptable_modules(bundle.model), modules)
-        modules = distributed.own_part([module.name for module in found])
-    steps = score_iter(
-        bundle,
-        chosen,
+    options = ScoringOptions(
         trials=trials,
         tolerance=tolerance,
         average_rank=average_rank,
@@ -94,12 +66,13 @@ def score(
         max_length=max_length,
         logits=logits,
     )
-    with bar(shown=distributed.is_main()) as shown:
-        row = shown.add_task("scoring", total=None)
-        for progress in steps:
-            newest = progress.scores.modules[-1].name
-            shown.update(row, completed=progress.done, total=progress.total, description=newest)
-    result = distributed.gathered(progress.scores) if distributed.is_split() else progress.scores
+    if tolerance is not None and distributed.is_split():
+        raise AdaRankError(
+            "--tolerance looks at all modules at once, but they are split over several processes; "
+            "use --trials, or a single process"
+        )
+    chosen, labels = _texts_and_labels(generic, task, sentence, texts, seed)
+    result = _scores(model, labels, head, chosen, options)
     if not distributed.is_main():
         return
     if tolerance is not None:
@@ -116,3 +89,44 @@ def score(
                 for m in result.modules
             ],
         )
+
+
+def _texts_and_labels(
+    generic: bool, task: str | None, sentence: str | None, path: Path | None, seed: int
+) -> tuple[Texts, int]:
+    """Return the texts of the one source that is given, and how many labels their task has."""
+    sources = [generic or None, task, sentence, path]
+    if sum(source is not None for source in sources) > 1:
+        raise AdaRankError(
+            "more than one text source is given; give one of --generic, --task, "
+            "--sentence and --texts"
+        )
+    if task is not None:
+        from adarank_core.data.tasks import load_task  # it imports pandas
+
+        loaded = load_task(task, told)
+        return loaded.sample_texts(16, seed=seed), len(loaded.label_names)
+    if sentence is not None:
+        return text_sources.sentence(sentence), 2
+    if path is not None:
+        return text_sources.texts_from_file(path), 2
+    return text_sources.generic_texts(), 2
+
+
+def _scores(model: str, labels: int, head: str, texts: Texts, options: ScoringOptions) -> Scores:
+    """Score a model, or this process's part of its modules, under a bar."""
+    from adarank_core.scoring.models import adaptable_modules, load_model
+    from adarank_core.scoring.score import matching, score_iter
+
+    bundle = load_model(model, labels=labels, head=head)
+    if distributed.is_split():
+        modules = matching(adaptable_modules(bundle.model), options.modules)
+        part = distributed.own_part([module.name for module in modules])
+        options = replace(options, modules=part)
+    steps = score_iter(bundle, texts, options)
+    with bar(shown=distributed.is_main()) as shown:
+        row = shown.add_task("scoring", total=None)
+        for progress in steps:
+            newest = progress.scores.modules[-1].name
+            shown.update(row, completed=progress.done, total=progress.total, description=newest)
+    return distributed.gathered(progress.scores) if distributed.is_split() else progress.scores

@@ -17,33 +17,18 @@ from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
 from adarank_core.scoring.score import encode, logits_of, prepared
-from adarank_core.scoring.scores import ModuleScore, Scores
+from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
 
 __all__ = [
     "depth_ramp",
     "empirical_fisher",
     "gradient_norm",
     "inverse",
-    "linearised",
-    "permuted",
     "random_scores",
     "snip",
     "stable_rank",
-    "uniform",
     "weight_norm",
 ]
-
-
-def uniform(bundle: ModelBundle) -> Scores:
-    """Give every module the score 1.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> {module.score for module in uniform(load_model("embedded")).modules}
-    {1.0}
-    """
-    return _of_modules(bundle, "uniform", lambda name, module: 1.0)
 
 
 def random_scores(bundle: ModelBundle, seed: int = 0) -> Scores:
@@ -56,8 +41,8 @@ def random_scores(bundle: ModelBundle, seed: int = 0) -> Scores:
     >>> random_scores(bundle, 0) == random_scores(bundle, 0) != random_scores(bundle, 1)
     True
     """
-    drawn = random.Random(f"random/{seed}")
-    return replace(_of_modules(bundle, "random", lambda name, module: drawn.random()), seed=seed)
+    draw = random.Random(f"random/{seed}")
+    return replace(_of_modules(bundle, "random", lambda name, module: draw.random()), seed=seed)
 
 
 def weight_norm(bundle: ModelBundle) -> Scores:
@@ -110,26 +95,6 @@ def depth_ramp(scores: Scores, up: bool = True) -> Scores:
     deepest = max(module.layer for module in scores.modules)
     ramp = [m.layer + 1 if up else deepest - m.layer + 1 for m in scores.modules]
     return _with(scores, "ramp-up" if up else "ramp-down", ramp)
-
-
-def permuted(scores: Scores, seed: int = 0) -> Scores:
-    """Shuffle scores among the modules of equal size.
-
-    Examples
-    --------
-    >>> query = [ModuleScore(f"{n}.query", n, "query", 8, 8, n + 1.0, 0.0) for n in range(3)]
-    >>> plain = Scores("tiny", "none", "none", 1.0, 0, {}, tuple(query))
-    >>> sorted(module.score for module in permuted(plain, seed=0).modules)
-    [1.0, 2.0, 3.0]
-    """
-    shuffle, groups = random.Random(f"permuted/{seed}"), {}
-    for at, module in enumerate(scores.modules):
-        groups.setdefault((module.in_features, module.out_features), []).append(at)
-    values = [0.0] * len(scores.modules)
-    for places in groups.values():
-        for at, source in zip(places, shuffle.sample(places, len(places)), strict=True):
-            values[at] = scores.modules[source].score
-    return _with(scores, "permuted", values)
 
 
 def inverse(scores: Scores) -> Scores:
@@ -215,59 +180,6 @@ def empirical_fisher(
     )
 
 
-def linearised(
-    bundle: ModelBundle,
-    texts: Texts | Sequence[str],
-    seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Scores:
-    """Score a module by what disagreement tends to as the noise gets small. Needs no labels.
-
-    With ``G`` the gradient of a logit for one text, small noise ``E`` moves the logit by
-    ``<G, E>``, normal with deviation ``s |G|``, ``s = noise_scale * std(W)``. Two such logits
-    differ by ``2 s |G| / sqrt(pi)`` on average, so that ``d_m / noise_scale`` tends to the mean
-    over texts of the sum over logits of ``2 std(W) |G| / sqrt(pi)``.
-
-    Parameters
-    ----------
-    bundle : ModelBundle
-    texts : Texts or sequence of str
-    seed : int
-        Draws the head.
-    progress : callable
-        Called with texts done and in all.
-
-    Returns
-    -------
-    Scores
-        In the unit of disagreement over ``noise_scale``. One backward pass a text and logit.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> linearised(load_model("embedded"), ["What is a rank?"]).modules[0].score > 0
-    True
-    """
-    texts = as_texts(texts)
-    model, names, weights = _with_gradients(bundle, seed)
-    sums = [0.0] * len(names)
-    for done, item in enumerate(texts.items):
-        [batch] = encode(bundle, Texts(texts.source, (item,)))
-        logits = logits_of(model, batch)[0]
-        for logit in logits:
-            gradients = torch.autograd.grad(logit, weights, retain_graph=True, allow_unused=True)
-            for at, gradient in enumerate(gradients):
-                sums[at] += 0.0 if gradient is None else float(gradient.norm())
-        progress(done + 1, len(texts))
-    factor = 2 / math.sqrt(math.pi) / len(texts)
-    values = {
-        name: factor * total * float(weight.detach().std())
-        for name, total, weight in zip(names, sums, weights, strict=True)
-    }
-    scores = _of_modules(bundle, "linearised", lambda name, module: values[name])
-    return replace(scores, seed=seed, texts=_origin(texts))
-
-
 def _from_gradients(bundle, texts, labels, seed, mode, importance) -> Scores:
     """Score by ``importance(weight, mean gradient, mean squared gradient)`` of the loss."""
     texts = as_texts(texts)
@@ -293,7 +205,7 @@ def _from_gradients(bundle, texts, labels, seed, mode, importance) -> Scores:
         for name, weight, mean, square in zip(names, weights, means, squares, strict=True)
     }
     scores = _of_modules(bundle, mode, lambda name, module: values[name])
-    return replace(scores, seed=seed, texts=_origin(texts))
+    return replace(scores, seed=seed, texts=origin_of(texts))
 
 
 def _with_gradients(bundle, seed) -> tuple[nn.Module, list[str], list[nn.Parameter]]:
@@ -332,7 +244,3 @@ def _with(scores: Scores, mode: str, values: Sequence[float]) -> Scores:
         for module, value in zip(scores.modules, values, strict=True)
     )
     return replace(scores, mode=mode, modules=modules)
-
-
-def _origin(texts: Texts) -> dict:
-    return {"source": texts.source, "count": len(texts), "sha256": texts.sha256}

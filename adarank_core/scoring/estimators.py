@@ -3,9 +3,10 @@
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import groupby, islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,11 +29,12 @@ from adarank_core.scoring.noise import (
     input_factor,
     weight_noise,
 )
+from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.partial_forward import Recording, block_of, private_copy
-from adarank_core.scoring.scores import ModuleScore, Scores
+from adarank_core.scoring.scores import ModuleScore
 
 __all__ = [
-    "Progress",
+    "Step",
     "fast",
     "logits_of",
     "module_score",
@@ -47,30 +49,36 @@ BATCH_TOKENS = 512
 LONGEST_OVER_SHORTEST = 1.25
 # A pass has at most this many tokens, all copies counted: more is no faster, only larger.
 PASS_TOKENS = 4096
-# Where a tolerance decides, scoring ends after this many rounds of instances at the latest.
-MOST_ROUNDS = 32
+# Where a tolerance decides: the instances of a round, and after how many rounds scoring ends at
+# the latest.
+ROUND, MOST_ROUNDS = 4, 32
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far scoring has come.
+class Step(NamedTuple):
+    """What an estimator has after one module on one batch of texts.
 
     Parameters
     ----------
     done, total : int
-        Steps taken so far, and in all; a step is one module on one batch of texts.
-    scores : Scores
-        Of the modules scored so far; the last one yielded is the result.
+        Steps taken so far, and in all.
+    modules : tuple of ModuleScore
+        Those scored so far, in the order of the model.
+    trials : int
+        Pairs or instances of noisy models that each took.
     """
 
     done: int
     total: int
-    scores: Scores
+    modules: tuple[ModuleScore, ...]
+    trials: int
 
 
 def paired(
-    bundle: ModelBundle, chosen: Sequence[AdaptableModule], batches: list[dict], so_far: Scores
-) -> Iterator[Progress]:
+    bundle: ModelBundle,
+    chosen: Sequence[AdaptableModule],
+    batches: list[dict],
+    options: ScoringOptions,
+) -> Iterator[Step]:
     """Score by independent pairs of noisy models: the paper to the letter.
 
     Parameters
@@ -79,20 +87,20 @@ def paired(
     chosen : sequence of AdaptableModule
     batches : list of dict
         As `adarank_core.scoring.score.encode` makes them.
-    so_far : Scores
-        Without modules; holds the options.
+    options : ScoringOptions
+        Resolved.
 
     Yields
     ------
-    Progress
+    Step
     """
-    model, results = prepared(bundle, so_far.seed), []
+    model, results = prepared(bundle, options.seed), []
     for module in chosen:
         with torch.inference_mode():
             weight = model.get_submodule(module.name).weight
-            distances = _paired_distances(model, module.name, weight, batches, so_far)
+            distances = _paired_distances(model, module.name, weight, batches, options)
         results.append(module_score(module, *mean_and_error(distances)))
-        yield Progress(len(results), len(chosen), replace(so_far, modules=tuple(results)))
+        yield Step(len(results), len(chosen), tuple(results), options.trials)
 
 
 def _paired_distances(
@@ -100,7 +108,7 @@ def _paired_distances(
     name: str,
     weight: torch.Tensor,
     batches: list[dict],
-    options: Scores,
+    options: ScoringOptions,
     first: int = 0,
 ) -> np.ndarray:
     """Return trials × texts L1 distances of one module, with the noise of trials from ``first``."""
@@ -132,76 +140,92 @@ def fast(
     chosen: Sequence[AdaptableModule],
     batches: list[dict],
     positions: list[int],
-    precision: str,
-    so_far: Scores,
-    tolerance: float | None = None,
-    average_rank: float = 8,
-) -> Iterator[Progress]:
+    options: ScoringOptions,
+) -> Iterator[Step]:
     """Score by running only what follows the noisy module, all instances and pairs at once.
+
+    Where a tolerance decides, rounds of a few instances go on until the ranks are expected to
+    change by no more, and else there is one round.
 
     Parameters
     ----------
-    bundle, chosen, batches, so_far
-        As in `paired`; ``so_far.trials`` is the number of instances in a round.
+    bundle, chosen, batches, options
+        As in `paired`.
     positions : list of int
         Each text's place among the texts as given: its noise depends on it.
-    precision : {"float32", "bfloat16"}
-    tolerance : float, optional
-        Rounds go on until the ranks are expected to change by no more; see
-        `expected_rank_change`. Without it there is one round.
-    average_rank : float
-        The budget of those ranks.
 
     Yields
     ------
-    Progress
+    Step
     """
-    model = prepared(bundle, so_far.seed)
+    tolerance, rounds = options.tolerance, 1
+    if tolerance is not None:
+        options, rounds = replace(options, tolerance=None, trials=ROUND), MOST_ROUNDS
+    model = prepared(bundle, options.seed)
     weights = {m.name: bundle.model.get_submodule(m.name).weight.detach() for m in chosen}
-    lower = precision == "bfloat16" and model.dtype == torch.float32
-    if lower:
+    if model.dtype != torch.float32:
+        options = replace(options, precision="float32")  # products stay in the model's own type
+    if options.precision == "bfloat16":
         for name, weight in weights.items():  # once: autocast would convert them in every pass
             own = nn.Parameter(weight.bfloat16(), requires_grad=False)
             model.get_submodule(name).weight = own
+    batches = [part for batch in batches for part in _smaller_batches(batch)]
     tallies = {name: Tally(len(positions)) for name in weights}
-    found: dict[str, ModuleScore] = {}
-    batches = [part for batch in batches for part in _smaller(batch)]
-    steps = len(chosen) * len(batches)
-    most = 1 if tolerance is None else MOST_ROUNDS
-    done = 0
-    for round_ in range(most):
-        trials = so_far.trials * (round_ + 1)
+    scored: dict[str, ModuleScore] = {}
+    done, in_round = 0, len(chosen) * len(batches)
+    for number in range(rounds):
         left = iter(positions)
         for batch in batches:
             places = list(islice(left, len(batch["input_ids"])))
-            with _computing(model, lower):
-                recording = Recording(model, batch, list(weights), logits_of)
-            for _, members in groupby(chosen, lambda module: block_of(module.name)):
-                members = list(members)
-                with _computing(model, lower):
-                    distances = _distances(recording, members, weights, places, so_far, round_)
-                for module in members:
-                    tally = tallies[module.name]
-                    tally.add(places, *distances[module.name])
-                    found[module.name] = module_score(module, *tally.mean_and_error())
-                    known = tuple(found[m.name] for m in chosen if m.name in found)
-                    scores = replace(so_far, modules=known, trials=trials)
-                    done += 1
-                    ended = done == steps * (round_ + 1) and (
-                        round_ + 1 == most
-                        or expected_rank_change(
-                            [tally.mean() for tally in tallies.values()],
-                            [tally.noise_error() for tally in tallies.values()],
-                            average_rank,
-                        )
-                        <= tolerance
-                    )
-                    yield Progress(done, done if ended else max(done + 1, steps * most), scores)
-                    if ended:
-                        return
+            by_module = _batch_distances(model, batch, chosen, weights, places, options, number)
+            for module, distances in by_module:
+                tally = tallies[module.name]
+                tally.add(places, *distances)
+                scored[module.name] = module_score(module, *tally.mean_and_error())
+                done += 1
+                ended = done == in_round * (number + 1) and (
+                    number + 1 == rounds or _rank_change(tallies, options) <= tolerance
+                )
+                yield Step(
+                    done,
+                    done if ended else max(done + 1, in_round * rounds),
+                    tuple(scored[m.name] for m in chosen if m.name in scored),
+                    options.trials * (number + 1),
+                )
+        if ended:
+            return
 
 
-def _smaller(batch: dict) -> Iterator[dict]:
+def _rank_change(tallies: dict[str, Tally], options: ScoringOptions) -> float:
+    """Return by how much the rank that changes most would change with other noise."""
+    return expected_rank_change(
+        [tally.mean() for tally in tallies.values()],
+        [tally.noise_error() for tally in tallies.values()],
+        options.average_rank,
+    )
+
+
+def _batch_distances(
+    model: nn.Module,
+    batch: dict,
+    chosen: Sequence[AdaptableModule],
+    weights: dict[str, torch.Tensor],
+    places: list[int],
+    options: ScoringOptions,
+    round_: int,
+) -> Iterator[tuple[AdaptableModule, tuple[np.ndarray, np.ndarray]]]:
+    """Yield each module with its texts' mean distances and their variances, block by block."""
+    with _computing(model, options):
+        recording = Recording(model, batch, list(weights), logits_of)
+    for _, members in groupby(chosen, lambda module: block_of(module.name)):
+        members = list(members)
+        with _computing(model, options):
+            distances = _block_distances(recording, members, weights, places, options, round_)
+        for module in members:
+            yield module, distances[module.name]
+
+
+def _smaller_batches(batch: dict) -> Iterator[dict]:
     """Split a batch of texts sorted by length into ones of few tokens and little padding."""
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     start = 0
@@ -214,12 +238,12 @@ def _smaller(batch: dict) -> Iterator[dict]:
         start = end
 
 
-def _distances(
+def _block_distances(
     recording: Recording,
     members: list[AdaptableModule],
     weights: dict[str, torch.Tensor],
     places: list[int],
-    options: Scores,
+    options: ScoringOptions,
     round_: int,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return each text's mean distance and its variance, for the modules of one block."""
@@ -297,8 +321,9 @@ def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
 
 
 @contextmanager
-def _computing(model: nn.Module, lower: bool) -> Iterator[None]:
+def _computing(model: nn.Module, options: ScoringOptions) -> Iterator[None]:
     """Compute without gradients, and matrix products in bfloat16 where asked."""
+    lower = options.precision == "bfloat16"
     with (
         torch.inference_mode(),
         torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=lower),
@@ -320,7 +345,7 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
     torch.Tensor
         float32 or float64; never a lower precision.
     """
-    if not getattr(model, "gives_all_logits", False) and _keeps(type(model)):
+    if not getattr(model, "gives_all_logits", False) and _takes_logits_to_keep(type(model)):
         # A vocabulary is large: no logits at tokens that are last in no text.
         last, at = (batch["attention_mask"].sum(dim=1) - 1).unique(return_inverse=True)
         logits = model(**batch, logits_to_keep=last).logits
@@ -333,7 +358,7 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
 
 
 @cache
-def _keeps(model_class: type) -> bool:
+def _takes_logits_to_keep(model_class: type) -> bool:
     """Tell whether a language model can be asked for the logits at some tokens only."""
     return "logits_to_keep" in inspect.signature(model_class.forward).parameters
 

@@ -7,10 +7,10 @@ import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
-from adarank_core.scoring.models import ModelBundle, adaptable_modules
+from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
 from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.score import encode
-from adarank_core.scoring.scores import ModuleScore, Scores
+from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
 
 __all__ = ["eva", "input_directions"]
 
@@ -68,12 +68,12 @@ def eva(
     """
     texts = as_texts(texts)
     vectors = input_directions(bundle, texts, average_rank, max_length, rho)
-    found = tuple(
+    scored = tuple(
         ModuleScore(**vars(module), score=float(len(vectors[module.name])), standard_error=0.0)
         for module in adaptable_modules(bundle.model)
     )
-    origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
-    return Scores(bundle.name, "eva", "none", 0.0, 0, origin, found, task_type=bundle.task_type)
+    origin = origin_of(texts)
+    return Scores(bundle.name, "eva", "none", 0.0, 0, origin, scored, task_type=bundle.task_type)
 
 
 def input_directions(
@@ -109,17 +109,7 @@ def input_directions(
 
     texts = as_texts(texts)
     modules = adaptable_modules(bundle.model)
-    if not isinstance(average_rank, int) or average_rank < 1:
-        raise AdaRankError(f"average_rank is {average_rank!r}; EVA needs a whole number above 0")
-    if not 1 <= rho < float("inf"):
-        raise AdaRankError(f"rho is {rho}; it must be a number of 1 or more")
-    most = round(average_rank * rho)
-    narrow = min(modules, key=lambda module: module.in_features)
-    if most > narrow.in_features:
-        raise AdaRankError(
-            f"a module could get rank {most}, average_rank times rho, but {narrow.name!r} has only "
-            f"{narrow.in_features} inputs; lower one of them"
-        )
+    most = _largest_rank(modules, average_rank, rho)
     [batch] = encode(bundle, texts, max_length, batch_size=len(texts))
     tokens = int(batch["attention_mask"].sum())
     if tokens < most:  # PEFT would never end
@@ -160,6 +150,22 @@ def input_directions(
             f"EVA cannot work on {bundle.name!r}: each module has to read all tokens of the texts, "
             f"and its inputs have to be finite ({first})"
         ) from None
+
+
+def _largest_rank(modules: Sequence[AdaptableModule], average_rank: int, rho: float) -> int:
+    """Return the largest rank that a module could get, refusing what no module has room for."""
+    if not isinstance(average_rank, int) or average_rank < 1:
+        raise AdaRankError(f"average_rank is {average_rank!r}; EVA needs a whole number above 0")
+    if not 1 <= rho < float("inf"):
+        raise AdaRankError(f"rho is {rho}; it must be a number of 1 or more")
+    narrow = min(modules, key=lambda module: module.in_features)
+    most = round(average_rank * rho)
+    if most > narrow.in_features:
+        raise AdaRankError(
+            f"a module could get rank {most}, average_rank times rho, but {narrow.name!r} has only "
+            f"{narrow.in_features} inputs; lower one of them"
+        )
+    return most
 
 
 def _real_tokens(inputs: tuple, mask: torch.Tensor, _name: str) -> torch.Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-__all__ = ["linear_response", "output_gradients", "rows_that_count"]
+__all__ = ["linear_response", "output_gradients"]
 
 
 def output_gradients(
@@ -73,29 +73,6 @@ def output_gradients(
         for name, *gradients in zip(once, *found, strict=True)
         if gradients[0] is not None
     }
-
-
-def rows_that_count(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tell which tokens' outputs reach the logits, for modules where at most half of them do.
-
-    In the last block of a classifier that reads its first token, only that token's query and
-    feed-forward layer matter. A gradient that happens to be 0 is no proof; see
-    `adarank_core.scoring.partial_forward.Recording`, which tries it.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        texts × tokens, bool, by name.
-
-    Examples
-    --------
-    >>> gradient = torch.zeros(1, 2, 3, 4)
-    >>> gradient[0, 1, 0] = 1.0
-    >>> rows_that_count({"output": gradient})["output"]
-    tensor([[ True, False, False]])
-    """
-    rows = {name: (gradient != 0).any(dim=3).any(dim=1) for name, gradient in gradients.items()}
-    return {name: row for name, row in rows.items() if row.any() and row.double().mean() <= 0.5}
 
 
 def linear_response(

@@ -4,6 +4,9 @@ import copy
 import hashlib
 import importlib.util
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,8 @@ __all__ = [
 ]
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# What loading sets for a moment belongs to the whole process: one thread at a time.
+LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -150,23 +155,17 @@ def _load(source: str, name: str, labels: int, head: str):
         AutoModelForSequenceClassification,
         AutoTokenizer,
     )
-    from transformers.utils import logging
 
     if not _is_folder(source):
         _ask_hub(name)
-    # Transformers reports every fresh head as a fault; here a fresh head is meant.
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     safe = {"trust_remote_code": False}
     weights = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True, **safe}
     try:
-        config = AutoConfig.from_pretrained(source, **safe)
-        named = " ".join(config.architectures or ())
-        causal = head == "causal" or (head == "auto" and re.search("CausalLM|LMHead", named))
-        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a pooler that the checkpoint lacks is the same every time
+        with _quiet_and_seeded():
+            config = AutoConfig.from_pretrained(source, **safe)
+            named = " ".join(config.architectures or ())
+            causal = head == "causal" or (head == "auto" and re.search("CausalLM|LMHead", named))
+            tokenizer = AutoTokenizer.from_pretrained(source, **safe)
             if causal:
                 model, found = AutoModelForCausalLM.from_pretrained(source, **weights)
             else:
@@ -176,8 +175,6 @@ def _load(source: str, name: str, labels: int, head: str):
     except Exception as error:
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(name, error)) from None
-    finally:
-        logging.set_verbosity(verbosity)
     _check_complete(name, model, found)
     check_decoder_start(name, model)
     if tokenizer.pad_token is None:
@@ -189,6 +186,36 @@ def _load(source: str, name: str, labels: int, head: str):
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
+
+
+@contextmanager
+def _quiet_and_seeded() -> Iterator[None]:
+    """Load without reports and bars, and with seed 0; all of it is as it was afterwards.
+
+    Transformers reports every fresh head as a fault, but here a fresh head is meant. A pooler that
+    the checkpoint lacks is drawn from torch's global generator, and is the same every time.
+    """
+    import torch
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+    from transformers.utils import logging
+
+    with LOADING, torch.random.fork_rng(devices=[]):
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        hub_bars = not are_progress_bars_disabled()
+        torch.default_generator.manual_seed(0)  # not those of other devices, which nothing restores
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()  # and the Hub's, whatever they were
+            (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def _check_complete(name: str, model: nn.Module, found: dict) -> None:
@@ -291,7 +318,7 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     Raises
     ------
     AdaRankError
-        If the model has no such module.
+        If the model has no such module, or one whose weight is packed.
 
     Examples
     --------
@@ -305,6 +332,7 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     for name, module in model.named_modules():
         block = re.match(r"(.*?)\.(\d+)\.(.+)$", name)
         if block and isinstance(module, nn.Linear | Conv1D):
+            _check_weight(name, module)
             stack, layer, inside = block.groups()
             inside = ".".join(part for part in inside.split(".") if not part.isdigit())
             found.append((name, stack, int(layer), inside, module))
@@ -318,6 +346,22 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
         AdaptableModule(name, layer, families[stack, inside], *_sizes(module))
         for name, stack, layer, inside, module in found
     )
+
+
+def _check_weight(name: str, module: nn.Module) -> None:
+    """Refuse a quantised module: the numbers that its weight holds are not those it computes with.
+
+    Such as bitsandbytes' ``Linear4bit``, an `nn.Linear` whose weight is a column of bytes.
+    """
+    weight = module.weight
+    plain = weight.is_floating_point() and weight.dtype.itemsize > 1
+    shaped = not isinstance(module, nn.Linear) or weight.shape == tuple(_sizes(module)[::-1])
+    if not (plain and shaped):
+        raise AdaRankError(
+            f"the module {name!r} is a quantised {type(module).__name__}, whose weight holds "
+            f"{str(weight.dtype).removeprefix('torch.')} of shape {tuple(weight.shape)}; load the "
+            "model without quantisation"
+        )
 
 
 def _sizes(module: nn.Module) -> tuple[int, int]:

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.error_bars import mean_and_error
-from adarank_core.scoring.estimators import Progress, module_score, prepared
+from adarank_core.scoring.estimators import Step, module_score, prepared
 from adarank_core.scoring.models import AdaptableModule, ModelBundle
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
-from adarank_core.scoring.scores import Scores
+from adarank_core.scoring.options import ScoringOptions
 
 __all__ = ["notebook"]
 
@@ -21,9 +20,8 @@ def notebook(
     bundle: ModelBundle,
     chosen: Sequence[AdaptableModule],
     batches: list[dict],
-    scan: str,
-    so_far: Scores,
-) -> Iterator[Progress]:
+    options: ScoringOptions,
+) -> Iterator[Step]:
     """Score as the published notebook does: a noisy model's pooled output against the clean one's.
 
     The score is the mean of ``|difference|`` over texts and features, one noise a trial. In mode
@@ -32,30 +30,28 @@ def notebook(
 
     Parameters
     ----------
-    bundle, chosen, batches, so_far
-        As in `paired`.
-    scan : {"forward", "reversed"}
-        The order in which a family's layers are scanned.
+    bundle, chosen, batches, options
+        As in `paired`; ``options.scan`` is the order in which a family's layers are scanned.
 
     Returns
     -------
-    iterator of Progress
+    iterator of Step
 
     Raises
     ------
     AdaRankError
         If the model has no pooler (at once).
     """
-    model = prepared(bundle, so_far.seed)
+    model = prepared(bundle, options.seed)
     if getattr(model.base_model, "pooler", None) is None:
         raise AdaRankError(
-            f"mode is {so_far.mode!r}, which reads the pooled output, but {bundle.name!r} has no "
+            f"mode is {options.mode!r}, which reads the pooled output, but {bundle.name!r} has no "
             "pooler; use mode 'paper'"
         )
-    return _scanned(model, chosen, batches, scan, so_far)
+    return _scanned(model, chosen, batches, options)
 
 
-def _scanned(model, chosen, batches, scan, so_far) -> Iterator[Progress]:
+def _scanned(model, chosen, batches, options) -> Iterator[Step]:
     def pooled():
         with torch.inference_mode():
             outputs = [model.base_model(**batch).pooler_output for batch in batches]
@@ -66,13 +62,13 @@ def _scanned(model, chosen, batches, scan, so_far) -> Iterator[Progress]:
     for family in families:
         kept: dict[str, torch.Tensor] = {}
         members = [module for module in chosen if module.family == family]
-        for module in members if scan == "forward" else reversed(members):
+        for module in members if options.scan == "forward" else reversed(members):
             layer = model.get_submodule(module.name)
             distances = []
-            for trial in range(so_far.trials):
-                generator = generator_for(so_far.seed, module.name, trial)
-                noise = weight_noise(layer.weight, so_far.noise_scale, generator)
-                if so_far.mode == "notebook-accumulating":
+            for trial in range(options.trials):
+                generator = generator_for(options.seed, module.name, trial)
+                noise = weight_noise(layer.weight, options.noise_scale, generator)
+                if options.mode == "notebook-accumulating":
                     kept[module.name] = noise = kept.get(module.name, 0) + noise
                 added = {**kept, module.name: noise}
                 with ExitStack() as stack:
@@ -82,4 +78,4 @@ def _scanned(model, chosen, batches, scan, so_far) -> Iterator[Progress]:
                     distances.append((pooled() - clean).abs().mean(dim=1).cpu().numpy())
             results[module.name] = module_score(module, *mean_and_error(np.stack(distances)))
             in_order = tuple(results[m.name] for m in chosen if m.name in results)
-            yield Progress(len(results), len(chosen), replace(so_far, modules=in_order))
+            yield Step(len(results), len(chosen), in_order, options.trials)

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from adarank_core.scoring.gradients import output_gradients, rows_that_count
+from adarank_core.scoring.gradients import output_gradients
+from adarank_core.scoring.token_use import tokens_that_count
 
 __all__ = ["Recording", "block_of", "private_copy"]
 
@@ -75,6 +76,8 @@ class Recording:
         The clean pass's, texts × logits.
     gradients : dict of str to torch.Tensor
         As `scoring.gradients.output_gradients` returns them; none of more than 8 logits.
+    tokens : dict of str to torch.Tensor
+        As `scoring.token_use.tokens_that_count` returns them, for the last blocks' modules.
 
     Examples
     --------
@@ -94,13 +97,12 @@ class Recording:
         self.model, self.batch, self.read = model, batch, read
         self.texts = len(batch["input_ids"])
         # All blocks of a stack, named or not: a pass that goes on skips every one before its own.
-        stacks = dict.fromkeys(_stack_of(block_of(name)) for name in names)
-        blocks = {
-            f"{stack}.{number}": block
-            for stack in stacks
-            for number, block in model.get_submodule(stack).named_children()
-        }
-        last = {f"{stack}.{list(model.get_submodule(stack)._modules)[-1]}" for stack in stacks}
+        blocks, last = {}, set()
+        for stack in dict.fromkeys(_stack_of(block_of(name)) for name in names):
+            children = model.get_submodule(stack).named_children()
+            of_stack = {f"{stack}.{number}": block for number, block in children}
+            blocks |= of_stack
+            last.add(list(of_stack)[-1])
         # What an output's first size is with another number of texts tells whether it goes by
         # text; a size alone does not, since tokens or heads may be as many as texts.
         named = dict.fromkeys([*map(block_of, names), *last])
@@ -123,7 +125,13 @@ class Recording:
         few = self.logits.shape[1] <= MOST_LOGITS
         wanted = list({*names, *ends}) if few else []
         self.gradients = output_gradients(model, batch, wanted, read) if wanted else {}
-        self._rows = self._rows_that_count(ends)
+        by_text = {
+            name: self.gradients[name]
+            for name in ends
+            if name in self.gradients
+            and self._goes_by_text(self.gradients[name], self._sizes[name].output)
+        }
+        self.tokens = tokens_that_count(model, batch, read, self.logits, by_text)
 
     def is_replayable(self, name: str) -> bool:
         """Tell whether there is one place to go on from.
@@ -159,7 +167,7 @@ class Recording:
         ends = [self._end_of_block(block, name, noise) for name, noise in added.items()]
         copies = [noise.shape[1] for noise in added.values()]
         together = sum(copies)
-        answers = {**self._earlier_blocks(block, together), block: self._joined(ends, clean, size)}
+        answers = {**self.earlier_blocks(block, together), block: self._joined(ends, clean, size)}
         batch = {key: value.repeat_interleave(together, dim=0) for key, value in self.batch.items()}
         with self._running(answers, together):
             logits = self.read(self.model, batch)
@@ -169,20 +177,8 @@ class Recording:
     def _end_of_block(self, block: str, name: str, added: torch.Tensor):
         """Return what a block gives when something is added to one of its modules' outputs."""
         copies = added.shape[1]
-        inside = self._inside(name)
-        own = inside[name][0]
-        done = {
-            other: calls[0].output
-            for other, calls in inside.items()
-            if len(calls) == 1 and (calls[0].ended < own.began or _beside(calls[0], own))
-        }
-        # What stands inside a finished module is not run at all.
-        answers = {
-            other: self._repeated(output, self._sizes[other].output, copies)
-            for other, output in done.items()
-            if not any(other.startswith(f"{around}.") for around in done)
-        }
-        clean = own.output
+        answers = self.finished_inside(name, copies)
+        clean = self._inside(name)[name][0].output
         noisy = clean.reshape(self.texts, 1, -1, clean.shape[-1]) + added.to(clean.dtype)
         answers[name] = noisy.reshape(-1, *clean.shape[1:])
         call, sizes = self.calls[block][0], self._sizes[block]
@@ -191,47 +187,60 @@ class Recording:
         with self._running(answers, copies):
             return self.model.get_submodule(block)(*args, **kwargs)
 
+    def finished_inside(self, name: str, copies: int) -> dict[str, object]:
+        """Return the clean outputs of what a module does not touch in its own block.
+
+        These are the modules that ran before it, and those beside it, such as key beside query.
+
+        Parameters
+        ----------
+        name : str
+        copies : int
+            How often an output that goes by text is repeated.
+
+        Returns
+        -------
+        dict of str to object
+            By the module's name. What stands inside one of them is not named, for it is not run.
+        """
+        inside = self._inside(name)
+        own = inside[name][0]
+        done = {
+            other: calls[0].output
+            for other, calls in inside.items()
+            if len(calls) == 1 and (calls[0].ended < own.began or _beside(calls[0], own))
+        }
+        return {
+            other: self._repeated(output, self._sizes[other].output, copies)
+            for other, output in done.items()
+            if not any(other.startswith(f"{around}.") for around in done)
+        }
+
     @contextmanager
     def _running(self, answers: dict[str, object], copies: int) -> Iterator[None]:
         """Let some modules give answers, and others compute only what counts."""
-        fewer = {
-            name: rows.repeat_interleave(copies, dim=0)
-            for name, rows in self._rows.items()
-            if name not in answers
-        }
-        with _answering(self.model, answers), _running_only(self.model, fewer):
+        forwards = {name: _answer(output) for name, output in answers.items()}
+        for name, tokens in self.tokens.items():
+            if name not in answers:
+                own = self.model.get_submodule(name).forward
+                forwards[name] = _at_tokens(own, tokens.repeat_interleave(copies, dim=0))
+        with _replaced_forwards(self.model, forwards):
             yield
 
-    def _rows_that_count(self, names: list[str]) -> dict[str, torch.Tensor]:
-        """Return by module the tokens whose outputs reach the logits; nothing where unsure."""
-        found = rows_that_count(
-            {
-                name: self.gradients[name]
-                for name in names
-                if name in self.gradients
-                and self._goes_by_text(self.gradients[name], self._sizes[name].output)
-            }
-        )
-        return found if found and self._logits_without(found).equal(self.logits) else {}
+    def earlier_blocks(self, block: str, copies: int) -> dict[str, object]:
+        """Return the clean outputs of the blocks that ran before one, and need not run again.
 
-    def _logits_without(self, rows: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the clean logits after all outputs but these rows were made nonsense."""
-        handles = [
-            self.model.get_submodule(name).register_forward_hook(
-                lambda _module, _args, output, keep=keep: torch.where(
-                    keep[:, :, None], output, 100 * torch.rand_like(output)
-                )
-            )
-            for name, keep in rows.items()
-        ]
-        try:
-            return self.read(self.model, self.batch)
-        finally:
-            for handle in handles:
-                handle.remove()
+        Parameters
+        ----------
+        block : str
+        copies : int
+            How often an output that goes by text is repeated where it is read.
 
-    def _earlier_blocks(self, block: str, copies: int) -> dict[str, object]:
-        """Return the outputs of the blocks that ran before this one."""
+        Returns
+        -------
+        dict of str to object
+            By the block's name, whatever it gives.
+        """
         began = self.calls[block][0].began
         order = sorted(
             (call.began, other)
@@ -355,37 +364,35 @@ def _recorded(
             handle.remove()
 
 
-@contextmanager
-def _answering(model: nn.Module, answers: dict[str, object]) -> Iterator[None]:
-    """Let modules return given outputs instead of running."""
-    modules = [model.get_submodule(name) for name in answers]
-    try:
-        for module, output in zip(modules, answers.values(), strict=True):
-            module.forward = lambda *_args, _output=output, **_kwargs: _output
-        yield
-    finally:
-        for module in modules:
-            module.__dict__.pop("forward", None)
+def _answer(output) -> Callable:
+    """Return a forward that gives an output without computing it."""
+    return lambda *_args, **_kwargs: output
+
+
+def _at_tokens(forward: Callable, tokens: torch.Tensor) -> Callable:
+    """Return a linear module's forward that computes some tokens' outputs; others are 0."""
+    at = tokens.nonzero(as_tuple=True)
+
+    def forward_at_tokens(inputs):
+        few = forward(inputs[at])
+        output = few.new_zeros(*inputs.shape[:-1], few.shape[-1])
+        output[at] = few
+        return output
+
+    return forward_at_tokens
 
 
 @contextmanager
-def _running_only(model: nn.Module, rows: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Let linear modules compute some tokens' outputs only, and give 0 for the others."""
-
-    def on(module, at):
-        def forward(inputs):
-            few = type(module).forward(module, inputs[at])
-            output = few.new_zeros(*inputs.shape[:-1], few.shape[-1])
-            output[at] = few
-            return output
-
-        return forward
-
-    modules = {name: model.get_submodule(name) for name in rows}
+def _replaced_forwards(model: nn.Module, forwards: dict[str, Callable]) -> Iterator[None]:
+    """Let modules run other forwards; what stood there comes back, such as accelerate's hooks."""
+    modules = {model.get_submodule(name): forward for name, forward in forwards.items()}
+    before = {module: vars(module).get("forward") for module in modules}
     try:
-        for name, module in modules.items():
-            module.forward = on(module, rows[name].nonzero(as_tuple=True))
+        for module, forward in modules.items():
+            module.forward = forward
         yield
     finally:
-        for module in modules.values():
-            module.__dict__.pop("forward", None)
+        for module, own in before.items():
+            vars(module).pop("forward", None)
+            if own is not None:
+                module.forward = own

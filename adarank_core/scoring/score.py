@@ -1,15 +1,15 @@
 """Algorithm 2 of the paper: how far apart two noisy models' logits are, module by module."""
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
-from adarank_core.hardware import bf16_is_native
-from adarank_core.scoring.estimators import BATCH_SIZE, Progress, fast, logits_of, paired, prepared
+from adarank_core.scoring.estimators import BATCH_SIZE, Step, fast, logits_of, paired, prepared
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
@@ -18,23 +18,48 @@ from adarank_core.scoring.models import (
     longest_text,
 )
 from adarank_core.scoring.notebook import notebook
+from adarank_core.scoring.options import ScoringOptions, check_max_length, compiled_pattern
 from adarank_core.scoring.partial_forward import private_copy
-from adarank_core.scoring.scores import Scores
+from adarank_core.scoring.scores import Scores, origin_of
 
-__all__ = ["Progress", "encode", "logits_of", "matching", "prepared", "score", "score_iter"]
+__all__ = [
+    "ScoringProgress",
+    "encode",
+    "logits_of",
+    "matching",
+    "prepared",
+    "score",
+    "score_iter",
+]
 
-MODES = ("paper", "notebook", "notebook-accumulating")
 # Tokenizers keep padding and truncation as state, and sessions share them with the model.
 TOKENIZING = threading.Lock()
-TRIALS = {"paired": 5, "fast": 8}
-# Of few texts more noisy instances are taken by default, so that a module is seen about this often.
-NOISY_TEXTS, MOST_TRIALS = 128, 32
-# With a tolerance, instances come in rounds of this many.
-ROUND = 4
 
 
-def score(bundle: ModelBundle, texts: Texts | Sequence[str], **options) -> Scores:
-    """Score every adaptable module of a model; see `score_iter` for the options.
+@dataclass(frozen=True)
+class ScoringProgress:
+    """How far scoring has come.
+
+    Parameters
+    ----------
+    done, total : int
+        Steps taken so far, and in all; a step is one module on one batch of texts.
+    scores : Scores
+        Of the modules scored so far; the last one yielded is the result.
+    """
+
+    done: int
+    total: int
+    scores: Scores
+
+
+def score(
+    bundle: ModelBundle,
+    texts: Texts | Sequence[str],
+    options: ScoringOptions | None = None,
+    **changes,
+) -> Scores:
+    """Score every adaptable module of a model; see `score_iter`.
 
     Returns
     -------
@@ -47,27 +72,16 @@ def score(bundle: ModelBundle, texts: Texts | Sequence[str], **options) -> Score
     >>> len(scores.modules), scores.modules[0].score > 0
     (36, True)
     """
-    *_, last = score_iter(bundle, texts, **options)
+    *_, last = score_iter(bundle, texts, options, **changes)
     return last.scores
 
 
 def score_iter(
     bundle: ModelBundle,
     texts: Texts | Sequence[str],
-    *,
-    trials: int | None = None,
-    tolerance: float | None = None,
-    average_rank: float = 8,
-    estimator: str = "fast",
-    mode: str = "paper",
-    scan: str = "forward",
-    noise_scale: float = 1.0,
-    modules: str | None = None,
-    seed: int = 0,
-    max_length: int = 128,
-    precision: str = "auto",
-    logits: str = "last",
-) -> Iterator[Progress]:
+    options: ScoringOptions | None = None,
+    **changes,
+) -> Iterator[ScoringProgress]:
     """Score a model's modules one after another, yielding after each step.
 
     Algorithm 2 of the paper: ``d_m = E over E1, E2 of mean over x of
@@ -79,47 +93,13 @@ def score_iter(
     bundle : ModelBundle
         Never written; the generator can be closed at any point.
     texts : Texts or sequence of str
-    trials : int, optional
-        At least 2. For ``"paired"`` independent pairs of noisy models (default 5), for ``"fast"``
-        noisy instances, of which all pairs count (default: 128 over the number of texts, but
-        from 8 to 32). In the notebook's modes, single noisy models (default 5).
-    tolerance : float, optional
-        In place of ``trials``, for ``"fast"``: instances are added, four at a time, until the
-        rank that would change most with other noise is expected to change by no more than this
-        many ranks (`scoring.error_bars.expected_rank_change`), or there are 128. How many it
-        took is in ``Scores.trials``.
-    average_rank : float
-        The budget of those ranks.
-    estimator : {"fast", "paired"}
-        Two estimators of the same ``d_m``. ``"paired"`` is the paper to the letter: pairs of
-        models with the same noise for all texts, two full forward passes a pair. ``"fast"`` runs
-        only what follows the noisy module, draws the noise where the module meets its inputs
-        (`scoring.noise.activation_noise`), anew for every text, runs all instances as one
-        batch and compares all of them with each other.
-    mode : {"paper", "notebook", "notebook-accumulating"}
-        The latter two are the published notebook with and without a real reset; see
-        `adarank_core.scoring.notebook.notebook`. They have no fast estimator.
-    scan : {"forward", "reversed"}
-        Order of the layers in the notebook's modes.
-    noise_scale : float
-        Above 0.
-    modules : str, optional
-        Regular expression; only modules whose full name it matches somewhere are scored.
-    seed : int
-        Draws the noise and, for a sequence classifier, the head.
-    max_length : int
-        Longer texts are cut to this many tokens.
-    precision : {"auto", "float32", "bfloat16"}
-        Of the fast estimator's matrix products; ``"auto"`` takes bfloat16 where the machine
-        computes in it natively. Noise, its factors and differences are never below float32.
-    logits : {"last", "all"}
-        Of a causal language model: those at the last real token, or those at all of them, a
-        text's distance then being the mean over its tokens. Padding never counts. All of them
-        take memory: texts × instances × tokens × vocabulary of a batch at once.
+    options : ScoringOptions, optional
+    **changes
+        Fields of `ScoringOptions`, which then count in place of those of ``options``.
 
     Returns
     -------
-    iterator of Progress
+    iterator of ScoringProgress
 
     Raises
     ------
@@ -134,67 +114,44 @@ def score_iter(
     1
     >>> steps.close()
     """
+    options = replace(options or ScoringOptions(), **changes)
     texts = as_texts(texts)
-    if estimator not in TRIALS:
-        raise AdaRankError(f"estimator is {estimator!r}; it must be 'paired' or 'fast'")
-    if mode not in MODES:
-        raise AdaRankError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-    if scan not in ("forward", "reversed"):
-        raise AdaRankError(f"scan is {scan!r}; it must be 'forward' or 'reversed'")
-    if tolerance is not None:
-        if trials is not None or estimator != "fast" or mode != "paper":
-            raise AdaRankError(
-                "tolerance works with the fast estimator in mode 'paper', and in place of trials"
-            )
-        if not 0 < tolerance < float("inf"):
-            raise AdaRankError(f"tolerance is {tolerance}; it must be a number of ranks above 0")
-        if not 0 < average_rank < float("inf"):
-            raise AdaRankError(f"average_rank is {average_rank}; it must be above 0")
-        trials = ROUND
-    if mode != "paper":
-        estimator = "paired"
-    if trials is None:
-        trials = TRIALS[estimator]
-        if estimator == "fast":
-            trials = max(trials, min(MOST_TRIALS, NOISY_TEXTS // len(texts)))
-    if trials < 2:
-        raise AdaRankError(f"trials is {trials}; an error bar needs at least 2")
-    if not 0 < noise_scale < float("inf"):
-        raise AdaRankError(f"noise_scale is {noise_scale}; it must be a number above 0")
-    if not -(2**63) <= seed < 2**63:
-        raise AdaRankError(f"seed is {seed}; it must fit into 64 bits")
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise AdaRankError(f"precision is {precision!r}; it must be auto, float32 or bfloat16")
-    if logits not in ("last", "all"):
-        raise AdaRankError(f"logits is {logits!r}; it must be 'last' or 'all'")
-    if logits == "all":
+    options = options.resolved(len(texts))
+    if options.logits == "all":
         bundle = _with_all_tokens(bundle)
-    chosen = matching(adaptable_modules(bundle.model), modules)
-    lengths = _lengths(bundle, texts, max_length)
-    origin = {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
-    so_far = Scores(
-        bundle.name,
-        mode,
-        estimator,
-        float(noise_scale),
-        seed,
-        origin,
-        (),
-        trials,
-        logits,
-        bundle.task_type,
-    )
-    if mode != "paper":
-        batches = encode(bundle, texts, max_length)
-        return notebook(bundle, chosen, batches, scan, so_far)
-    if estimator == "paired":
-        return paired(bundle, chosen, encode(bundle, texts, max_length), so_far)
-    order = sorted(range(len(texts)), key=lambda at: lengths[at])
-    by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
-    batches = encode(bundle, by_length, max_length)
-    if precision == "auto":
-        precision = "bfloat16" if bf16_is_native() else "float32"
-    return fast(bundle, chosen, batches, order, precision, so_far, tolerance, average_rank)
+    chosen = matching(adaptable_modules(bundle.model), options.modules)
+    if options.estimator == "fast":
+        lengths = _lengths(bundle, texts, options.max_length)
+        order = sorted(range(len(texts)), key=lambda at: lengths[at])
+        by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
+        batches = encode(bundle, by_length, options.max_length)
+        steps = fast(bundle, chosen, batches, order, options)
+    else:
+        scored = paired if options.mode == "paper" else notebook
+        steps = scored(bundle, chosen, encode(bundle, texts, options.max_length), options)
+    return _with_scores(steps, bundle, texts, options)
+
+
+def _with_scores(
+    steps: Iterator[Step], bundle: ModelBundle, texts: Texts, options: ScoringOptions
+) -> Iterator[ScoringProgress]:
+    """Say with every step where its scores come from."""
+    origin = origin_of(texts)
+    with closing(steps):
+        for step in steps:
+            scores = Scores(
+                model=bundle.name,
+                mode=options.mode,
+                estimator=options.estimator,
+                noise_scale=float(options.noise_scale),
+                seed=options.seed,
+                texts=origin,
+                modules=step.modules,
+                trials=step.trials,
+                logits=options.logits,
+                task_type=bundle.task_type,
+            )
+            yield ScoringProgress(step.done, step.total, scores)
 
 
 def encode(
@@ -250,8 +207,7 @@ def encode(
 def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
     """Return each text's number of tokens, refusing what the model cannot read."""
     limit = longest_text(bundle)
-    if max_length < 1:
-        raise AdaRankError(f"max_length is {max_length}; it must be at least 1")
+    check_max_length(max_length)
     check_decoder_start(bundle.name, bundle.model)
     with TOKENIZING:
         # 1 where the tokenizer added a token, 0 at the text's own.
@@ -315,10 +271,7 @@ def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[Ad
     """
     if pattern is None:
         return list(modules)
-    try:
-        expression = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise AdaRankError(f"modules is {pattern!r}, no regular expression ({error})") from None
+    expression = compiled_pattern(pattern)
     chosen = [module for module in modules if expression.search(module.name)]
     if not chosen:
         raise AdaRankError(

@@ -1,6 +1,6 @@
 """What scoring gives: one number a module, with its standard error, to JSON and back.
 
-Kept apart from ``scoring.py`` so that stored scores can be read and drawn without torch.
+Kept apart from ``score.py`` so that stored scores can be read and drawn without torch.
 """
 
 import hashlib
@@ -9,10 +9,11 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 
+from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
 from adarank_core.files import check_format, check_keys
 
-__all__ = ["ModuleScore", "Scores"]
+__all__ = ["ModuleScore", "Scores", "origin_of"]
 
 FORMAT = "adarank-scores/1"
 
@@ -153,6 +154,17 @@ class Scores:
             logits=data.get("logits", "last"),
             task_type=data.get("task_type", "SEQ_CLS"),
         )
+
+
+def origin_of(texts: Texts) -> dict:
+    """Return what scores say of their texts.
+
+    Examples
+    --------
+    >>> origin_of(Texts("mine", ("One text.", "Another.")))["count"]
+    2
+    """
+    return {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
 
 
 _KINDS = {"name": str, "layer": int, "family": str, "in_features": int, "out_features": int}

@@ -21,12 +21,13 @@ from adarank_core.errors import AdaRankError
 from adarank_core.hardware import bf16_is_native
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.models import ModelBundle, load_model, longest_text
+from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
 from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size
 from adarank_core.training.batches import PartsTrainer, length_grouped_order
 from adarank_core.training.callbacks import Live
 from adarank_core.training.metrics import cross_entropy, metrics_of
-from adarank_core.training.speedups import cast_frozen, first_token_modules, make_lean
+from adarank_core.training.speedups import cast_frozen, make_lean
 
 __all__ = ["Settings", "finetune"]
 

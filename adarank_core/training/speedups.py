@@ -13,60 +13,7 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-from adarank_core.scoring.gradients import output_gradients
-from adarank_core.scoring.models import ModelBundle, adaptable_modules
-
-__all__ = ["cast_frozen", "first_token_modules", "make_lean"]
-
-
-def first_token_modules(bundle: ModelBundle) -> tuple[str, ...]:
-    """Return the adaptable modules of which a classifier reads the first token's output alone.
-
-    They are those at whose other outputs the logits have no gradient. As a gradient may be 0 by
-    chance, all these outputs are then made NaN at once: logits that stay what they were have not
-    looked at any of them.
-
-    Parameters
-    ----------
-    bundle : ModelBundle
-        A classifier that LoRA does not adapt yet.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> for name in first_token_modules(load_model("embedded")):
-    ...     print(name)
-    bert.encoder.layer.5.attention.self.query
-    bert.encoder.layer.5.attention.output.dense
-    bert.encoder.layer.5.intermediate.dense
-    bert.encoder.layer.5.output.dense
-    """
-    model, names = bundle.model.eval(), [m.name for m in adaptable_modules(bundle.model)]
-    batch = dict(bundle.tokenizer("A text of some tokens.", return_tensors="pt"))
-    if batch["input_ids"].shape[1] == 1:
-        return ()
-    gradients = output_gradients(
-        model, batch, names, lambda model, batch: model(**batch).logits.sum(dim=1, keepdim=True)
-    )
-    found = [name for name, gradient in gradients.items() if not gradient[:, :, 1:].any()]
-    with torch.inference_mode():
-        clean = model(**batch).logits
-        handles = [
-            model.get_submodule(name).register_forward_hook(_only_first_is_a_number)
-            for name in found
-        ]
-        try:
-            unread = model(**batch).logits.equal(clean)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return tuple(found) if unread else ()
-
-
-def _only_first_is_a_number(_module, _args, output: torch.Tensor) -> torch.Tensor:
-    output = output.clone()
-    output[:, 1:] = torch.nan
-    return output
+__all__ = ["cast_frozen", "make_lean"]
 
 
 def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
@@ -76,15 +23,16 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     ----------
     model : torch.nn.Module
         Changed in place. PEFT's own way is kept for what is not plain LoRA, such as AdaLoRA or
-        dropout within LoRA.
+        dropout within LoRA, and where a forward of its own stands, such as accelerate's hooks.
     first_token : sequence of str
         Names of modules, with LoRA or without, that give 0 for all tokens but the first from now
-        on; see `first_token_modules`.
+        on; see `adarank_core.scoring.token_use.first_token_modules`.
 
     Examples
     --------
     >>> from adarank_core import load_model
     >>> from adarank_core.comparison.arms import same_rank
+    >>> from adarank_core.scoring.token_use import first_token_modules
     >>> from adarank_core.training.adapters import adapted
     >>> bundle, tokens = load_model("embedded"), torch.tensor([[101, 2000, 102]])
     >>> names = first_token_modules(bundle)
@@ -94,10 +42,8 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     >>> torch.testing.assert_close(model(tokens).logits, before)
     """
     for module in model.modules():
-        if type(module) is LoraLinear and list(module.lora_A) == ["default"]:
-            plain = isinstance(module.lora_dropout["default"], nn.Identity)
-            if plain and not module.lora_variant and isinstance(module.base_layer, nn.Linear):
-                module.forward = _in_one_product(module)
+        if type(module) is LoraLinear and _is_plain(module):
+            module.forward = _in_one_product(module)
     for name in first_token:
         module = model.get_submodule(name)
         module.forward = _on_first_token(module.forward)
@@ -116,6 +62,17 @@ def cast_frozen(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear) and not any(w.requires_grad for w in module.parameters()):
             module.to(torch.bfloat16)
+
+
+def _is_plain(module: LoraLinear) -> bool:
+    """Tell whether a module's forward is that of its class, and one adapter without dropout."""
+    return (
+        "forward" not in vars(module)
+        and list(module.lora_A) == ["default"]
+        and isinstance(module.lora_dropout["default"], nn.Identity)
+        and not module.lora_variant
+        and isinstance(module.base_layer, nn.Linear)
+    )
 
 
 def _in_one_product(module: LoraLinear) -> Callable:

@@ -16,16 +16,14 @@ from adarank_core.scoring.baselines import (
     empirical_fisher,
     gradient_norm,
     inverse,
-    linearised,
-    permuted,
     random_scores,
     snip,
     stable_rank,
-    uniform,
     weight_norm,
 )
-from adarank_core.scoring.models import ModelBundle, fresh_head
+from adarank_core.scoring.models import ModelBundle
 from adarank_core.scoring.score import encode
+from tests.scoring.closed_form import with_head
 
 # Of equal length, so that one batch has no padding.
 TEXTS, LABELS = ["the cat sat on", "a red dog ran", "rain and sun sang"], [1, 0, 1]
@@ -53,17 +51,14 @@ def bundle(tiny_bert):
 
 def every_score(bundle):
     """Yield every importance score by its mode."""
-    yield "uniform", uniform(bundle)
     yield "random", random_scores(bundle, 0)
     yield "weight-norm", weight_norm(bundle)
     yield "stable-rank", stable_rank(bundle)
-    yield "linearised", linearised(bundle, TEXTS)
     for mode, function in FROM_GRADIENTS.items():
         yield mode, function(bundle, TEXTS, LABELS)
     found = score(bundle, TEXTS, trials=2)
     yield "ramp-up", depth_ramp(found)
     yield "ramp-down", depth_ramp(found, up=False)
-    yield "permuted", permuted(found)
     yield "inverse", inverse(found)
 
 
@@ -99,7 +94,7 @@ def test_every_score_names_all_modules_and_becomes_ranks(bundle):
         assert Scores.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
         plan = allocate(scores, average_rank=3)
         assert sum(plan.ranks.values()) == 3 * len(names)
-        assert len(set(plan.ranks.values())) > 1 or mode in ("uniform", "stable-rank")
+        assert len(set(plan.ranks.values())) > 1 or mode == "stable-rank"
 
 
 def test_every_score_is_the_same_every_time_and_leaves_the_model_alone(bundle):
@@ -112,19 +107,13 @@ def test_every_score_is_the_same_every_time_and_leaves_the_model_alone(bundle):
 
 def test_texts_and_seed_are_told_where_they_count(bundle):
     origin = {"source": "list", "count": 3, "sha256": as_texts(TEXTS).sha256}
-    assert linearised(bundle, TEXTS, seed=4).texts == origin
     for function in FROM_GRADIENTS.values():
         scores = function(bundle, TEXTS, LABELS, seed=4)
         assert (scores.texts, scores.seed) == (origin, 4)
         assert values(scores) != values(function(bundle, TEXTS, LABELS, seed=5))
-    assert values(linearised(bundle, TEXTS, 4)) != values(linearised(bundle, TEXTS, 5))
 
 
 # Without data
-
-
-def test_uniform_is_one_everywhere(bundle):
-    assert set(values(uniform(bundle))) == {1.0}
 
 
 def test_random_scores_come_from_the_seed(bundle):
@@ -171,28 +160,6 @@ def test_the_ramp_goes_up_or_down_by_layer(made_up):
     assert values(down) == [6 - module.layer for module in scores.modules]
 
 
-def test_permuted_keeps_the_scores_of_each_size(made_up):
-    scores = made_up(0)
-    shuffled = permuted(scores, seed=1)
-    sizes = {(module.in_features, module.out_features) for module in scores.modules}
-    assert len(sizes) == 3
-    for size in sizes:
-        before, after = (
-            sorted(m.score for m in one.modules if (m.in_features, m.out_features) == size)
-            for one in (scores, shuffled)
-        )
-        assert before == after
-    moved = sum(a != b for a, b in zip(values(scores), values(shuffled), strict=True))
-    assert moved > 24
-    assert values(permuted(scores, seed=1)) == values(shuffled) != values(permuted(scores, seed=2))
-
-
-def test_every_place_of_a_size_can_get_every_score(made_up):
-    scores = made_up(0)
-    found = {values(permuted(scores, seed))[4] for seed in range(80)}
-    assert found == {m.score for m in scores.modules if m.out_features == 1536}
-
-
 def test_inverse_is_one_over_the_score(made_up):
     scores = made_up(0)
     np.testing.assert_allclose(np.array(values(scores)) * values(inverse(scores)), 1)
@@ -210,14 +177,6 @@ def test_zero_has_no_inverse(made_up):
 
 
 # From gradients
-
-
-def with_head(bundle, seed):
-    """Copy a model and give it the seed's head."""
-    model = copy.deepcopy(bundle.model).eval()
-    for name, head in fresh_head(bundle.model, seed).items():
-        setattr(model, name, head)
-    return model
 
 
 def loss_gradients(bundle, texts, labels, seed):
@@ -283,17 +242,14 @@ def test_a_causal_model_s_labels_are_its_next_tokens(tiny_gpt2):
     assert "none of the head's 24 classes" in refusal(gradient_norm, causal, TEXTS, [4, 5, 24])
 
 
-@pytest.mark.parametrize("mode", [*FROM_GRADIENTS, "linearised"])
+@pytest.mark.parametrize("mode", FROM_GRADIENTS)
 def test_a_frozen_model_gives_the_same_scores_and_stays_frozen(bundle, mode):
     frozen = ModelBundle(copy.deepcopy(bundle.model), bundle.tokenizer, "tiny")
     frozen.model.requires_grad_(False)
     frozen.model.bert.encoder.layer[0].output.dense.bias.requires_grad_(True)
     flags = [parameter.requires_grad for parameter in frozen.model.parameters()]
-    if mode == "linearised":
-        assert linearised(frozen, TEXTS) == linearised(bundle, TEXTS)
-    else:
-        function = FROM_GRADIENTS[mode]
-        assert function(frozen, TEXTS, LABELS) == function(bundle, TEXTS, LABELS)
+    function = FROM_GRADIENTS[mode]
+    assert function(frozen, TEXTS, LABELS) == function(bundle, TEXTS, LABELS)
     assert [parameter.requires_grad for parameter in frozen.model.parameters()] == flags
     assert all(parameter.grad is None for parameter in frozen.model.parameters())
 
@@ -305,71 +261,18 @@ def test_scores_that_are_no_numbers_are_told(bundle, broken):
     with torch.no_grad():
         model.get_submodule(name).weight[0, 0] = broken
     bad = ModelBundle(model, bundle.tokenizer, "bad")
-    calls = [(weight_norm, ()), (stable_rank, ()), (linearised, (TEXTS,))]
+    calls = [(weight_norm, ()), (stable_rank, ())]
     calls += [(function, (TEXTS, LABELS)) for function in FROM_GRADIENTS.values()]
     for function, arguments in calls:
         told = refusal(function, bad, *arguments)
         assert repr(name) in told and "the weights may be broken" in told
 
 
-# Linearised
-
-
-def test_linearised_is_the_closed_form_by_finite_differences(bundle):
-    """Move every weight a little, and see how far the logits of each text go."""
-    model, step = with_head(bundle, 7), 1e-4
-    [batch] = encode(bundle, as_texts(TEXTS))
-    wanted = []
-    with torch.inference_mode():
-        for name in weights_of(bundle):
-            weight = model.get_submodule(name).weight
-            squares = torch.zeros(len(TEXTS), 2, dtype=torch.float64)
-            for at in range(weight.numel()):
-                entry = weight.view(-1)[at]
-                before = entry.item()
-                entry.fill_(before + step)
-                up = model(**batch).logits
-                entry.fill_(before - step)
-                down = model(**batch).logits
-                entry.fill_(before)
-                squares += ((up - down) / (2 * step)) ** 2
-            norms = squares.sqrt().sum(dim=1).mean().item()
-            wanted.append(2 / math.sqrt(math.pi) * weight.std().item() * norms)
-    found = values(linearised(bundle, TEXTS, seed=7))
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
-
-
-def test_linearised_is_what_the_paper_s_pairs_tend_to(bundle):
-    """The difference is within 4 of its standard errors, and these are below 2 percent."""
-    options = {"estimator": "paired", "trials": 1500, "modules": r"layer\.1\.output", "seed": 7}
-    # One text: an error over texts has no place where both sides see the same ones.
-    [module] = score(bundle, TEXTS[:1], noise_scale=1e-3, **options).modules
-    scores = linearised(bundle, TEXTS[:1], 7)
-    [wanted] = [other.score for other in scores.modules if other.name == module.name]
-    error = module.standard_error / 1e-3
-    assert error < 0.02 * wanted and abs(module.score / 1e-3 - wanted) < 4 * error
-
-
-def test_linearised_is_within_two_percent_of_small_noise(bundle):
-    """Each text ten times over, so that ten times as much noise is drawn for it."""
-    near = score(bundle, TEXTS * 10, noise_scale=1e-3, trials=600, seed=7, precision="float32")
-    np.testing.assert_allclose(
-        np.array(values(near)) / 1e-3, values(linearised(bundle, TEXTS, 7)), rtol=0.02
-    )
-
-
-def test_linearised_tells_how_far_it_is(bundle):
-    calls = []
-    linearised(bundle, TEXTS, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-
-
 def test_a_module_that_no_logit_depends_on_scores_zero(bundle):
     model = copy.deepcopy(bundle.model)
     model.bert.encoder.layer[0].spare = nn.Linear(8, 8).double()
     spare = ModelBundle(model, bundle.tokenizer, "spare")
-    scores = [linearised(spare, TEXTS)]
-    scores += [function(spare, TEXTS, LABELS) for function in FROM_GRADIENTS.values()]
-    for found in scores:
+    for function in FROM_GRADIENTS.values():
+        found = function(spare, TEXTS, LABELS)
         zero = [module.name for module in found.modules if module.score == 0]
         assert zero == ["bert.encoder.layer.0.spare"]

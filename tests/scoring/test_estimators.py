@@ -6,12 +6,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from adarank_core import allocate, load_model, score, score_iter
-from adarank_core.scoring.estimators import _smaller, logits_of, prepared
+from adarank_core.data.texts import as_texts
+from adarank_core.scoring.estimators import _smaller_batches, logits_of
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.score import encode
+from tests.scoring.closed_form import small_noise_scores, with_head
 
 TEXTS = ["the cat sat on the red dog", "the dog", "a red cat sat", "the cat sat"]
 
@@ -70,27 +77,71 @@ def test_small_noise_has_the_closed_form(name, request):
     bundle = request.getfixturevalue(name)
     doubled = ModelBundle(copy.deepcopy(bundle.model).double(), bundle.tokenizer, bundle.name)
     texts = TEXTS[:2]
-    model = prepared(doubled, 0)
-    names = [module.name for module in adaptable_modules(model)]
-    weights = [model.get_submodule(module).weight for module in names]
-    expected = np.zeros(len(names))
-    for text in texts:
-        [batch] = encode(doubled, _list(text))
-        for logit in logits_of(model, batch)[0]:
-            gradients = torch.autograd.grad(logit, weights, retain_graph=True)
-            for at, (gradient, weight) in enumerate(zip(gradients, weights, strict=True)):
-                # |N(0, 2 s² g²)| has the mean 2 s g / sqrt(pi).
-                deviation = float(weight.detach().std() * gradient.norm())
-                expected[at] += 2 * deviation / math.sqrt(math.pi) / len(texts)
+    expected = small_noise_scores(doubled, texts)
     scores = score(doubled, texts, noise_scale=1e-3, trials=1500, seed=0, precision="float32")
     found = np.array([module.score for module in scores.modules]) / 1e-3
     assert np.abs(found / expected - 1).max() < 0.02
 
 
-def _list(text):
-    from adarank_core.data.texts import as_texts
+# Of equal length, so that one batch has no padding.
+EQUAL = ["the cat sat on", "a red dog ran", "rain and sun sang"]
 
-    return as_texts([text])
+
+@pytest.fixture(scope="module")
+def small_bert(tiny_bert):
+    """A BERT of hidden size 8 in float64: small enough to try every weight."""
+    tokenizer = load_model(tiny_bert).tokenizer
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=12,
+        initializer_range=0.3,
+    )
+    return ModelBundle(BertForSequenceClassification(config).double().eval(), tokenizer, "small")
+
+
+def test_the_closed_form_by_finite_differences(small_bert):
+    """Move every weight a little, and see how far the logits of each text go."""
+    model, step = with_head(small_bert, 7), 1e-4
+    [batch] = encode(small_bert, as_texts(EQUAL))
+    expected = []
+    with torch.inference_mode():
+        for module in adaptable_modules(model):
+            weight = model.get_submodule(module.name).weight
+            squares = torch.zeros(len(EQUAL), 2, dtype=torch.float64)
+            for at in range(weight.numel()):
+                entry = weight.view(-1)[at]
+                before = entry.item()
+                entry.fill_(before + step)
+                up = model(**batch).logits
+                entry.fill_(before - step)
+                down = model(**batch).logits
+                entry.fill_(before)
+                squares += ((up - down) / (2 * step)) ** 2
+            norms = squares.sqrt().sum(dim=1).mean().item()
+            expected.append(2 / math.sqrt(math.pi) * weight.std().item() * norms)
+    np.testing.assert_allclose(small_noise_scores(small_bert, EQUAL, seed=7), expected, rtol=1e-5)
+
+
+def test_the_paper_s_pairs_tend_to_the_closed_form(small_bert):
+    """The difference is within 4 of its standard errors, and these are below 2 percent."""
+    options = {"estimator": "paired", "trials": 1500, "modules": r"layer\.1\.output", "seed": 7}
+    # One text: an error over texts has no place where both sides see the same ones.
+    [module] = score(small_bert, EQUAL[:1], noise_scale=1e-3, **options).modules
+    names = [other.name for other in adaptable_modules(small_bert.model)]
+    expected = small_noise_scores(small_bert, EQUAL[:1], 7)[names.index(module.name)]
+    error = module.standard_error / 1e-3
+    assert error < 0.02 * expected and abs(module.score / 1e-3 - expected) < 4 * error
+
+
+def test_small_noise_is_within_two_percent_of_the_closed_form(small_bert):
+    """Each text ten times over, so that ten times as much noise is drawn for it."""
+    near = score(small_bert, EQUAL * 10, noise_scale=1e-3, trials=600, seed=7, precision="float32")
+    found = np.array([module.score for module in near.modules]) / 1e-3
+    np.testing.assert_allclose(found, small_noise_scores(small_bert, EQUAL, 7), rtol=0.02)
 
 
 def test_bfloat16_changes_scores_by_less_than_their_error(embedded):
@@ -140,7 +191,7 @@ def test_a_tolerance_ends_at_the_last_round(loud_bert, monkeypatch):
 @pytest.mark.parametrize("lengths", [(3, 3, 4, 5, 9, 9, 40), (200,), (100,) * 11, (2, 300, 600)])
 def test_batches_hold_texts_of_like_length_and_few_tokens(lengths):
     mask = torch.tensor([[1] * length + [0] * (max(lengths) - length) for length in lengths])
-    parts = list(_smaller({"input_ids": 7 * mask, "attention_mask": mask}))
+    parts = list(_smaller_batches({"input_ids": 7 * mask, "attention_mask": mask}))
     found = [part["attention_mask"].sum(dim=1).tolist() for part in parts]
     assert [length for part in found for length in part] == list(lengths)
     for part, batch in zip(found, parts, strict=True):
@@ -159,7 +210,7 @@ def test_few_texts_get_more_instances(loud_bert):
 def test_a_language_model_is_asked_for_the_last_logits_only(llama):
     asked, head = [], llama.model.lm_head
     handle = head.register_forward_pre_hook(lambda _module, args: asked.append(args[0].shape[1]))
-    [batch] = encode(llama, _list("the cat sat"))
+    [batch] = encode(llama, as_texts(["the cat sat"]))
     logits_of(llama.model, batch)
     handle.remove()
     assert asked == [1]

@@ -8,7 +8,7 @@ from torch import nn
 
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.estimators import logits_of, prepared
-from adarank_core.scoring.gradients import linear_response, output_gradients, rows_that_count
+from adarank_core.scoring.gradients import linear_response, output_gradients
 from adarank_core.scoring.models import adaptable_modules, load_model
 from adarank_core.scoring.noise import activation_noise, generator_for, input_factor
 from adarank_core.scoring.score import encode
@@ -64,15 +64,6 @@ def test_modules_that_run_twice_or_never_are_left_out():
 
     names = ["one", "twice", "never"]
     assert list(output_gradients(Twice(), {"inputs": torch.ones(1, 3, 2)}, names, read)) == ["one"]
-
-
-def test_rows_are_told_only_where_at_most_half_count():
-    gradient = torch.zeros(2, 1, 4, 3)
-    gradient[:, :, :2] = 1.0
-    assert list(rows_that_count({"half": gradient})) == ["half"]
-    gradient[0, 0, 3, 1] = 1e-30
-    assert rows_that_count({"more": gradient}) == {}
-    assert rows_that_count({"none": torch.zeros(2, 1, 4, 3)}) == {}
 
 
 def test_the_linear_response_has_the_mean_distance_it_is_said_to_have():

@@ -2,13 +2,22 @@
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import T5Config, T5ForSequenceClassification
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from torch import nn
+from transformers import AutoTokenizer, T5Config, T5ForSequenceClassification
+from transformers.utils import logging
 
-from adarank_core import AdaRankError, adaptable_modules, load_model
+from adarank_core import AdaRankError, adaptable_modules, load_model, score
 from adarank_core.scoring import models as models_file
 from adarank_core.scoring.models import embedded_folder, fresh_head, longest_text
 
@@ -140,6 +149,85 @@ def test_a_decoder_without_a_start_is_refused(tiny_bert, tmp_path):
     assert f"the configuration of {str(tmp_path)!r} has no decoder_start_token_id" in told
 
 
+# The process that loads
+
+
+@pytest.fixture
+def process_state():
+    """Return a reader of what loading sets for a moment; the test may leave it otherwise."""
+
+    def state():
+        return (
+            logging.get_verbosity(),
+            logging.is_progress_bar_enabled(),
+            are_progress_bars_disabled(),
+            torch.get_rng_state().tolist(),
+        )
+
+    verbosity, bars, hub_hidden, _ = state()
+    yield state
+    logging.set_verbosity(verbosity)
+    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+    (disable_progress_bars if hub_hidden else enable_progress_bars)()
+
+
+@pytest.mark.parametrize("hub_bars", [True, False])
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_leaves_the_process_as_it_was(tiny_bert, copied, process_state, bars, hub_bars):
+    logging.set_verbosity_info()
+    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+    (enable_progress_bars if hub_bars else disable_progress_bars)()
+    before = process_state()
+    assert before[:3] == (logging.INFO, bars, not hub_bars)
+    load_model(tiny_bert)
+    assert process_state() == before
+    (copied / "model.safetensors").write_bytes(b"garbage")
+    refusal(copied)
+    assert process_state() == before
+
+
+def test_two_threads_that_load_at_once_leave_the_process_as_it_was(
+    tiny_bert, process_state, monkeypatch
+):
+    logging.set_verbosity_info()
+    logging.enable_progress_bar()
+    before, seen, real = process_state(), [], AutoTokenizer.from_pretrained
+    start, at_work = threading.Barrier(2), []
+
+    def slow(*args, **options):
+        at_work.append(1)
+        seen.append((len(at_work), logging.get_verbosity(), logging.is_progress_bar_enabled()))
+        time.sleep(0.3)  # long enough for the other thread to come by
+        at_work.pop()
+        return real(*args, **options)
+
+    def work():
+        start.wait()
+        load_model(tiny_bert)
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", slow)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [(1, logging.ERROR, False)] * 2
+    assert process_state() == before
+
+
+def test_a_pooler_that_the_checkpoint_lacks_is_the_same_every_time(copied):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copied / "model.safetensors")
+    weights = {name: w for name, w in weights.items() if ".pooler." not in name}
+    save_file(weights, copied / "model.safetensors", {"format": "pt"})
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(load_model(copied).model.bert.pooler.dense.weight)
+    assert torch.equal(*found) and found[0].std() > 0
+
+
 # Modules
 
 
@@ -169,6 +257,60 @@ def test_conv1d_counts_its_inputs_first(tiny_gpt2):
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(AdaRankError, match="Sequential has no linear modules"):
         adaptable_modules(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+class Linear4bit(nn.Linear):
+    """As bitsandbytes has it: two weights a byte, in one column."""
+
+    def __init__(self, inner):
+        super().__init__(inner.in_features, inner.out_features)
+        packed = torch.zeros(inner.weight.numel() // 2, 1, dtype=torch.uint8)
+        self.weight = nn.Parameter(packed, requires_grad=False)
+
+
+class Linear8bitLt(nn.Linear):
+    """As bitsandbytes has it: the weight's shape, but whole numbers."""
+
+    def __init__(self, inner):
+        super().__init__(inner.in_features, inner.out_features)
+        self.weight = nn.Parameter(inner.weight.detach().to(torch.int8), requires_grad=False)
+
+
+class PackedFloats(nn.Linear):
+    """Another way to keep bytes: within floating-point numbers."""
+
+    def __init__(self, inner):
+        super().__init__(inner.in_features, inner.out_features)
+        self.weight = nn.Parameter(torch.ones(inner.weight.numel() // 8, 1))
+
+
+class FP8Linear(nn.Linear):
+    """As transformers has it: 8-bit numbers whose scale stands beside them."""
+
+    def __init__(self, inner):
+        super().__init__(inner.in_features, inner.out_features)
+        weight = inner.weight.detach().to(torch.float8_e4m3fn)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+
+@pytest.mark.parametrize("kind", [Linear4bit, Linear8bitLt, PackedFloats, FP8Linear])
+def test_a_quantised_module_is_refused_by_name(tiny_bert, kind):
+    bundle = load_model(tiny_bert)
+    attention = bundle.model.bert.encoder.layer[1].attention.self
+    attention.key = kind(attention.key)
+    for function in (lambda: adaptable_modules(bundle.model), lambda: score(bundle, ["the cat"])):
+        with pytest.raises(AdaRankError) as caught:
+            function()
+        told = str(caught.value)
+        assert "'bert.encoder.layer.1.attention.self.key'" in told and "\n" not in told
+        assert f"a quantised {kind.__name__}," in told and "without quantisation" in told
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_modules_in_other_precisions_are_listed(tiny_bert, tiny_gpt2, dtype):
+    for folder in (tiny_bert, tiny_gpt2):
+        model = load_model(folder).model
+        assert adaptable_modules(model.to(dtype)) == adaptable_modules(model.float())
 
 
 # Heads

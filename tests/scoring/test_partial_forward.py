@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 import transformers
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from torch import nn
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.t5.modeling_t5 import T5Block
@@ -405,7 +406,7 @@ def test_a_gradient_that_happens_to_be_zero_saves_nothing(monkeypatch):
 
     recording = Recording(own, batch, names_of(model), read)
     assert not (recording.gradients[names_of(model)[-1]][:, :, 1] != 0).any()
-    assert recording._rows == {}
+    assert recording.tokens == {}
 
 
 def test_a_block_is_recorded_once_for_all_its_modules(monkeypatch):
@@ -494,6 +495,45 @@ def test_nothing_is_left_behind(name):
     assert state_of(own) == clean and state_of(model) == before
     assert model.state_dict().keys() == weights.keys()
     assert all(torch.equal(model.state_dict()[path], weights[path]) for path in weights)
+
+
+class Scaling(ModelHook):
+    """One of accelerate's hooks that shows in what the model gives."""
+
+    def post_forward(self, module, output):
+        return 1.5 * output
+
+
+def hooked(name):
+    """Build a model whose adaptable modules have hooks of accelerate."""
+    model = louder(*ARCHITECTURES[name][:2])
+    for path in names_of(model):
+        add_hook_to_module(model.get_submodule(path), Scaling())
+    return model
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2-classifier", "llama", "t5"])
+def test_hooks_of_accelerate_work_and_stay(name):
+    model, batch = hooked(name), batch_of((5, 3, 7, 4))
+    before = {path: dict(vars(module)) for path, module in model.named_modules()}
+    own = private_copy(model)
+    clean = {path: vars(module).get("forward") for path, module in own.named_modules()}
+    assert not torch.allclose(logits_of(model, batch), logits_of(built(name), batch), atol=1e-3)
+    recording = Recording(own, batch, names_of(model), logits_of)
+    for module in names_of(model):
+        check(model, recording, module, 2)
+    for path, module in own.named_modules():
+        assert vars(module).get("forward") is clean[path]
+        if path in names_of(model):
+            # The copy's hook is the copy's own: it runs the copy's module.
+            assert module._hf_hook is not model.get_submodule(path)._hf_hook
+            assert module.forward.args == (module,) and module._old_forward.__self__ is module
+    for path, module in model.named_modules():
+        assert vars(module).keys() == before[path].keys()
+        assert all(vars(module)[key] is value for key, value in before[path].items())
+    for path in names_of(model):
+        remove_hook_from_module(model.get_submodule(path))
+    assert torch.equal(logits_of(model, batch), logits_of(built(name), batch))
 
 
 def test_dropout_is_off_on_a_model_that_trains():

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from tokenizers.normalizers import Replace
 from torch import nn
 from transformers import T5Config, T5ForSequenceClassification
@@ -17,9 +18,10 @@ from adarank_core import AdaRankError, Scores, allocate, load_model, score, scor
 from adarank_core.scoring import estimators as estimators_file
 from adarank_core.scoring import score as scoring_file
 from adarank_core.scoring.error_bars import mean_and_error
-from adarank_core.scoring.models import ModelBundle, fresh_head
+from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head
 from adarank_core.scoring.noise import generator_for, weight_noise
 from adarank_core.scoring.score import BATCH_SIZE, encode
+from tests.scoring.closed_form import small_noise_scores
 
 ESTIMATORS = ("paired", "fast")
 MINILM = (
@@ -97,19 +99,10 @@ def test_small_noise_gives_the_gradients_norm(tiny, estimator):
     options = {"trials": trials, "noise_scale": scale, "estimator": estimator, "seed": 3}
     tiny = type(tiny)(tiny.model.double(), tiny.tokenizer, tiny.name)
     scores = score(tiny, texts, modules=r"\.1\.", **options)
-    model = copy.deepcopy(tiny.model)
-    for child, head in fresh_head(tiny.model, 3).items():
-        setattr(model, child, head.double())
-    within = []
-    for module in scores.modules:
-        weight, total = model.get_submodule(module.name).weight, 0.0
-        for text in texts:
-            logits = model(**encode(tiny, sentence(text))[0]).logits
-            for logit in logits[0] if logits.dim() == 2 else logits[0, -1]:
-                total += torch.autograd.grad(logit, weight, retain_graph=True)[0].norm().item()
-        expected = 2 / math.sqrt(math.pi) * scale * weight.std().item() * total / len(texts)
-        assert module.score == pytest.approx(expected, rel=0.15)
-        within.append(module.score / expected - 1)
+    names = [module.name for module in adaptable_modules(tiny.model)]
+    limit = dict(zip(names, scale * small_noise_scores(tiny, texts, seed=3), strict=True))
+    within = [module.score / limit[module.name] - 1 for module in scores.modules]
+    assert np.abs(within).max() < 0.15
     assert abs(np.mean(within)) < 0.05
 
 
@@ -277,6 +270,33 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     monkeypatch.undo()
     assert len(score(bert, texts, trials=2, estimator=estimator).modules) == 12
+
+
+@pytest.mark.parametrize("head", ["causal", "classification"])
+@pytest.mark.parametrize("options", [{}, {"estimator": "paired"}, {"tolerance": 3.0}], ids=str)
+def test_nothing_is_drawn_from_the_global_generator(tiny_gpt2, texts, options, head):
+    bundle = load_model(tiny_gpt2, head=head)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = score(bundle, texts[:5], modules=r"h\.1", **options)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert score(bundle, texts[:5], modules=r"h\.1", **options) == first
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_model_with_hooks_of_accelerate_is_scored_the_same_and_keeps_them(bert, texts, estimator):
+    expected = score(bert, texts, trials=2, estimator=estimator)
+    for module in list(bert.model.modules()):
+        add_hook_to_module(module, ModelHook())
+    before = {name: vars(module).copy() for name, module in bert.model.named_modules()}
+    for _ in range(2):
+        assert score(bert, texts, trials=2, estimator=estimator) == expected
+    for name, module in bert.model.named_modules():
+        assert vars(module).keys() == before[name].keys()
+        assert all(vars(module)[key] is value for key, value in before[name].items())
+    remove_hook_from_module(bert.model, recurse=True)
+    assert score(bert, texts, trials=2, estimator=estimator) == expected
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

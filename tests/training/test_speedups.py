@@ -2,23 +2,16 @@
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from peft import LoraConfig, get_peft_model
 
 from adarank_core.comparison.arms import same_rank
 from adarank_core.scoring.models import load_model
+from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training.adapters import adapted
-from adarank_core.training.speedups import first_token_modules, make_lean
+from adarank_core.training.speedups import make_lean
+from tests.scoring.test_token_use import READ_AT_FIRST
 
-LAST = "bert.encoder.layer.1."
-READ_AT_FIRST = tuple(
-    LAST + name
-    for name in (
-        "attention.self.query",
-        "attention.output.dense",
-        "intermediate.dense",
-        "output.dense",
-    )
-)
 TEXTS = ["the red cat sat on the old dog", "a bird sang", "rain"]
 
 
@@ -57,34 +50,6 @@ def test_loss_and_gradients_are_those_of_peft_dropout_included(tiny_bert, method
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_a_classifier_of_the_first_token_reads_no_other_of_the_last_block(tiny_bert):
-    bundle = load_model(tiny_bert, head="classification")
-    assert first_token_modules(bundle) == READ_AT_FIRST
-    assert not any(module._forward_hooks for module in bundle.model.modules())
-
-
-def test_modules_of_a_decoder_compute_all_tokens(tiny_gpt2):
-    assert first_token_modules(load_model(tiny_gpt2, head="classification")) == ()
-
-
-def test_no_gradient_is_no_proof(tiny_bert):
-    bundle = load_model(tiny_bert, head="classification")
-
-    def far_from_here(_module, inputs, output):
-        """Add nothing where the other tokens' sum is small, as it is, with no gradient."""
-        return output + torch.relu(inputs[0][:, 1:].sum(dim=(1, 2)) - 1e9)[:, None]
-
-    bundle.model.bert.pooler.register_forward_hook(far_from_here)
-    assert first_token_modules(bundle) == ()
-
-
-def test_a_text_of_one_token_tells_nothing(tiny_bert, monkeypatch):
-    bundle = load_model(tiny_bert, head="classification")
-    one = {"input_ids": torch.tensor([[2]]), "attention_mask": torch.tensor([[1]])}
-    monkeypatch.setattr(type(bundle.tokenizer), "__call__", lambda *_args, **_options: one)
-    assert first_token_modules(bundle) == ()
-
-
 def test_lora_and_the_first_token_save_work_together(tiny_bert, monkeypatch):
     model, tokens = adapted_model(tiny_bert, lean=True)
     sizes, products = {}, []
@@ -110,3 +75,29 @@ def test_lora_with_dropout_keeps_peft_s_own_way(tiny_bert):
     model = get_peft_model(bundle.model, config)
     make_lean(bundle.model, ())
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+class Doubling(ModelHook):
+    """One of accelerate's hooks that shows in what the model gives."""
+
+    def post_forward(self, module, output):
+        return 2 * output
+
+
+@pytest.mark.parametrize("path", ["", ".base_layer"], ids=["LoRA's module", "its base layer"])
+def test_hooks_of_accelerate_go_on_working(tiny_bert, path):
+    found = []
+    for lean in (False, True):
+        model, tokens = adapted_model(tiny_bert, lean=False)
+        for name in READ_AT_FIRST:
+            place = model.base_model.model.get_submodule(name + path)
+            add_hook_to_module(place, Doubling())
+        if lean:
+            make_lean(model.base_model.model, READ_AT_FIRST)
+        found.append(loss_and_gradients(model.eval(), tokens))
+    (plain_loss, plain), (loss, ours) = found
+    torch.testing.assert_close(loss, plain_loss)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6)
+    model, tokens = adapted_model(tiny_bert, lean=True)
+    assert not torch.isclose(loss_and_gradients(model.eval(), tokens)[0], loss, rtol=1e-3)

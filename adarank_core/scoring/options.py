@@ -1,0 +1,173 @@
+"""What scoring is asked for, checked before any model is looked at.
+
+It needs no torch, so that pages and ``--help`` do not wait for it.
+"""
+
+import re
+import sys
+from dataclasses import dataclass, replace
+
+from adarank_core.errors import AdaRankError
+from adarank_core.hardware import bf16_is_native
+
+__all__ = ["ScoringOptions", "check_max_length", "compiled_pattern"]
+
+MODES = ("paper", "notebook", "notebook-accumulating")
+TRIALS = {"paired": 5, "fast": 8}
+# Of few texts more noisy instances are taken by default, so that a module is seen about this often.
+NOISY_TEXTS, MOST_TRIALS = 128, 32
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How to score a model; `adarank_core.score` takes one, or its fields as keyword arguments.
+
+    Parameters
+    ----------
+    trials : int, optional
+        At least 2. For ``"paired"`` independent pairs of noisy models (default 5), for ``"fast"``
+        noisy instances, of which all pairs count (default: 128 over the number of texts, but
+        from 8 to 32). In the notebook's modes, single noisy models (default 5).
+    tolerance : float, optional
+        In place of ``trials``, for ``"fast"``: instances are added, four at a time, until the
+        rank that would change most with other noise is expected to change by no more than this
+        many ranks (`scoring.error_bars.expected_rank_change`), or there are 128. How many it
+        took is in ``Scores.trials``.
+    average_rank : float
+        The budget of those ranks.
+    estimator : {"fast", "paired"}
+        Two estimators of the same ``d_m``. ``"paired"`` is the paper to the letter: pairs of
+        models with the same noise for all texts, two full forward passes a pair. ``"fast"`` runs
+        only what follows the noisy module, draws the noise where the module meets its inputs
+        (`scoring.noise.activation_noise`), anew for every text, runs all instances as one
+        batch and compares all of them with each other.
+    mode : {"paper", "notebook", "notebook-accumulating"}
+        The latter two are the published notebook with and without a real reset; see
+        `adarank_core.scoring.notebook.notebook`. They have no fast estimator.
+    scan : {"forward", "reversed"}
+        Order of the layers in the notebook's modes.
+    noise_scale : float
+        Above 0.
+    modules : str, optional
+        Regular expression; only modules whose full name it matches somewhere are scored.
+    seed : int
+        Draws the noise and, for a sequence classifier, the head.
+    max_length : int
+        Longer texts are cut to this many tokens.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the fast estimator's matrix products; ``"auto"`` takes bfloat16 where the machine
+        computes in it natively. Noise, its factors and differences are never below float32.
+    logits : {"last", "all"}
+        Of a causal language model: those at the last real token, or those at all of them, a
+        text's distance then being the mean over its tokens. Padding never counts. All of them
+        take memory: texts × instances × tokens × vocabulary of a batch at once.
+
+    Raises
+    ------
+    AdaRankError
+        If a value is out of range, or two do not go together.
+
+    Examples
+    --------
+    >>> ScoringOptions(trials=2).estimator
+    'fast'
+    """
+
+    trials: int | None = None
+    tolerance: float | None = None
+    average_rank: float = 8
+    estimator: str = "fast"
+    mode: str = "paper"
+    scan: str = "forward"
+    noise_scale: float = 1.0
+    modules: str | None = None
+    seed: int = 0
+    max_length: int = 128
+    precision: str = "auto"
+    logits: str = "last"
+
+    def __post_init__(self):
+        if self.estimator not in TRIALS:
+            raise AdaRankError(f"estimator is {self.estimator!r}; it must be 'paired' or 'fast'")
+        if self.mode not in MODES:
+            raise AdaRankError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}")
+        if self.scan not in ("forward", "reversed"):
+            raise AdaRankError(f"scan is {self.scan!r}; it must be 'forward' or 'reversed'")
+        if self.tolerance is not None:
+            self._check_tolerance()
+        if self.trials is not None and self.trials < 2:
+            raise AdaRankError(f"trials is {self.trials}; an error bar needs at least 2")
+        if not _is_positive(self.noise_scale):
+            raise AdaRankError(f"noise_scale is {self.noise_scale}; it must be a number above 0")
+        if not -(2**63) <= self.seed < 2**63:
+            raise AdaRankError(f"seed is {self.seed}; it must fit into 64 bits")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise AdaRankError(
+                f"precision is {self.precision!r}; it must be auto, float32 or bfloat16"
+            )
+        if self.logits not in ("last", "all"):
+            raise AdaRankError(f"logits is {self.logits!r}; it must be 'last' or 'all'")
+        check_max_length(self.max_length)
+        if self.modules is not None:
+            compiled_pattern(self.modules)
+
+    def _check_tolerance(self) -> None:
+        if self.trials is not None or self.estimator != "fast" or self.mode != "paper":
+            raise AdaRankError(
+                "tolerance works with the fast estimator in mode 'paper', and in place of trials"
+            )
+        if not _is_positive(self.tolerance):
+            raise AdaRankError(
+                f"tolerance is {self.tolerance}; it must be a number of ranks above 0"
+            )
+        if not _is_positive(self.average_rank):
+            raise AdaRankError(f"average_rank is {self.average_rank}; it must be above 0")
+
+    def resolved(self, texts: int) -> "ScoringOptions":
+        """Return the same options with each default decided for a number of texts.
+
+        ``trials`` stays open where a tolerance decides.
+
+        Examples
+        --------
+        >>> [ScoringOptions().resolved(texts).trials for texts in (1, 9, 40)]
+        [32, 14, 8]
+        """
+        estimator = self.estimator if self.mode == "paper" else "paired"
+        trials, precision = self.trials, self.precision
+        if trials is None and self.tolerance is None:
+            trials = TRIALS[estimator]
+            if estimator == "fast":
+                trials = max(trials, min(MOST_TRIALS, NOISY_TEXTS // texts))
+        if precision == "auto":
+            precision = "bfloat16" if bf16_is_native() else "float32"
+        return replace(self, estimator=estimator, trials=trials, precision=precision)
+
+
+def check_max_length(max_length: int) -> None:
+    """Raise `AdaRankError` unless texts keep at least one token."""
+    if max_length < 1:
+        raise AdaRankError(f"max_length is {max_length}; it must be at least 1")
+
+
+def compiled_pattern(pattern: str) -> re.Pattern:
+    """Compile the regular expression that chooses modules.
+
+    Raises
+    ------
+    AdaRankError
+        If it is none.
+
+    Examples
+    --------
+    >>> compiled_pattern("^v").pattern
+    '^v'
+    """
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise AdaRankError(f"modules is {pattern!r}, no regular expression ({error})") from None
+
+
+def _is_positive(value: float) -> bool:
+    return 0 < value <= sys.float_info.max  # a whole number may be too large for a float
