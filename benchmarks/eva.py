@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core import Texts, adaptable_modules, load_model, load_task, score
-from adarank_core.scoring.score import encode
+from adarank_core.scoring.encoding import encode
 
 ENOUGH = 0.95
 

@@ -36,7 +36,7 @@ from adarank_core.comparison.arms import same_rank
 from adarank_core.comparison.verdicts import paired_comparison
 from adarank_core.hardware import bf16_is_native
 from adarank_core.runs import jobs
-from adarank_core.scoring.models import longest_text
+from adarank_core.scoring.encoding import longest_text
 from adarank_core.training import finetuning
 from adarank_core.training.adapters import adapted
 from adarank_core.training.callbacks import Live

@@ -60,7 +60,7 @@ def measure_here(layers, texts, trials, tokens, repeats):
 
     from adarank_core import generic_texts, score
     from adarank_core.data.texts import as_texts
-    from adarank_core.scoring.score import encode, logits_of
+    from adarank_core.scoring.encoding import encode, logits_of
 
     bundle = built(layers)
     # The generic sentences one after another, from another one on for every text: all are cut.

@@ -1,10 +1,8 @@
 """Two estimators of disagreement (Algorithm 2): generators that score module after module."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 
 from adarank_core.errors import AdaRankError
+from adarank_core.scoring.encoding import logits_of
 from adarank_core.scoring.error_bars import (
     Tally,
     all_pairs,
@@ -36,13 +35,11 @@ from adarank_core.scoring.scores import ModuleScore
 __all__ = [
     "Step",
     "fast",
-    "logits_of",
     "module_score",
     "paired",
     "prepared",
 ]
 
-BATCH_SIZE = 16
 # The fast estimator's own batches are small: it holds their gradients, and the noisy copies fill a
 # pass anyway. Their texts are of like length, for padding costs as much as text.
 BATCH_TOKENS = 512
@@ -86,7 +83,7 @@ def paired(
     bundle : ModelBundle
     chosen : sequence of AdaptableModule
     batches : list of dict
-        As `adarank_core.scoring.score.encode` makes them.
+        As `adarank_core.scoring.encoding.encode` makes them.
     options : ScoringOptions
         Resolved.
 
@@ -329,38 +326,6 @@ def _computing(model: nn.Module, options: ScoringOptions) -> Iterator[None]:
         torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=lower),
     ):
         yield
-
-
-def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
-    """Return the logits that count: texts × labels, or texts × vocabulary at the last real token.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    batch : dict
-        As `encode` makes it.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 or float64; never a lower precision.
-    """
-    if not getattr(model, "gives_all_logits", False) and _takes_logits_to_keep(type(model)):
-        # A vocabulary is large: no logits at tokens that are last in no text.
-        last, at = (batch["attention_mask"].sum(dim=1) - 1).unique(return_inverse=True)
-        logits = model(**batch, logits_to_keep=last).logits
-    else:
-        logits = model(**batch).logits
-        at = batch["attention_mask"].sum(dim=1) - 1
-    if logits.dim() == 3:
-        logits = logits[torch.arange(len(at), device=at.device), at]
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
-@cache
-def _takes_logits_to_keep(model_class: type) -> bool:
-    """Tell whether a language model can be asked for the logits at some tokens only."""
-    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
 
 
 def module_score(module: AdaptableModule, score: float, error: float) -> ModuleScore:

@@ -106,9 +106,10 @@ def noisy_logits(
     """
     import torch
 
+    from adarank_core.scoring.encoding import encode, logits_of
+    from adarank_core.scoring.estimators import prepared
     from adarank_core.scoring.models import adaptable_modules
     from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
-    from adarank_core.scoring.score import encode, logits_of, prepared
 
     if instances < 4 or instances % 2:
         raise AdaRankError(f"instances is {instances}; it must be an even number of at least 4")

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import importlib.util
+import math
 import re
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from torch import nn
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
+from adarank_core.scoring.model_checks import check_model
 from adarank_core.scoring.noise import generator_for
 
 __all__ = [
@@ -22,7 +25,6 @@ __all__ = [
     "embedded_folder",
     "fresh_head",
     "load_model",
-    "longest_text",
 ]
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -129,7 +131,8 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     Raises
     ------
     AdaRankError
-        If the model cannot be found, reached, read or built.
+        If the model cannot be found, reached, read or built, or if model and tokenizer do not
+        belong together (`scoring.model_checks.check_model`).
 
     Examples
     --------
@@ -144,7 +147,12 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     source = str(embedded_folder()) if name == "embedded" else name
     if not name.strip():
         raise AdaRankError("the model's name is empty; give 'embedded', a Hub id or a folder")
-    return ModelBundle(*_load(source, name, labels, head), name=name)
+    model, tokenizer, random = _load(source, name, labels, head)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
+    bundle = ModelBundle(model.eval(), tokenizer, name)
+    check_model(bundle, random, head_names(model) if has_classification_head(model) else ())
+    return bundle
 
 
 def _load(source: str, name: str, labels: int, head: str):
@@ -174,18 +182,9 @@ def _load(source: str, name: str, labels: int, head: str):
                 )
     except Exception as error:
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
-        raise AdaRankError(_why_not_loaded(name, error)) from None
-    _check_complete(name, model, found)
-    check_decoder_start(name, model)
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise AdaRankError(f"the tokenizer of {name!r} has neither a padding nor an end token")
-        tokenizer.pad_token = tokenizer.eos_token
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-    return model.eval(), tokenizer
+        raise AdaRankError(_why_not_loaded(source, name, error)) from None
+    random = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    return model, tokenizer, random
 
 
 @contextmanager
@@ -216,29 +215,6 @@ def _quiet_and_seeded() -> Iterator[None]:
             if bars:
                 logging.enable_progress_bar()  # and the Hub's, whatever they were
             (enable_progress_bars if hub_bars else disable_progress_bars)()
-
-
-def _check_complete(name: str, model: nn.Module, found: dict) -> None:
-    """Refuse a checkpoint that left weights at random, but for the head and a pooler."""
-    random = [*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]
-    heads = head_names(model)
-    for key in sorted(random):
-        if not key.startswith(tuple(f"{head}." for head in heads)) and ".pooler." not in key:
-            raise AdaRankError(
-                f"the model {name!r} cannot be loaded: its weights are incomplete ({key!r} "
-                "is missing or of another shape)"
-            )
-
-
-def check_decoder_start(name: str, model: nn.Module) -> None:
-    """Refuse a model whose decoder nobody can start: it would fail at its first text."""
-    config = model.config
-    start = getattr(config, "decoder_start_token_id", None)
-    if getattr(config, "is_encoder_decoder", False) and start is None:
-        raise AdaRankError(
-            f"the configuration of {name!r} has no decoder_start_token_id; set it to the token "
-            "that the decoder starts with"
-        )
 
 
 def _is_folder(source: str) -> bool:
@@ -277,28 +253,29 @@ def _ask_hub(name: str) -> None:
         )
 
 
-def _why_not_loaded(name: str, error: Exception) -> str:
+def _why_not_loaded(source: str, name: str, error: Exception) -> str:
+    lacking = _missing_shards(Path(source)) if _is_folder(source) else []
+    if lacking:
+        return (
+            f"the model {name!r} cannot be loaded: {lacking[0]!r}, which its index names, is "
+            f"missing ({len(lacking)} file{'s'[: len(lacking) > 1]} in all); copy the folder again"
+        )
+    first = str(error).strip().split("\n")[0].rstrip(".")[:200]
+    shard = re.search(r"[\w.-]+-of-[\w.-]+\.safetensors", str(error))
+    if shard:
+        return f"the model {name!r} cannot be loaded: {shard[0]!r} is missing; fetch it again"
     if "safetensors" in str(error):
         return f"the model {name!r} has no safetensors weights, and AdaRank loads no others"
-    first = str(error).strip().split("\n")[0].rstrip(".")[:200]
     return f"{name!r} cannot be loaded as a model ({first}); give 'embedded', a Hub id or a folder"
 
 
-def longest_text(bundle: ModelBundle) -> int:
-    """Return how many tokens the model reads at most.
-
-    Examples
-    --------
-    >>> longest_text(load_model("embedded"))
-    512
-    """
-    limits = [bundle.tokenizer.model_max_length]
-    positions = getattr(bundle.model.config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa and its kin start counting positions after the padding token.
-        embeddings = getattr(bundle.model.base_model, "embeddings", None)
-        limits.append(positions - (getattr(embeddings, "padding_idx", None) or -1) - 1)
-    return min(limits)
+def _missing_shards(folder: Path) -> list[str]:
+    """Name the files that a folder's index of weights names and the folder does not have."""
+    try:
+        named = set(read_json(folder / "model.safetensors.index.json")["weight_map"].values())
+        return sorted(name for name in named if not (folder / name).exists())
+    except (AdaRankError, LookupError, TypeError, AttributeError, OSError):
+        return []
 
 
 def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
@@ -445,7 +422,9 @@ def fresh_head(model: nn.Module, seed: int) -> dict[str, nn.Module]:
     """
     if not has_classification_head(model):
         return {}
-    deviation = getattr(model.config, "initializer_range", 0.02)
+    deviation = getattr(model.config, "initializer_range", None)
+    if type(deviation) not in (int, float) or not 0 < deviation < math.inf:
+        deviation = 0.02  # a configuration may hold anything
     heads = {name: copy.deepcopy(getattr(model, name)) for name in head_names(model)}
     for name, head in heads.items():
         for inner, module in head.named_modules():

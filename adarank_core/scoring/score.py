@@ -1,6 +1,5 @@
 """Algorithm 2 of the paper: how far apart two noisy models' logits are, module by module."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,31 +8,24 @@ import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
-from adarank_core.scoring.estimators import BATCH_SIZE, Step, fast, logits_of, paired, prepared
+from adarank_core.scoring.encoding import encode, lengths_of
+from adarank_core.scoring.estimators import Step, fast, paired
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
     adaptable_modules,
-    check_decoder_start,
-    longest_text,
 )
 from adarank_core.scoring.notebook import notebook
-from adarank_core.scoring.options import ScoringOptions, check_max_length, compiled_pattern
+from adarank_core.scoring.options import ScoringOptions, compiled_pattern
 from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.scores import Scores, origin_of
 
 __all__ = [
     "ScoringProgress",
-    "encode",
-    "logits_of",
     "matching",
-    "prepared",
     "score",
     "score_iter",
 ]
-
-# Tokenizers keep padding and truncation as state, and sessions share them with the model.
-TOKENIZING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -121,7 +113,7 @@ def score_iter(
         bundle = _with_all_tokens(bundle)
     chosen = matching(adaptable_modules(bundle.model), options.modules)
     if options.estimator == "fast":
-        lengths = _lengths(bundle, texts, options.max_length)
+        lengths = lengths_of(bundle, texts, options.max_length)
         order = sorted(range(len(texts)), key=lambda at: lengths[at])
         by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
         batches = encode(bundle, by_length, options.max_length)
@@ -152,81 +144,6 @@ def _with_scores(
                 task_type=bundle.task_type,
             )
             yield ScoringProgress(step.done, step.total, scores)
-
-
-def encode(
-    bundle: ModelBundle, texts: Texts, max_length: int = 128, batch_size: int = BATCH_SIZE
-) -> list[dict]:
-    """Tokenise texts into padded batches, in the texts' order.
-
-    Parameters
-    ----------
-    bundle : ModelBundle
-    texts : Texts
-    max_length : int
-        Longer texts are cut to this many tokens, or to what the model reads.
-    batch_size : int
-
-    Returns
-    -------
-    list of dict
-        Each with ``input_ids`` and ``attention_mask``, int64 tensors of texts × tokens on the
-        model's device, padded on the right.
-
-    Raises
-    ------
-    AdaRankError
-        If ``max_length`` is below 1, if a single sentence is longer than what the model reads, if
-        a text has no tokens, or if no text has any but the special ones.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model, sentence
-    >>> encode(load_model("embedded"), sentence("What is a rank?"))[0]["input_ids"].shape
-    torch.Size([1, 7])
-    """
-    _lengths(bundle, texts, max_length)  # refuses what the model cannot read
-    longest = min(max_length, longest_text(bundle))
-    device = bundle.model.device
-    batches = []
-    for start in range(0, len(texts), batch_size):
-        items = list(texts.items[start : start + batch_size])
-        with TOKENIZING:
-            tokens = bundle.tokenizer(
-                items,
-                padding=True,
-                padding_side="right",
-                truncation=True,
-                max_length=longest,
-                return_tensors="pt",
-            )
-        batches.append({key: tokens[key].to(device) for key in ("input_ids", "attention_mask")})
-    return batches
-
-
-def _lengths(bundle: ModelBundle, texts: Texts, max_length: int) -> list[int]:
-    """Return each text's number of tokens, refusing what the model cannot read."""
-    limit = longest_text(bundle)
-    check_max_length(max_length)
-    check_decoder_start(bundle.name, bundle.model)
-    with TOKENIZING:
-        # 1 where the tokenizer added a token, 0 at the text's own.
-        rows = bundle.tokenizer(list(texts.items), verbose=False, return_special_tokens_mask=True)
-    lengths = [len(row) for row in rows["input_ids"]]
-    if texts.source == "sentence" and lengths[0] > limit:
-        raise AdaRankError(
-            f"the sentence has {lengths[0]:,} tokens and the model reads at most {limit}; "
-            "shorten it"
-        )
-    if 0 in lengths:
-        empty = texts.items[lengths.index(0)]
-        raise AdaRankError(f"the text {empty!r} has no tokens for this model; write words")
-    if all(map(all, rows["special_tokens_mask"])):
-        raise AdaRankError(
-            f"none of the texts has a token for this model (the first is {texts.items[0]!r}); "
-            "write words"
-        )
-    return lengths
 
 
 def _with_all_tokens(bundle: ModelBundle) -> ModelBundle:

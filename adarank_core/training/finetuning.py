@@ -20,7 +20,8 @@ from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import bf16_is_native
 from adarank_core.ranks.allocation import RankPlan
-from adarank_core.scoring.models import ModelBundle, load_model, longest_text
+from adarank_core.scoring.encoding import longest_text
+from adarank_core.scoring.models import ModelBundle, load_model
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
 from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from adarank_core.data.texts import as_texts
+from adarank_core.scoring.encoding import encode, logits_of
 from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head
-from adarank_core.scoring.score import encode, logits_of
 
 
 def with_head(bundle: ModelBundle, seed: int):

@@ -21,8 +21,8 @@ from adarank_core.scoring.baselines import (
     stable_rank,
     weight_norm,
 )
+from adarank_core.scoring.encoding import encode
 from adarank_core.scoring.models import ModelBundle
-from adarank_core.scoring.score import encode
 from tests.scoring.closed_form import with_head
 
 # Of equal length, so that one batch has no padding.

@@ -15,9 +15,9 @@ from transformers import (
 
 from adarank_core import allocate, load_model, score, score_iter
 from adarank_core.data.texts import as_texts
-from adarank_core.scoring.estimators import _smaller_batches, logits_of
+from adarank_core.scoring.encoding import encode, logits_of
+from adarank_core.scoring.estimators import _smaller_batches
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
-from adarank_core.scoring.score import encode
 from tests.scoring.closed_form import small_noise_scores, with_head
 
 TEXTS = ["the cat sat on the red dog", "the dog", "a red cat sat", "the cat sat"]

@@ -20,9 +20,9 @@ from transformers import (
 from adarank_core import AdaRankError, Scores, adaptable_modules, allocate, load_model
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring import eva as eva_file
+from adarank_core.scoring.encoding import encode
 from adarank_core.scoring.eva import eva
 from adarank_core.scoring.models import ModelBundle
-from adarank_core.scoring.score import encode
 
 NAMES = ("bert", "llama")
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}

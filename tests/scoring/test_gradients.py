@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from adarank_core.data.texts import as_texts
-from adarank_core.scoring.estimators import logits_of, prepared
+from adarank_core.scoring.encoding import encode, logits_of
+from adarank_core.scoring.estimators import prepared
 from adarank_core.scoring.gradients import linear_response, output_gradients
 from adarank_core.scoring.models import adaptable_modules, load_model
 from adarank_core.scoring.noise import activation_noise, generator_for, input_factor
-from adarank_core.scoring.score import encode
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from transformers.utils import logging
 
 from adarank_core import AdaRankError, adaptable_modules, load_model, score
 from adarank_core.scoring import models as models_file
-from adarank_core.scoring.models import embedded_folder, fresh_head, longest_text
+from adarank_core.scoring.encoding import longest_text
+from adarank_core.scoring.models import embedded_folder, fresh_head
 
 
 def refusal(name, **options):

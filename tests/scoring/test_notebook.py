@@ -8,10 +8,10 @@ import torch
 
 from adarank_core import AdaRankError, load_model, score, score_iter
 from adarank_core.data.texts import as_texts
+from adarank_core.scoring.encoding import encode
 from adarank_core.scoring.error_bars import mean_and_error
 from adarank_core.scoring.models import ModelBundle
 from adarank_core.scoring.noise import generator_for, weight_noise
-from adarank_core.scoring.score import encode
 
 TRIALS, SCALE, SEED = 3, 0.7, 5
 SCANS = ("forward", "reversed")

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.t5.modeling_t5 import T5Block
 
-from adarank_core.scoring.estimators import logits_of
+from adarank_core.scoring.encoding import logits_of
 from adarank_core.scoring.models import adaptable_modules
 from adarank_core.scoring.partial_forward import Recording, private_copy
 

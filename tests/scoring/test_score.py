@@ -17,10 +17,10 @@ from transformers import T5Config, T5ForSequenceClassification
 from adarank_core import AdaRankError, Scores, allocate, load_model, score, score_iter, sentence
 from adarank_core.scoring import estimators as estimators_file
 from adarank_core.scoring import score as scoring_file
+from adarank_core.scoring.encoding import BATCH_SIZE, encode
 from adarank_core.scoring.error_bars import mean_and_error
 from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head
 from adarank_core.scoring.noise import generator_for, weight_noise
-from adarank_core.scoring.score import BATCH_SIZE, encode
 from tests.scoring.closed_form import small_noise_scores
 
 ESTIMATORS = ("paired", "fast")

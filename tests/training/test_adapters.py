@@ -9,8 +9,8 @@ from peft.tuners.lora.eva import initialize_lora_eva_weights
 from adarank_core import AdaRankError, RankPlan, finetune, load_model
 from adarank_core.comparison.arms import same_rank
 from adarank_core.data.texts import as_texts
+from adarank_core.scoring.encoding import encode
 from adarank_core.scoring.models import head_names
-from adarank_core.scoring.score import encode
 from adarank_core.training.adapters import adapted, check_plan, final_ranks, lora_size
 from adarank_core.training.finetuning import Settings
 
