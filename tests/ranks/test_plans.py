@@ -67,7 +67,8 @@ def test_what_is_no_plan_is_refused(data):
 
 
 def test_an_alpha_policy_that_nobody_knows_is_refused():
-    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {"alpha_policy": "x"}).to_dict()
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {"alpha_policy": "rslora"}).to_dict()
+    assert RankPlan.from_dict(data).alpha_policy == "rslora"
     for policy in ("x", 3, None, []):
         data["budget"]["alpha_policy"] = policy
         with pytest.raises(AdaRankError, match="alpha_policy is"):

@@ -60,7 +60,7 @@ def test_rounding_is_the_best_of_all_ways(modules, fullness):
     most = sum(cost * cap for cost, cap in zip(costs, caps, strict=True))
     budget = round(fullness * most)
     shares = proportional(wanted, costs, budget, [0] * len(costs), caps)
-    ranks = rounded(shares, costs, budget, caps)
+    ranks = rounded(shares, costs, budget, [0] * len(costs), caps)
     left = budget - sum(cost * rank for cost, rank in zip(costs, ranks, strict=True))
     best_left, best_gain = best_rounding(shares, costs, budget, caps)
     near = all(abs(rank - share) < 1 + 1e-9 for rank, share in zip(ranks, shares, strict=True))
@@ -93,8 +93,9 @@ def test_equal_costs_are_the_largest_remainder_method(shares, data):
     assume(remainders[0] > 1e-6 and remainders[-1] < 1 - 1e-6)
     left = budget - sum(math.floor(share) for share in shares)
     first = sorted(range(len(shares)), key=lambda at: math.floor(shares[at]) - shares[at])[:left]
+    n = len(shares)
     expected = [math.floor(share) + (at in first) for at, share in enumerate(shares)]
-    assert rounded(shares, [1] * len(shares), budget, [99] * len(shares)) == expected
+    assert rounded(shares, [1] * n, budget, [0] * n, [99] * n) == expected
 
 
 @settings(max_examples=300)
@@ -113,7 +114,7 @@ def test_equal_costs_spend_every_unit_whatever_lies_between_the_weights(modules,
     costs, lows = [1] * len(caps), [lowest] * len(caps)
     for power in (1, 3):  # the third power lies up to 1e21 apart
         shares = proportional([float(want) ** power for want in wanted], costs, budget, lows, caps)
-        ranks = rounded(shares, costs, budget, caps)
+        ranks = rounded(shares, costs, budget, lows, caps)
         assert sum(ranks) == budget
         assert all(lowest <= rank <= cap for rank, cap in zip(ranks, caps, strict=True))
 
