@@ -74,17 +74,25 @@ def proportional(
         wanted = [1.0] * len(costs)
     modules = list(zip(wanted, costs, lowest, caps, strict=True))
 
-    def spent(scale):
-        return sum(cost * min(max(scale * want, low), cap) for want, cost, low, cap in modules)
+    def excess(scale):
+        # What meets a bound is counted in whole numbers, which lose nothing beside large ones.
+        whole, part = -budget, 0.0
+        for want, cost, low, cap in modules:
+            share = scale * want
+            if low < share < cap:
+                part += cost * share
+            else:
+                whole += cost * (low if share <= low else cap)
+        return whole + part
 
     bends = {bound / want for want, _, *bounds in modules if want > 0 for bound in bounds}
     bends = [0.0, *sorted(bends - {0.0})]
-    at = bisect_left(bends, budget, key=spent)
+    at = bisect_left(bends, 0, key=excess)
     if at == len(bends):
         return _shared_rest(modules, budget)
     # Between two bends the slope is summed anew: a running sum would lose weights far below others.
     start, end = bends[max(at - 1, 0)], bends[at]
-    fixed, slope = 0, 0.0  # what is fixed is counted in whole numbers, which lose nothing
+    fixed, slope = 0, 0.0
     for want, cost, low, cap in modules:
         if want == 0 or low / want >= end:
             fixed += cost * low
