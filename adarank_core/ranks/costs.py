@@ -80,7 +80,7 @@ def plan_costs(scores: Scores, plan: RankPlan) -> Costs:
     used = lora_parameters(scores, plan.ranks)
     rank = uniform_rank(scores, plan)
     most = max(plan.ranks.values())
-    padded = {name: most for name, rank in plan.ranks.items() if rank > 0}
+    padded = {name: most for name, own in plan.ranks.items() if own > 0}
     return Costs(
         weights=sum(module.in_features * module.out_features for module in scores.modules),
         lora_parameters=used,

@@ -66,6 +66,11 @@ def test_scores_are_cut_at_zero():
     assert (low, high) == (0, 16)
 
 
+def test_scores_beyond_what_floats_hold_stay_the_largest():
+    scores = scores_of([1.7e308, 1.0], [3e307, 0.1])
+    assert rank_intervals(scores, 8) == {"layer.000": (15, 15), "layer.001": (1, 1)}
+
+
 def test_options_are_checked():
     scores = scores_of([1.0, 2.0], [0.1, 0.1])
     with pytest.raises(AdaRankError, match="draws is 0"):

@@ -38,6 +38,9 @@ def test_a_plan_survives_json(made_up):
         {"alpha": {"a": math.nan}},
         {"alpha": {"a": math.inf}},
         {"alpha": {"a": -1}},
+        {"alpha": {"a": 10**400}},
+        {"alpha": {"a": 8, "b": math.nan}},
+        {"budget": {"by": math.nan}},
         {"alpha": {"a": True}},
         {"alpha": {"a": "8"}},
         {"alpha": None},
@@ -50,9 +53,13 @@ def test_a_plan_survives_json(made_up):
 def test_corrupt_plans_are_refused(change):
     good = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
     assert RankPlan.from_dict(good).ranks == {"a": 4}
-    with pytest.raises(AdaRankError) as caught:
-        RankPlan.from_dict({**good, **change})
-    assert "\n" not in str(caught.value)
+    for make in (RankPlan.from_dict, lambda data: RankPlan(**data)):
+        data = {**good, **change}
+        if make is not RankPlan.from_dict and data.pop("format") != good["format"]:
+            continue
+        with pytest.raises(AdaRankError) as caught:
+            make(data)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["format", "model", "ranks", "alpha", "budget", "scores_sha256"])
