@@ -124,11 +124,14 @@ def _build_plan(scores: Scores, ranks: dict[str, int], budget: dict, sha256: str
     """Return the plan of these ranks, its budget completed with what they cost."""
     used = lora_parameters(scores, ranks)
     spent = used if budget["by"] == "parameters" else sum(ranks.values())
-    costs = {
+    budget = {
+        "by": budget["by"],
+        "requested": budget["requested"],
         "spent": spent,
         "residual": budget["requested"] - spent,
         "average_rank": sum(ranks.values()) / len(ranks),
         "lora_parameters": used,
+        **budget,
     }
     alpha = alphas(ranks, budget["alpha_policy"])
-    return RankPlan(scores.model, ranks, alpha, {**budget, **costs}, sha256, scores.task_type)
+    return RankPlan(scores.model, ranks, alpha, budget, sha256, scores.task_type)

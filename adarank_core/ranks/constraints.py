@@ -10,7 +10,8 @@ from adarank_core.ranks.plans import HIGHEST_RANK, check_alpha_policy
 from adarank_core.ranks.rounding import apportion, proportional, round_down, rounded, spend_rest
 from adarank_core.scoring.scores import ModuleScore, Scores
 
-__all__ = ["Bounds", "Budget", "Constraints", "Rule", "check_average_rank", "constraints"]
+__all__ = ["Bounds", "Budget", "Constraints", "Rule"]
+__all__ += ["check_average_rank", "check_modules", "constraints", "largest_rank"]
 
 FAINT = 1e-200  # a weight this far below the largest counts as none: no rank could tell
 LARGEST_SIZE = 10**12  # of a module's side, in features
