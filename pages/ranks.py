@@ -6,8 +6,8 @@ import streamlit as st
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.allocation import RankPlan
-from adarank_core.ranks.export import snippet
+from adarank_core.ranks.allocation import RankPlan, lora_parameters
+from adarank_core.ranks.export import adapter_config, snippet
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
@@ -84,7 +84,8 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
     if budget == "rank":
         options |= {"average_rank": choice.average_rank, "budget_by": equal}
     elif budget == "parameters":
-        one = sum(module.in_features + module.out_features for module in shown.scores.modules)
+        names = [module.name for module in shown.scores.modules]
+        one = lora_parameters(shown.scores, dict.fromkeys(names, 1))
         options["parameters"] = place.number_input(
             "LoRA parameters",
             1,
@@ -98,11 +99,11 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
     else:
         options["adaptive"] = True
     with st.expander("Bounds, temperature, alpha"):
-        options |= rarer()
+        options |= other_options()
     return choice, shown, options
 
 
-def rarer() -> dict:
+def other_options() -> dict:
     """Draw the wishes that few have."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         lowest = st.number_input(
@@ -180,7 +181,8 @@ def files(scores: Scores, plan: RankPlan) -> None:
         st.code(source, language="python", height=420)
     offers = {
         "ranks.json": (json.dumps(plan.to_dict(), indent=1) + "\n", "application/json"),
-        "adapter_config.json": (lambda: phrases.adapter_config(plan), "application/json"),
+        # It imports peft, which takes seconds: on a click only.
+        "adapter_config.json": (lambda: adapter_config(plan), "application/json"),
         "lora_config.py": (source, "text/x-python"),
         "ranks.csv": (lambda: ranks_csv(plan, scores), "text/csv"),
         "report.html": (lambda: report_html(plan, scores), "text/html"),

@@ -8,6 +8,9 @@ import typer
 
 from adarank_core.commands.options import Json, table, write
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
+from adarank_core.ranks import allocation
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["allocate"]
 
@@ -40,10 +43,6 @@ def allocate(
     json_path: Json = None,
 ) -> None:
     """Turn scores into ranks within a budget."""
-    from adarank_core.files import read_json
-    from adarank_core.ranks import allocation
-    from adarank_core.scoring.scores import Scores
-
     read = Scores.from_dict(read_json(scores))
     plan = allocation.allocate(
         read,

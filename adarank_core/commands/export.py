@@ -6,6 +6,11 @@ from typing import Annotated
 import typer
 
 from adarank_core.commands.options import Json, told, write
+from adarank_core.files import read_json
+from adarank_core.ranks import export as exporting
+from adarank_core.ranks.plans import read_plan
+from adarank_core.ranks.portable import portable
+from adarank_core.scoring.scores import Scores
 
 __all__ = ["export"]
 
@@ -27,10 +32,6 @@ def export(
     json_path: Json = None,
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
-    from adarank_core.files import read_json
-    from adarank_core.ranks.plans import read_plan
-    from adarank_core.scoring.scores import Scores
-
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
     if model is not None:
@@ -38,13 +39,9 @@ def export(
 
         names = [module.name for module in adaptable_modules(load_model(model).model)]
     plan = read_plan(ranks, names)
-    from adarank_core.ranks import export as exporting
-
     files = exporting.export(plan, output, scores=read)
     result = {"files": [str(file) for file in files]}
     if adapter is not None:
-        from adarank_core.ranks.portable import portable
-
         compact, padded = portable(adapter, output / "portable")
         result |= {"compact_bytes": compact, "portable_bytes": padded}
         result["files"] += [

@@ -1,25 +1,282 @@
-"""What is asked of the ranks: budgets, bounds, pins; and the ranks that meet it."""
+"""What is asked of the ranks: a budget, bounds and a rule; and the ranks that meet them."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 
 from adarank_core.errors import AdaRankError
-from adarank_core.ranks.plans import HIGHEST_RANK
-from adarank_core.ranks.rounding import proportional, rounded, spend_rest
-from adarank_core.scoring.scores import Scores
+from adarank_core.ranks.plans import HIGHEST_RANK, check_alpha_policy
+from adarank_core.ranks.rounding import apportion, proportional, round_down, rounded, spend_rest
+from adarank_core.scoring.scores import ModuleScore, Scores
 
-__all__ = ["Constraints", "check_average_rank", "constraints"]
+__all__ = ["Bounds", "Budget", "Constraints", "Rule"]
+__all__ += ["check_average_rank", "check_modules", "constraints", "largest_rank"]
 
 FAINT = 1e-200  # a weight this far below the largest counts as none: no rank could tell
+LARGEST_SIZE = 10**12  # of a module's side, in features
+MOST_PARAMETERS = 10**18
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the ranks may cost, and who shares it.
+
+    Parameters
+    ----------
+    average_rank : float, optional
+        8 where no budget is given. The budget is what uniform ranks of this average would cost
+        over all modules, those that are pinned or excluded too.
+    parameters : int, optional
+        The budget as a number of LoRA parameters, ``sum of rank * (in + out)``.
+    share : float, optional
+        The same as a share of the scored modules' own weights, ``sum of in * out``: 0.01 is one
+        LoRA parameter for a hundred. Embeddings and heads, which scores do not know, are not
+        counted.
+    adaptive : bool
+        No budget: ranks come out of the scores alone. The unit is the tenth percentile of the
+        positive scores (nearest rank, over all modules of the group): the module that stands
+        there gets rank 1, the smallest step that LoRA has, and every other a rank in proportion,
+        rounded, within the bounds. So a plan is as large as the strong modules stand out of the
+        weak: equal scores give rank 1 everywhere. Scaling all scores by a constant changes
+        nothing, and more texts or trials only sharpen an estimate of the same ranks; noise in
+        the scores spreads them, and so makes the average somewhat too high. A percentile, because
+        the weakest single score is the one that noise moves most.
+    budget_by : {"rank", "parameters"}, optional
+        What is kept equal to the uniform plan: the sum of ranks (default with ``average_rank``)
+        or the number of LoRA parameters (default, and the only choice, with ``parameters`` and
+        ``share``).
+    group_by : {"none", "family"}
+        ``"family"`` gives every family of modules its own share of the budget, as the published
+        code does; a family that is excluded whole leaves its share to the others, and what whole
+        ranks leave over is pooled. With ``adaptive`` every family has a unit of its own.
+
+    Raises
+    ------
+    AdaRankError
+        If a value is not valid, or two budgets are given.
+
+    Examples
+    --------
+    >>> Budget(share=0.01).by
+    'parameters'
+    """
+
+    average_rank: float | None = None
+    parameters: int | None = None
+    share: float | None = None
+    adaptive: bool = False
+    budget_by: str | None = None
+    group_by: str = "none"
+
+    def __post_init__(self):
+        budgets = ("average_rank", "parameters", "share")
+        given = [name for name in budgets if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise AdaRankError(f"{given[0]} and {given[1]} are both given; give one budget")
+        if self.budget_by is not None:
+            _check_choice("budget_by", self.budget_by, ("rank", "parameters"))
+        _check_choice("group_by", self.group_by, ("none", "family"))
+        if self.adaptive and (given or self.budget_by):
+            raise AdaRankError(
+                f"adaptive conflicts with {[*given, 'budget_by'][0]}: adaptive ranks have no "
+                "budget; give one of the two"
+            )
+        if self.budget_by == "rank" and given and self.average_rank is None:
+            raise AdaRankError(
+                f"{given[0]} conflicts with budget_by 'rank': it is a number of LoRA parameters; "
+                "use budget_by 'parameters'"
+            )
+        numbers = {name: _number(getattr(self, name)) for name in given}
+        if self.average_rank is not None:
+            check_average_rank(self.average_rank)
+        if self.parameters is not None and not 1 <= numbers["parameters"] <= MOST_PARAMETERS:
+            raise AdaRankError(
+                f"parameters is {self.parameters!r}; it must be at least 1 and not above "
+                f"{MOST_PARAMETERS:,}"
+            )
+        if self.share is not None and not 0 < numbers["share"] <= HIGHEST_RANK:
+            raise AdaRankError(
+                f"share is {self.share!r}; it must be above 0, such as 0.01 for one percent"
+            )
+        for name, value in numbers.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def by(self) -> str:
+        """What the budget counts: ``"rank"``, ``"parameters"``, or ``"adaptive"`` for nothing."""
+        if self.adaptive:
+            return "adaptive"
+        if self.parameters is not None or self.share is not None:
+            return "parameters"
+        return self.budget_by or "rank"
+
+    def costs(self, modules: Sequence[ModuleScore]) -> list[int]:
+        """Return the price of one rank of every module, in what the budget counts."""
+        if self.by == "parameters":
+            return [module.in_features + module.out_features for module in modules]
+        return [1] * len(modules)
+
+    def total(self, modules: Sequence[ModuleScore]) -> int:
+        """Return the whole budget of these modules, in what it counts."""
+        if self.parameters is not None:
+            return round(self.parameters)
+        if self.share is not None:
+            return round(self.share * sum(m.in_features * m.out_features for m in modules))
+        average_rank = 8 if self.average_rank is None else self.average_rank
+        return round(average_rank * sum(self.costs(modules)))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Between which ranks every module's lies.
+
+    Parameters
+    ----------
+    min_rank : int
+        0 lets a module go without.
+    max_rank : int, optional
+        Never above a module's smaller side in any case.
+    pinned : mapping of str to int, optional
+        Ranks by module that are taken as they are, whatever ``min_rank`` and ``max_rank`` say.
+        They count in the budget; the other modules share the rest.
+    excluded : collection of str
+        Modules that get rank 0. The budget stays, and goes to the others.
+
+    Raises
+    ------
+    AdaRankError
+        If a value is not valid, or two conflict.
+
+    Examples
+    --------
+    >>> Bounds(min_rank=0, excluded={"value", "key"}).excluded
+    ('key', 'value')
+    """
+
+    min_rank: int = 1
+    max_rank: int | None = None
+    pinned: Mapping[str, int] | None = field(default_factory=dict)
+    excluded: Collection[str] = ()
+
+    def __post_init__(self):
+        if type(self.min_rank) is not int or self.min_rank < 0:
+            raise AdaRankError(
+                f"min_rank is {self.min_rank!r}; it must be a whole number of 0 or more"
+            )
+        if self.max_rank is not None and (type(self.max_rank) is not int or self.max_rank < 1):
+            raise AdaRankError(
+                f"max_rank is {self.max_rank!r}; it must be a whole number of 1 or more"
+            )
+        if self.max_rank is not None and self.max_rank < self.min_rank:
+            raise AdaRankError(
+                f"max_rank is {self.max_rank}, which conflicts with min_rank {self.min_rank}"
+            )
+        pinned = {} if self.pinned is None else self.pinned
+        if not isinstance(pinned, Mapping):
+            raise AdaRankError(f"pinned is {pinned!r}; it must give ranks by module name")
+        if not isinstance(self.excluded, Collection) or isinstance(self.excluded, str):
+            raise AdaRankError(f"excluded is {self.excluded!r}; it must be a list of module names")
+        for what, names in (("pinned", pinned), ("excluded", self.excluded)):
+            for name in names:
+                if not isinstance(name, str):
+                    raise AdaRankError(f"{what} names {name!r}; a module's name is a string")
+        object.__setattr__(self, "pinned", dict(sorted(pinned.items())))
+        object.__setattr__(self, "excluded", tuple(sorted(self.excluded)))
+
+    def by_module(
+        self, modules: Sequence[ModuleScore]
+    ) -> tuple[list[int], list[int], dict[int, int]]:
+        """Return every module's smallest and largest rank, and by position those that are fixed.
+
+        Raises
+        ------
+        AdaRankError
+            If a module that is named does not exist, or cannot have its rank.
+        """
+        places = {module.name: at for at, module in enumerate(modules)}
+        for what, names in (("pinned", self.pinned), ("excluded", self.excluded)):
+            for name in names:
+                if name not in places:
+                    raise AdaRankError(
+                        f"{what} names {name!r}, which is none of the {len(places)} scored modules"
+                    )
+        caps = [largest_rank(module) for module in modules]
+        fixed = {places[name]: 0 for name in self.excluded}
+        for name, rank in self.pinned.items():
+            at = places[name]
+            if type(rank) is not int or not 0 <= rank <= caps[at]:
+                raise AdaRankError(
+                    f"the pinned rank of {name!r} is {rank!r}; it must be a whole number of 0 to "
+                    f"{caps[at]}, the module's smaller side"
+                )
+            if at in fixed and rank > 0:
+                raise AdaRankError(
+                    f"{name!r} is both pinned to {rank} and excluded; give one of them"
+                )
+            fixed[at] = rank
+        for at, module in enumerate(modules):
+            if at not in fixed and caps[at] < self.min_rank:
+                raise AdaRankError(
+                    f"min_rank is {self.min_rank}, above the largest rank of {module.name!r}, "
+                    f"which is {caps[at]} by its size"
+                )
+        lowest = [fixed.get(at, self.min_rank) for at in range(len(caps))]
+        if self.max_rank is not None:
+            caps = [min(cap, self.max_rank) for cap in caps]
+        return lowest, [fixed.get(at, cap) for at, cap in enumerate(caps)], fixed
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a score becomes a rank, and a rank LoRA's alpha.
+
+    Parameters
+    ----------
+    temperature : float
+        The power to which scores are raised: 0 is uniform, 1 the paper.
+    rounding : {"largest-remainder", "floor"}
+        Largest remainder spends the budget to the last unit where the modules' sizes allow it.
+        ``"floor"`` is the published code: it loses budget, and is kept for its figures. Shares
+        are rounded down after they are fitted between the bounds, so it never overspends.
+    alpha_policy : {"proportional", "constant", "rslora"}
+        See `adarank_core.ranks.plans.alphas`.
+
+    Raises
+    ------
+    AdaRankError
+        If a value is not valid.
+
+    Examples
+    --------
+    >>> Rule(temperature=0.5).rounding
+    'largest-remainder'
+    """
+
+    temperature: float = 1.0
+    rounding: str = "largest-remainder"
+    alpha_policy: str = "proportional"
+
+    def __post_init__(self):
+        _check_choice("rounding", self.rounding, ("largest-remainder", "floor"))
+        check_alpha_policy(self.alpha_policy)
+        temperature = _number(self.temperature)
+        if not temperature >= 0:
+            raise AdaRankError(
+                f"temperature is {self.temperature!r}; it must be 0 (uniform) or more"
+            )
+        object.__setattr__(self, "temperature", temperature)
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """Bounds and budgets of modules, in the order of the scores; made by `constraints`.
+    """What is asked of modules' ranks, in the order of the scores; made by `constraints`.
 
     Parameters
     ----------
+    budget : Budget
+    bounds : Bounds
+    rule : Rule
     names : tuple of str
     groups : dict of str to list of int
         Positions of the modules that share a budget; one group ``"all"``, or one a family.
@@ -28,20 +285,17 @@ class Constraints:
         that is pinned or excluded.
     budgets : dict of str to int
         By group; empty for adaptive ranks.
-    budget_by : {"rank", "parameters", "adaptive"}
-    temperature : float
-    rounding : {"largest-remainder", "floor"}
     """
 
+    budget: Budget
+    bounds: Bounds
+    rule: Rule
     names: tuple[str, ...]
     groups: dict[str, list[int]]
     costs: list[int]
     lowest: list[int]
     caps: list[int]
     budgets: dict[str, int]
-    budget_by: str
-    temperature: float
-    rounding: str
 
     def units(self, scores: Sequence[float]) -> dict[str, float]:
         """Return by group the score that is worth one adaptive rank; 0 where all scores are 0."""
@@ -64,7 +318,7 @@ class Constraints:
         """
         ranks, shares = [0] * len(scores), [0.0] * len(scores)
         order = sorted(range(len(scores)), key=lambda at: (-scores[at], self.names[at]))
-        units = self.units(scores) if self.budget_by == "adaptive" else {}
+        units = self.units(scores) if self.budget.adaptive else {}
         members = {at: group for group, positions in self.groups.items() for at in positions}
         ordered = {group: [] for group in self.groups}
         for at in order:
@@ -72,7 +326,7 @@ class Constraints:
         for group, positions in ordered.items():
             lowest = [self.lowest[at] for at in positions]
             caps = [self.caps[at] for at in positions]
-            if self.budget_by == "adaptive":
+            if self.budget.adaptive:
                 # Cut to nine digits, so that the unit of the scores cannot tip a half over.
                 steps = [
                     math.floor(round(self._power(scores[at], units[group], cap), 9) + 0.5)
@@ -86,17 +340,17 @@ class Constraints:
                 top = scores[positions[0]]
                 wanted = [self._power(scores[at], top, 1.0) for at in positions]
                 wanted = [weight if weight > FAINT else 0.0 for weight in wanted]
-                costs = [self.costs[at] for at in positions]
-                parts = proportional(wanted, costs, self.budgets[group], lowest, caps)
-                if self.rounding == "floor":
-                    whole = [math.floor(part + 1e-9) for part in parts]
+                costs, budget = [self.costs[at] for at in positions], self.budgets[group]
+                parts = proportional(wanted, costs, budget, lowest, caps)
+                if self.rule.rounding == "floor":
+                    whole = round_down(parts, costs, budget, lowest)
                 else:
-                    whole = rounded(parts, costs, self.budgets[group], caps, tries)
+                    whole = rounded(parts, costs, budget, lowest, caps, tries)
                 for at, part in zip(positions, parts, strict=True):
                     shares[at] = part
             for at, rank in zip(positions, whole, strict=True):
                 ranks[at] = rank
-        if len(self.budgets) > 1 and self.rounding != "floor":
+        if len(self.budgets) > 1 and self.rule.rounding != "floor":
             # What the groups left over is spent together, on the cheapest that can take it.
             rest = sum(self.budgets.values())
             rest -= sum(cost * rank for cost, rank in zip(self.costs, ranks, strict=True))
@@ -109,36 +363,21 @@ class Constraints:
         if unit == 0:
             return min(1.0, most)
         try:
-            return min((score / unit) ** self.temperature, most)
+            return min((score / unit) ** self.rule.temperature, most)
         except OverflowError:
             return most
 
 
-def constraints(
-    scores: Scores,
-    average_rank: float | None = None,
-    *,
-    parameters: int | None = None,
-    share: float | None = None,
-    adaptive: bool = False,
-    budget_by: str | None = None,
-    group_by: str = "none",
-    min_rank: int = 1,
-    max_rank: int | None = None,
-    pinned: Mapping[str, int] | None = None,
-    excluded: Collection[str] = (),
-    temperature: float = 1.0,
-    rounding: str = "largest-remainder",
-) -> Constraints:
+def constraints(scores: Scores, average_rank: float | None = None, **options) -> Constraints:
     """Check what is asked of the ranks, and spread it over the modules.
 
     Parameters
     ----------
     scores : Scores
         Names, families and sizes are used; the scores themselves are only checked.
-    average_rank, parameters, share, adaptive, budget_by, group_by, min_rank, max_rank, pinned, \
-excluded, temperature, rounding
-        See `adarank_core.ranks.allocation.allocate`.
+    average_rank : float, optional
+    **options
+        By name, what `Budget`, `Bounds` and `Rule` hold.
 
     Returns
     -------
@@ -148,161 +387,99 @@ excluded, temperature, rounding
     ------
     AdaRankError
         If an option is not valid, or two cannot be met together.
+    TypeError
+        If an option is not known.
     """
-    budget_by = _budget_kind(average_rank, parameters, share, adaptive, budget_by)
-    _check_options(group_by, min_rank, max_rank, temperature, rounding, adaptive)
+    parts = []
+    options["average_rank"] = average_rank
+    for kind in (Budget, Bounds, Rule):
+        names = [entry.name for entry in fields(kind) if entry.name in options]
+        parts.append(kind(**{name: options.pop(name) for name in names}))
+    if options:
+        raise TypeError(f"ranks have no option {min(options)!r}")
+    budget, bounds, rule = parts
+    if budget.adaptive and rule.rounding == "floor":
+        raise AdaRankError(
+            "adaptive conflicts with rounding 'floor': adaptive ranks are rounded to the nearest"
+        )
+    check_modules(scores)
     modules = scores.modules
-    for module in modules:
-        if not 0 <= module.score < math.inf:
-            raise AdaRankError(
-                f"the score of {module.name!r} is {module.score}; it must be finite and 0 or more"
-            )
-    lowest, caps, fixed = _bounds(scores, min_rank, max_rank, pinned or {}, excluded)
-    sizes = [module.in_features + module.out_features for module in modules]
-    costs = sizes if budget_by == "parameters" else [1] * len(modules)
-    groups = {}
+    lowest, caps, fixed = bounds.by_module(modules)
+    costs, groups, budgets = budget.costs(modules), {}, {}
     for at, module in sorted(enumerate(modules), key=lambda entry: entry[1].name):
-        groups.setdefault(module.family if group_by == "family" else "all", []).append(at)
-    budgets = {}
-    if not adaptive:
-        if share is not None:
-            parameters = share * sum(module.in_features * module.out_features for module in modules)
-        if parameters is None:
-            total = round((8 if average_rank is None else average_rank) * sum(costs))
-        else:
-            total = round(parameters)
-        out = set(excluded)
-        open_groups = {
+        groups.setdefault(module.family if budget.group_by == "family" else "all", []).append(at)
+    if not budget.adaptive:
+        out = set(bounds.excluded)
+        prices = {  # of a rank for every module, in the groups that are not excluded whole
             group: sum(costs[at] for at in positions)
             for group, positions in groups.items()
             if not all(modules[at].name in out for at in positions)
         }
-        if not open_groups:
+        if not prices:
             raise AdaRankError(f"all {len(modules)} modules are excluded; leave at least one")
-        everything = sum(open_groups.values())
-        parts = [total * cost / everything for cost in open_groups.values()]
-        whole = rounded(parts, [1] * len(parts), total, [total] * len(parts))
-        budgets = {**dict.fromkeys(groups, 0), **dict(zip(open_groups, whole, strict=True))}
-    asked = Constraints(
-        tuple(module.name for module in modules),
-        groups,
-        costs,
-        lowest,
-        caps,
-        budgets,
-        "adaptive" if adaptive else budget_by,
-        temperature,
-        rounding,
-    )
-    sides = [min(module.in_features, module.out_features) for module in modules]
-    for group, budget in budgets.items():
-        if budget or group in open_groups:
-            _check_feasible(asked, group, fixed, sides, min_rank, max_rank)
+        whole = apportion(budget.total(modules), list(prices.values()))
+        budgets = {**dict.fromkeys(groups, 0), **dict(zip(prices, whole, strict=True))}
+    names = tuple(module.name for module in modules)
+    asked = Constraints(budget, bounds, rule, names, groups, costs, lowest, caps, budgets)
+    sides = [largest_rank(module) for module in modules]
+    for group in prices if budgets else ():
+        _check_feasible(asked, group, fixed, sides)
     return asked
 
 
 def check_average_rank(average_rank: float) -> None:
     """Raise `AdaRankError` unless some module could have such a rank."""
-    if not 0 < average_rank <= HIGHEST_RANK:
+    if not 0 < _number(average_rank) <= HIGHEST_RANK:
         raise AdaRankError(
-            f"average_rank is {average_rank}; it must be above 0 and at most {HIGHEST_RANK:,}"
+            f"average_rank is {average_rank!r}; it must be above 0 and at most {HIGHEST_RANK:,}"
         )
 
 
-def _budget_kind(average_rank, parameters, share, adaptive, budget_by) -> str:
-    """Return what the budget counts; refuse two budgets."""
-    budgets = {"average_rank": average_rank, "parameters": parameters, "share": share}
-    given = [name for name, value in budgets.items() if value is not None]
-    if len(given) > 1:
-        raise AdaRankError(f"{given[0]} and {given[1]} are both given; give one budget")
-    if budget_by not in (None, "rank", "parameters"):
-        raise AdaRankError(f"budget_by is {budget_by!r}; it must be 'rank' or 'parameters'")
-    if adaptive:
-        given += ["budget_by"] if budget_by is not None else []
-        if given:
-            raise AdaRankError(
-                f"adaptive conflicts with {given[0]}: adaptive ranks have no budget; give one of "
-                "the two"
-            )
-        return "rank"
-    if budget_by == "rank" and (parameters is not None or share is not None):
-        raise AdaRankError(
-            f"{given[0]} conflicts with budget_by 'rank': it is a number of LoRA parameters; use "
-            "budget_by 'parameters'"
-        )
-    if average_rank is not None:
-        check_average_rank(average_rank)
-    if parameters is not None and not 1 <= parameters <= 10**18:
-        raise AdaRankError(
-            f"parameters is {parameters}; it must be at least 1 and not above {10**18:,}"
-        )
-    if share is not None and not 0 < share <= HIGHEST_RANK:
-        raise AdaRankError(f"share is {share}; it must be above 0, such as 0.01 for one percent")
-    if parameters is None and share is None:
-        return budget_by or "rank"
-    return "parameters"
-
-
-def _check_options(group_by, min_rank, max_rank, temperature, rounding, adaptive) -> None:
-    choices = {
-        "group_by": (group_by, ("none", "family")),
-        "rounding": (rounding, ("largest-remainder", "floor")),
-    }
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise AdaRankError(f"{name} is {value!r}; it must be {allowed[0]!r} or {allowed[1]!r}")
-    if adaptive and rounding == "floor":
-        raise AdaRankError(
-            "adaptive conflicts with rounding 'floor': adaptive ranks are rounded to the nearest"
-        )
-    if type(min_rank) is not int or min_rank < 0:
-        raise AdaRankError(f"min_rank is {min_rank!r}; it must be a whole number of 0 or more")
-    if max_rank is not None and (type(max_rank) is not int or max_rank < 1):
-        raise AdaRankError(f"max_rank is {max_rank!r}; it must be a whole number of 1 or more")
-    if max_rank is not None and max_rank < min_rank:
-        raise AdaRankError(f"max_rank is {max_rank}, which conflicts with min_rank {min_rank}")
-    if not 0 <= temperature < math.inf:
-        raise AdaRankError(f"temperature is {temperature}; it must be 0 (uniform) or more")
-
-
-def _bounds(scores, min_rank, max_rank, pinned, excluded):
-    """Return the smallest and largest rank of every module, and which of them are fixed."""
-    places = {module.name: at for at, module in enumerate(scores.modules)}
-    for what, names in (("pinned", pinned), ("excluded", excluded)):
-        for name in names:
-            if name not in places:
+def check_modules(scores: Scores) -> None:
+    """Raise `AdaRankError` unless every module has a size and a score that can be counted with."""
+    if not scores.modules:
+        raise AdaRankError("the scores list no modules; there must be at least one")
+    for module in scores.modules:
+        for side in ("in_features", "out_features"):
+            size = getattr(module, side)
+            if type(size) is not int or not 1 <= size <= LARGEST_SIZE:
                 raise AdaRankError(
-                    f"{what} names {name!r}, which is none of the {len(places)} scored modules"
+                    f"{side} of {module.name!r} is {size!r}; it must be a whole number of 1 to "
+                    f"{LARGEST_SIZE:,}"
                 )
-    caps = [min(module.in_features, module.out_features) for module in scores.modules]
-    fixed = {places[name]: 0 for name in excluded}
-    for name, rank in pinned.items():
-        at = places[name]
-        if type(rank) is not int or not 0 <= rank <= caps[at]:
-            raise AdaRankError(
-                f"the pinned rank of {name!r} is {rank!r}; it must be a whole number of 0 to "
-                f"{caps[at]}, the module's smaller side"
-            )
-        if at in fixed and rank > 0:
-            raise AdaRankError(f"{name!r} is both pinned to {rank} and excluded; give one of them")
-        fixed[at] = rank
-    for at, module in enumerate(scores.modules):
-        if at not in fixed and caps[at] < min_rank:
-            raise AdaRankError(
-                f"min_rank is {min_rank}, above the largest rank of {module.name!r}, which is "
-                f"{caps[at]} by its size"
-            )
-    lowest = [fixed.get(at, min_rank) for at in range(len(caps))]
-    if max_rank is not None:
-        caps = [min(cap, max_rank) for cap in caps]
-    caps = [fixed.get(at, cap) for at, cap in enumerate(caps)]
-    return lowest, caps, fixed
+        for what in ("score", "standard_error"):
+            if not _number(getattr(module, what)) >= 0:
+                raise AdaRankError(
+                    f"the {what.replace('_', ' ')} of {module.name!r} is "
+                    f"{getattr(module, what)!r}; it must be finite and 0 or more"
+                )
 
 
-def _check_feasible(asked: Constraints, group, fixed, sides, min_rank, max_rank) -> None:
+def largest_rank(module: ModuleScore) -> int:
+    """Return the largest rank that a plan can give a module: its smaller side."""
+    return min(module.in_features, module.out_features, HIGHEST_RANK)
+
+
+def _number(value) -> int | float:
+    """Return a finite number as Python's own; nan, which meets no bound, for anything else."""
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+            return int(value) if isinstance(value, Integral) else float(value)
+    except OverflowError:  # a whole number above what floats hold
+        pass
+    return math.nan
+
+
+def _check_choice(name: str, value, allowed: tuple[str, str]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise AdaRankError(f"{name} is {value!r}; it must be {allowed[0]!r} or {allowed[1]!r}")
+
+
+def _check_feasible(asked: Constraints, group: str, fixed: dict, sides: list[int]) -> None:
     """Refuse a budget that the bounds cannot meet, naming the wish that it conflicts with."""
     positions, costs, budget = asked.groups[group], asked.costs, asked.budgets[group]
-    unit = "LoRA parameters" if asked.budget_by == "parameters" else "ranks"
+    min_rank, max_rank = asked.bounds.min_rank, asked.bounds.max_rank
+    unit = "LoRA parameters" if asked.budget.by == "parameters" else "ranks"
     where = "" if group == "all" else f" for the family {group!r}"
     average = f" (average rank {budget / sum(costs[at] for at in positions):g})"
     what = f"the budget of {budget:,} {unit}{where}{average} conflicts with"

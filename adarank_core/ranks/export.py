@@ -1,5 +1,6 @@
 """Turn a plan into what LoRA's users need: a ``LoraConfig``, a snippet, files."""
 
+import json
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
@@ -8,7 +9,7 @@ from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
 
-__all__ = ["export", "snippet"]
+__all__ = ["adapter_config", "export", "snippet"]
 
 
 def snippet(plan: RankPlan, task_type: str | None = None) -> str:
@@ -45,6 +46,26 @@ def snippet(plan: RankPlan, task_type: str | None = None) -> str:
         ")",
     ]
     return "\n".join(lines) + "\n"
+
+
+def adapter_config(plan: RankPlan, task_type: str | None = None) -> str:
+    """Return the text of PEFT's ``adapter_config.json`` for a plan; imports peft.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    task_type : str, optional
+        The plan's own if not given.
+
+    Examples
+    --------
+    >>> '"peft_type": "LORA"' in adapter_config(RankPlan("tiny", {"query": 4}, {"query": 8}))
+    True
+    """
+    config = plan.lora_config(task_type)
+    config.base_model_name_or_path = plan.model
+    config.inference_mode = True
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted) + "\n"
 
 
 def export(
@@ -86,22 +107,19 @@ def export(
     """
     output = Path(output)
     texts = {
+        "adapter_config.json": adapter_config(plan, task_type),
         "lora_config.py": snippet(plan, task_type),
         "ranks.csv": ranks_csv(plan, scores),
         "report.html": report_html(plan, scores),
     }
-    config = plan.lora_config(task_type)
-    config.base_model_name_or_path = plan.model
-    config.inference_mode = True
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (output / name).exists():  # whose adapter_config.json would be lost
             raise AdaRankError(f"{str(output)!r} holds a trained adapter; give another folder")
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / "ranks.json", plan.to_dict())
-        config.save_pretrained(output)
         for name, text in texts.items():
             (output / name).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
-    return [output / name for name in ("ranks.json", "adapter_config.json", *texts)]
+    return [output / name for name in ("ranks.json", *texts)]

@@ -11,6 +11,7 @@ __all__ = ["average_interval", "rank_intervals"]
 # Draws are rounded with a short look around, for speed: a rank may differ by one from the best
 # rounding where modules of several sizes share a budget of parameters.
 TRIES = 500
+MOST_DRAWS = 100_000
 
 
 def rank_intervals(
@@ -31,6 +32,7 @@ def rank_intervals(
     scores : Scores
     average_rank : float, optional
     draws : int
+        100,000 at most.
     seed : int
     **options
         As in `adarank_core.ranks.allocation.allocate`.
@@ -55,7 +57,7 @@ def rank_intervals(
     >>> rank_intervals(scores, average_rank=8)
     {'query': (3, 5), 'key': (11, 13)}
     """
-    ranks, planned = _drawn(scores, average_rank, draws, seed, options)
+    ranks, planned = _draw_ranks(scores, draws, seed, average_rank=average_rank, **options)
     low = np.minimum(np.percentile(ranks, 2.5, axis=0, method="lower"), planned)
     high = np.maximum(np.percentile(ranks, 97.5, axis=0, method="higher"), planned)
     bounds = zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True)
@@ -89,21 +91,23 @@ def average_interval(
     >>> average_interval(scores)
     (2.0, 2.5)
     """
-    ranks, planned = _drawn(scores, None, draws, seed, {**options, "adaptive": True})
+    ranks, planned = _draw_ranks(scores, draws, seed, **{**options, "adaptive": True})
     averages, own = ranks.mean(axis=1), planned.mean()
     low, high = np.percentile(averages, [2.5, 97.5], method="nearest")
     return float(min(low, own)), float(max(high, own))
 
 
-def _drawn(scores, average_rank, draws, seed, options) -> tuple[np.ndarray, np.ndarray]:
+def _draw_ranks(scores: Scores, draws, seed, **options) -> tuple[np.ndarray, np.ndarray]:
     """Return draws × modules ranks of scores drawn anew, and the planned ranks."""
-    if draws < 1:
-        raise AdaRankError(f"draws is {draws}; it must be at least 1")
-    options.pop("alpha_policy", None)  # alpha follows from the ranks
-    asked = constraints(scores, average_rank, **options)
-    values = np.array([module.score for module in scores.modules])
-    errors = np.array([module.standard_error for module in scores.modules])
+    if type(draws) is not int or not 1 <= draws <= MOST_DRAWS:
+        raise AdaRankError(f"draws is {draws!r}; it must be a whole number of 1 to {MOST_DRAWS:,}")
+    if type(seed) is not int or seed < 0:
+        raise AdaRankError(f"seed is {seed!r}; it must be a whole number of 0 or more")
+    asked = constraints(scores, **options)
+    values = np.array([float(module.score) for module in scores.modules])
+    errors = np.array([float(module.standard_error) for module in scores.modules])
     noise = np.random.default_rng(seed).standard_normal((draws, len(values)))
-    drawn = np.maximum(values + errors * noise, 0.0)
+    with np.errstate(over="ignore"):
+        drawn = np.clip(values + errors * noise, 0.0, np.finfo(float).max)
     ranks = np.array([asked.ranks(row, TRIES) for row in drawn.tolist()])
     return ranks, np.array(asked.ranks(values.tolist()))

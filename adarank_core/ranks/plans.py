@@ -1,7 +1,9 @@
 """Plans of ranks: what they hold, LoRA's alpha for them, and how they are read back."""
 
+import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +53,12 @@ class RankPlan:
         One of ``TASK_TYPES``, by the head that was scored: ``"SEQ_CLS"`` for a classifier,
         ``"CAUSAL_LM"`` for a causal language model. None for an adapter that tells none.
 
+    Raises
+    ------
+    AdaRankError
+        If a value is of another kind, a rank or an alpha is not right or missing, or every rank
+        is 0.
+
     Examples
     --------
     >>> plan = RankPlan("tiny", {"query": 4}, {"query": 8}, {}, "")
@@ -64,6 +72,31 @@ class RankPlan:
     budget: dict = field(default_factory=dict)
     scores_sha256: str = ""
     task_type: str | None = "SEQ_CLS"
+
+    def __post_init__(self):
+        for key in ("model", "scores_sha256"):
+            value = getattr(self, key)
+            if not isinstance(value, str):
+                raise AdaRankError(f"{key!r} of the ranks is {value!r}; it must be a string")
+        for key in ("ranks", "alpha", "budget"):
+            value = getattr(self, key)
+            if not isinstance(value, dict):
+                raise AdaRankError(f"{key!r} of the ranks is {value!r}; it must be an object")
+        for name, rank in self.ranks.items():
+            check_rank(name, rank)
+        for name in {**self.ranks, **self.alpha}:
+            check_alpha(name, self.alpha.get(name))
+        if not any(self.ranks.values()):
+            raise AdaRankError("the ranks are all 0 or missing; at least one must be above 0")
+        try:
+            json.dumps(self.budget, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise AdaRankError(
+                f"'budget' of the ranks holds what JSON cannot ({error}); write it as AdaRank does"
+            ) from None
+        check_alpha_policy(self.alpha_policy)
+        if self.task_type is not None:
+            check_task_type(self.task_type)
 
     @property
     def alpha_policy(self) -> str:
@@ -110,22 +143,7 @@ class RankPlan:
         check_format(data, FORMAT, "ranks")
         keys = ("model", "ranks", "alpha", "budget", "scores_sha256")
         check_keys(data, keys, "the ranks")
-        for key in ("model", "scores_sha256"):
-            if not isinstance(data[key], str):
-                raise AdaRankError(f"{key!r} of the ranks is {data[key]!r}; it must be a string")
-        for key in ("ranks", "alpha", "budget"):
-            if not isinstance(data[key], dict):
-                raise AdaRankError(f"{key!r} of the ranks is {data[key]!r}; it must be an object")
-        for name, rank in data["ranks"].items():
-            _check_rank(name, rank, 0)
-            _check_alpha(name, data["alpha"].get(name))
-        if not any(data["ranks"].values()):
-            raise AdaRankError("the ranks are all 0 or missing; at least one must be above 0")
-        check_alpha_policy(data["budget"].get("alpha_policy", "proportional"))
-        task_type = data.get("task_type", "SEQ_CLS")
-        if task_type is not None:
-            check_task_type(task_type)
-        return cls(**{key: data[key] for key in keys}, task_type=task_type)
+        return cls(**{key: data[key] for key in keys}, task_type=data.get("task_type", "SEQ_CLS"))
 
     def lora_config(self, task_type: str | None = None):
         """Return the plan as a ``peft.LoraConfig``.
@@ -147,7 +165,7 @@ class RankPlan:
         Raises
         ------
         AdaRankError
-            If the task type is unknown, or every rank is 0.
+            If the task type is unknown.
 
         Examples
         --------
@@ -171,8 +189,6 @@ class RankPlan:
         if task_type is not None:
             check_task_type(task_type)
         ranks = {name: rank for name, rank in self.ranks.items() if rank > 0}
-        if not ranks:
-            raise AdaRankError("every rank of the plan is 0; at least one must be above 0")
         # Every module has its own entry, so the common rank decides nothing; the median is for
         # readers.
         middle = sorted(ranks, key=ranks.get)[len(ranks) // 2]
@@ -200,6 +216,11 @@ def alphas(ranks: dict[str, int], policy: str = "proportional") -> dict[str, int
         LoRA then scales by alpha / sqrt(rank) (Kalajdzievski, arXiv 2312.03732). All of them
         scale by 2, up to rounding to a whole alpha, where the rank is the average.
 
+    Raises
+    ------
+    AdaRankError
+        If a rank is no whole number of 0 or more, or the policy is not known.
+
     Examples
     --------
     >>> alphas({"query": 4, "key": 12})
@@ -210,12 +231,29 @@ def alphas(ranks: dict[str, int], policy: str = "proportional") -> dict[str, int
     {'query': 6, 'key': 6}
     """
     check_alpha_policy(policy)
+    for name, rank in ranks.items():
+        check_rank(name, rank)
     if policy == "proportional":
         return {name: SCALING * rank for name, rank in ranks.items()}
     adapted = [rank for rank in ranks.values() if rank > 0]
     average = sum(adapted) / max(len(adapted), 1)
     one = max(1, round(SCALING * (average if policy == "constant" else math.sqrt(average))))
     return {name: one if rank > 0 else 0 for name, rank in ranks.items()}
+
+
+def check_rank(name: str, rank, lowest: int = 0) -> None:
+    """Raise `AdaRankError` unless a module can have this rank."""
+    if type(rank) is not int or not lowest <= rank <= HIGHEST_RANK:
+        raise AdaRankError(
+            f"the rank of {name!r} is {rank!r}; it must be a whole number of {lowest} to "
+            f"{HIGHEST_RANK:,}"
+        )
+
+
+def check_alpha(name: str, alpha) -> None:
+    """Raise `AdaRankError` unless LoRA can scale by this alpha."""
+    if type(alpha) not in (int, float) or not 0 <= alpha <= sys.float_info.max:
+        raise AdaRankError(f"the alpha of {name!r} is {alpha!r}; it must be finite and 0 or more")
 
 
 def check_alpha_policy(policy) -> None:
@@ -266,7 +304,7 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
     """
     data = read_json(path)
     if isinstance(data, dict) and "format" not in data and "peft_type" in data:
-        return _from_adapter(data, modules)
+        return _plan_of_adapter(data, modules)
     plan = RankPlan.from_dict(data)
     if modules is not None:
         known = set(modules)
@@ -279,24 +317,13 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
     return plan
 
 
-def _from_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
+def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
     if data["peft_type"] != "LORA":
         raise AdaRankError(
             f"this adapter's peft_type is {data['peft_type']!r}; ranks can be read from 'LORA' only"
         )
-    patterns = {}
-    for key in ("rank_pattern", "alpha_pattern"):
-        patterns[key] = data.get(key) or {}
-        if not isinstance(patterns[key], dict):
-            raise AdaRankError(f"{key!r} of the adapter is {data[key]!r}; it must be an object")
-        for pattern in patterns[key]:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise AdaRankError(
-                    f"{pattern!r} in the adapter's {key} is no regular expression ({error})"
-                ) from None
-    names = _targets(data, modules)
+    patterns = adapter_patterns(data)
+    names = _target_modules(data, modules)
     for pattern in patterns["rank_pattern"]:
         if not any(_fits(pattern, name) for name in names):
             raise AdaRankError(
@@ -309,24 +336,49 @@ def _from_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
             )
     ranks, alpha = {}, {}
     for name in names:
-        ranks[name] = _found(patterns["rank_pattern"], name, data.get("r", 8))
-        alpha[name] = _found(patterns["alpha_pattern"], name, data.get("lora_alpha", 8))
-        _check_rank(name, ranks[name], 1)
-        _check_alpha(name, alpha[name])
+        ranks[name] = _first_fitting(patterns["rank_pattern"], name, data.get("r", 8))
+        alpha[name] = _first_fitting(patterns["alpha_pattern"], name, data.get("lora_alpha", 8))
+        check_rank(name, ranks[name], 1)
+        check_alpha(name, alpha[name])
     total = sum(ranks.values())
     budget = {"by": "rank", "requested": total, "spent": total, "residual": 0}
     budget |= {"average_rank": total / len(ranks), "rounding": "none"}
     budget["alpha_policy"] = "rslora" if data.get("use_rslora") else "proportional"
     if not data.get("use_rslora") and len(set(alpha.values())) == 1 < len(set(ranks.values())):
         budget["alpha_policy"] = "constant"
-    task_type = data.get("task_type")
-    if task_type is not None:
-        check_task_type(task_type)
     model = str(data.get("base_model_name_or_path") or "unknown")
-    return RankPlan(model, ranks, alpha, budget, task_type=task_type)
+    return RankPlan(model, ranks, alpha, budget, task_type=data.get("task_type"))
 
 
-def _targets(data: dict, modules: Sequence[str] | None) -> list[str]:
+def adapter_patterns(data: dict) -> dict[str, dict]:
+    """Return an adapter's ``rank_pattern`` and ``alpha_pattern``, checked but for their values.
+
+    Raises
+    ------
+    AdaRankError
+        If one is no object, or a pattern in it cannot be read.
+
+    Examples
+    --------
+    >>> adapter_patterns({"rank_pattern": {"query": 4}})
+    {'rank_pattern': {'query': 4}, 'alpha_pattern': {}}
+    """
+    patterns = {}
+    for key in ("rank_pattern", "alpha_pattern"):
+        patterns[key] = data.get(key) or {}
+        if not isinstance(patterns[key], dict):
+            raise AdaRankError(f"{key!r} of the adapter is {data[key]!r}; it must be an object")
+        for pattern in patterns[key]:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise AdaRankError(
+                    f"{pattern!r} in the adapter's {key} is no regular expression ({error})"
+                ) from None
+    return patterns
+
+
+def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
     """Name the modules that an adapter adapts."""
     targets = data.get("target_modules")
     listed = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
@@ -364,18 +416,5 @@ def _fits(pattern: str, name: str) -> bool:
     return re.match(rf"(.*\.)?({pattern})$", name) is not None  # as PEFT does
 
 
-def _found(patterns: dict, name: str, otherwise):
+def _first_fitting(patterns: dict, name: str, otherwise):
     return next((value for key, value in patterns.items() if _fits(key, name)), otherwise)
-
-
-def _check_rank(name: str, rank, lowest: int) -> None:
-    if type(rank) is not int or not lowest <= rank <= HIGHEST_RANK:
-        raise AdaRankError(
-            f"the rank of {name!r} is {rank!r}; it must be a whole number of {lowest} to "
-            f"{HIGHEST_RANK:,}"
-        )
-
-
-def _check_alpha(name: str, alpha) -> None:
-    if type(alpha) not in (int, float) or not 0 <= alpha < math.inf:
-        raise AdaRankError(f"the alpha of {name!r} is {alpha!r}; it must be 0 or more")

@@ -3,10 +3,12 @@
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
+from adarank_core.ranks.plans import adapter_patterns
 
 __all__ = ["portable"]
 
@@ -58,7 +60,7 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     _check_config(config)
     if output.resolve() == adapter.resolve():
         raise AdaRankError(f"{str(output)!r} is the adapter itself; give another folder")
-    tensors, rank = _padded(_read(adapter), config)
+    tensors, rank = _pad_and_scale(_read_weights(adapter), config)
     plain = {**config, "r": rank, "lora_alpha": rank, "rank_pattern": {}, "alpha_pattern": {}}
     plain |= {"use_rslora": False, "init_lora_weights": True}
     try:
@@ -89,7 +91,7 @@ def _check_config(config) -> None:
         )
 
 
-def _read(adapter: Path) -> dict:
+def _read_weights(adapter: Path) -> dict:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -107,7 +109,7 @@ def _read(adapter: Path) -> dict:
         raise AdaRankError(f"{str(path)!r} cannot be read as safetensors ({error})") from None
 
 
-def _padded(tensors: dict, config: dict) -> tuple[dict, int]:
+def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
     """Pad every A and B to the largest rank, fold the scaling into B; return the rank too."""
     from peft.utils.other import get_pattern_key
     from torch.nn.functional import pad
@@ -122,10 +124,10 @@ def _padded(tensors: dict, config: dict) -> tuple[dict, int]:
     if not ranks:
         raise AdaRankError("the adapter holds no LoRA weights")
     most = max(ranks.values())
-    alphas = config.get("alpha_pattern") or {}
+    alphas = adapter_patterns(config)["alpha_pattern"]
     for alpha in (config.get("lora_alpha"), *alphas.values()):
-        if type(alpha) not in (int, float):
-            raise AdaRankError(f"the adapter has the alpha {alpha!r}; it must be a number")
+        if type(alpha) not in (int, float) or not abs(alpha) <= sys.float_info.max:
+            raise AdaRankError(f"the adapter has the alpha {alpha!r}; it must be a finite number")
     for key, tensor in tensors.items():
         match = PADDED.match(key)
         if not match:

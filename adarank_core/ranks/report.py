@@ -5,6 +5,7 @@ import io
 from html import escape
 
 from adarank_core.errors import AdaRankError
+from adarank_core.ranks.costs import module_parameters
 from adarank_core.ranks.plans import ALPHA_POLICIES, RankPlan
 from adarank_core.scoring.scores import ModuleScore, Scores
 
@@ -53,11 +54,12 @@ def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
     >>> ranks_csv(plan).splitlines()
     ['module,rank,alpha,scaling', 'query,4,8,2.0', "'=1+1,2,4,2.0"]
     """
-    known = _known(plan, scores)
+    known = _modules_of(plan, scores)
     columns = ["module", "rank", "alpha", "scaling"]
     if known:
         columns += ["layer", "family", "in_features", "out_features", "lora_parameters"]
         columns += ["score", "standard_error"]
+        parameters = module_parameters(scores, plan.ranks)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -66,8 +68,7 @@ def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
         if known:
             module = known[name]
             row += [module.layer, _cell(module.family), module.in_features, module.out_features]
-            row += [rank * (module.in_features + module.out_features)]
-            row += [module.score, module.standard_error]
+            row += [parameters[name], module.score, module.standard_error]
         writer.writerow(row)
     return text.getvalue()
 
@@ -95,14 +96,14 @@ def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
     >>> "&lt;tiny&gt;" in page, "<script" in page
     (True, False)
     """
-    known = _known(plan, scores)
+    known = _modules_of(plan, scores)
     average = sum(plan.ranks.values()) / len(plan.ranks)
     policy = plan.alpha_policy
     parts = [
         f"<h1>LoRA ranks for {escape(plan.model)}</h1>",
         f"<p>{len(plan.ranks)} modules, ranks {min(plan.ranks.values())} to "
         f"{max(plan.ranks.values())}, {average:.3g} on average.</p>",
-        _facts(plan, scores),
+        _budget_table(plan, scores),
         f"<p><b>Alpha policy {escape(policy)}</b>: {escape(ALPHA_POLICIES[policy])}.</p>",
     ]
     if known:
@@ -112,8 +113,8 @@ def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
         for family in scores.families:
             members = [name for name, module in known.items() if module.family == family]
             families[family] = [plan.ranks[name] for name in members] or [0]
-        parts += ["<h2>Average rank by layer</h2>", _bars(_means(layers), average)]
-        parts += ["<h2>Average rank by family</h2>", _bars(_means(families), average, HUES)]
+        parts += ["<h2>Average rank by layer</h2>", _bars(_averages(layers), average)]
+        parts += ["<h2>Average rank by family</h2>", _bars(_averages(families), average, HUES)]
     bars = [(_label(known.get(name), name), rank) for name, rank in plan.ranks.items()]
     hues = ()
     if known:
@@ -122,7 +123,7 @@ def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
     parts += [
         "<h2>Every module</h2>",
         _bars(bars, average, hues),
-        _table(plan, known),
+        _module_table(plan, known),
         '<p class="note">Dashed: uniform ranks of the same average. Made by AdaRank.</p>',
     ]
     return (
@@ -133,7 +134,7 @@ def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
     )
 
 
-def _known(plan: RankPlan, scores: Scores | None) -> dict[str, ModuleScore]:
+def _modules_of(plan: RankPlan, scores: Scores | None) -> dict[str, ModuleScore]:
     if scores is None:
         return {}
     modules = {module.name: module for module in scores.modules}
@@ -146,7 +147,7 @@ def _known(plan: RankPlan, scores: Scores | None) -> dict[str, ModuleScore]:
     return {name: modules[name] for name in plan.ranks}
 
 
-def _means(groups: dict[str, list[int]]) -> list[tuple[str, float]]:
+def _averages(groups: dict[str, list[int]]) -> list[tuple[str, float]]:
     return [(name, sum(ranks) / len(ranks)) for name, ranks in groups.items()]
 
 
@@ -154,7 +155,7 @@ def _label(module: ModuleScore | None, name: str) -> str:
     return name if module is None else f"layer {module.layer} · {module.family}"
 
 
-def _facts(plan: RankPlan, scores: Scores | None) -> str:
+def _budget_table(plan: RankPlan, scores: Scores | None) -> str:
     """Draw the table of the budget, and what the scores were taken from."""
     rows = {}
     for key, value in plan.budget.items():
@@ -208,7 +209,7 @@ def _bars(rows: list[tuple[str, float]], uniform: float, hues=()) -> str:
     return "".join(drawn)
 
 
-def _table(plan: RankPlan, known: dict[str, ModuleScore]) -> str:
+def _module_table(plan: RankPlan, known: dict[str, ModuleScore]) -> str:
     heads = ["module", "rank", "alpha", "scaling"] + (["score", "± error"] if known else [])
     lines = ["<details><summary>Numbers</summary><table><tr>"]
     lines += [f'<th class="{"number" if at else ""}">{head}</th>' for at, head in enumerate(heads)]

@@ -4,13 +4,43 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
-__all__ = ["proportional", "rounded", "spend_rest"]
+__all__ = ["apportion", "proportional", "round_down", "rounded", "spend_rest"]
+
+
+def apportion(total: int, weights: Sequence[int]) -> list[int]:
+    """Split a whole number in proportion to whole weights, by largest remainder.
+
+    In whole numbers throughout, so that nothing is lost however large they are.
+
+    Parameters
+    ----------
+    total : int
+        0 or more.
+    weights : sequence of int
+        Above 0.
+
+    Returns
+    -------
+    list of int
+        Their sum is ``total``; of equal remainders the first is rounded up.
+
+    Examples
+    --------
+    >>> apportion(10, [4, 3])
+    [6, 4]
+    """
+    everything = sum(weights)
+    parts = [total * weight // everything for weight in weights]
+    order = sorted(range(len(weights)), key=lambda at: -(total * weights[at] % everything))
+    for at in order[: total - sum(parts)]:
+        parts[at] += 1
+    return parts
 
 
 def proportional(
     wanted: Sequence[float],
     costs: Sequence[int],
-    budget: float,
+    budget: int,
     lowest: Sequence[int],
     caps: Sequence[int],
 ) -> list[float]:
@@ -26,7 +56,7 @@ def proportional(
         Weights of 0 or more, in any unit.
     costs : sequence of int
         Price of one rank of each module.
-    budget : float
+    budget : int
         Between what the lowest ranks cost and what the caps cost.
     lowest, caps : sequence of int
         Bounds of each module's share.
@@ -44,17 +74,25 @@ def proportional(
         wanted = [1.0] * len(costs)
     modules = list(zip(wanted, costs, lowest, caps, strict=True))
 
-    def spent(scale):
-        return sum(cost * min(max(scale * want, low), cap) for want, cost, low, cap in modules)
+    def excess(scale):
+        # What meets a bound is counted in whole numbers, which lose nothing beside large ones.
+        whole, part = -budget, 0.0
+        for want, cost, low, cap in modules:
+            share = scale * want
+            if low < share < cap:
+                part += cost * share
+            else:
+                whole += cost * (low if share <= low else cap)
+        return whole + part
 
     bends = {bound / want for want, _, *bounds in modules if want > 0 for bound in bounds}
     bends = [0.0, *sorted(bends - {0.0})]
-    at = bisect_left(bends, budget, key=spent)
+    at = bisect_left(bends, 0, key=excess)
     if at == len(bends):
         return _shared_rest(modules, budget)
     # Between two bends the slope is summed anew: a running sum would lose weights far below others.
     start, end = bends[max(at - 1, 0)], bends[at]
-    fixed = slope = 0.0
+    fixed, slope = 0, 0.0
     for want, cost, low, cap in modules:
         if want == 0 or low / want >= end:
             fixed += cost * low
@@ -66,9 +104,9 @@ def proportional(
     return [float(min(max(scale * want, low), cap)) for want, _, low, cap in modules]
 
 
-def _shared_rest(modules: list[tuple], budget: float) -> list[float]:
+def _shared_rest(modules: list[tuple], budget: int) -> list[float]:
     """Fill every module that wants something; those that want nothing share what is left."""
-    shares = [float(cap if want > 0 else low) for want, _, low, cap in modules]
+    shares = [cap if want > 0 else low for want, _, low, cap in modules]
     free = [at for at, (want, _, low, cap) in enumerate(modules) if want == 0 and low < cap]
     left = budget - sum(entry[1] * share for entry, share in zip(modules, shares, strict=True))
     if free and left > 0:
@@ -77,13 +115,55 @@ def _shared_rest(modules: list[tuple], budget: float) -> list[float]:
         rest = proportional([1.0] * len(free), costs, left + least, lowest, caps)
         for at, share in zip(free, rest, strict=True):
             shares[at] = share
-    return shares
+    return [float(share) for share in shares]
+
+
+def round_down(
+    shares: Sequence[float], costs: Sequence[int], budget: int, lowest: Sequence[int]
+) -> list[int]:
+    """Round shares down to whole ranks that cost no more than the budget.
+
+    A share that lies below a whole number by no more than what floating point loses is that
+    number. Where this costs more than the budget (a large module's share loses more parameters
+    than one), the shares that gained most by it are lowered.
+
+    Parameters
+    ----------
+    shares : sequence of float
+    costs : sequence of int
+        Price of one rank of each module.
+    budget : int
+        What the lowest ranks cost, or more.
+    lowest : sequence of int
+        Smallest rank of each module.
+
+    Returns
+    -------
+    list of int
+
+    Examples
+    --------
+    >>> round_down([3 - 1e-12, 2.5], [1, 1], 5, [0, 0])
+    [3, 2]
+    >>> round_down([3 - 1e-10, 1.5], [10**12, 10], 3 * 10**12 - 85, [0, 0])
+    [2, 1]
+    """
+    ranks = [math.floor(share + 1e-9) for share in shares]
+    over = sum(cost * rank for cost, rank in zip(costs, ranks, strict=True)) - budget
+    if over <= 0:
+        return ranks
+    for at in sorted(range(len(ranks)), key=lambda at: shares[at] - ranks[at]):
+        steps = min(ranks[at] - lowest[at], -(-max(over, 0) // costs[at]))
+        ranks[at] -= steps
+        over -= steps * costs[at]
+    return ranks
 
 
 def rounded(
     shares: Sequence[float],
     costs: Sequence[int],
     budget: int,
+    lowest: Sequence[int],
     caps: Sequence[int],
     tries: int = 60_000,
 ) -> list[int]:
@@ -102,8 +182,9 @@ def rounded(
     costs : sequence of int
         Price of one rank of each module.
     budget : int
-    caps : sequence of int
-        Largest rank of each module.
+        What the lowest ranks cost, or more.
+    lowest, caps : sequence of int
+        Smallest and largest rank of each module.
     tries : int
         How many ways to choose those counts are looked at. With up to three unlike costs the
         default sees all that lie within 12 of plain largest remainders, with more it sees less
@@ -115,16 +196,15 @@ def rounded(
 
     Examples
     --------
-    >>> rounded([1.5, 2.3, 4.2], [1, 1, 1], 8, [9, 9, 9])
+    >>> rounded([1.5, 2.3, 4.2], [1, 1, 1], 8, [0, 0, 0], [9, 9, 9])
     [2, 2, 4]
-    >>> rounded([1.4, 2.4, 1.9], [2, 2, 5], 17, [9, 9, 9])
+    >>> rounded([1.4, 2.4, 1.9], [2, 2, 5], 17, [0, 0, 0], [9, 9, 9])
     [1, 2, 2]
     """
-    near = [round(share) if abs(share - round(share)) < 1e-9 else share for share in shares]
-    ranks = [math.floor(share) for share in near]
+    ranks = round_down(shares, costs, budget, lowest)
     left = budget - sum(cost * rank for cost, rank in zip(costs, ranks, strict=True))
     by_cost = {}
-    for at, (share, cost) in enumerate(zip(near, costs, strict=True)):
+    for at, (share, cost) in enumerate(zip(shares, costs, strict=True)):
         if ranks[at] < caps[at]:
             # Cut to nine digits, so that equal remainders stay equal in every unit of the scores.
             by_cost.setdefault(cost, []).append((-round(share - ranks[at], 9), at))
@@ -135,7 +215,7 @@ def rounded(
             left -= cost
     # Only where few modules differ much in size can a whole step be left. Of one size the largest
     # share is first, so that none overtakes another.
-    order = sorted(range(len(near)), key=lambda at: (costs[at], -near[at], at))
+    order = sorted(range(len(ranks)), key=lambda at: (costs[at], -round(shares[at], 9), at))
     spend_rest(ranks, costs, caps, left, order)
     return ranks
 
@@ -152,13 +232,14 @@ def spend_rest(
     >>> ranks
     [2, 2, 2]
     """
-    before = None
-    while rest != before:
-        before = rest
-        for at in order:
-            if costs[at] <= rest and ranks[at] < caps[at]:
-                ranks[at] += 1
-                rest -= costs[at]
+    while able := [at for at in order if ranks[at] < caps[at] and costs[at] <= rest]:
+        # As many whole rounds at once as all of them can take; then one that not all can.
+        room = min(caps[at] - ranks[at] for at in able)
+        rounds = max(1, min(room, rest // sum(costs[at] for at in able)))
+        for at in able:
+            if rounds * costs[at] <= rest:
+                ranks[at] += rounds
+                rest -= rounds * costs[at]
 
 
 def _counts(by_cost: dict[int, list[tuple[float, int]]], left: int, tries: int) -> dict[int, int]:

@@ -7,8 +7,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters
+from adarank_core.ranks.export import adapter_config
 from adarank_core.ranks.intervals import average_interval, rank_intervals
-from pages.parts.shared import phrases, state
+from pages.parts.shared import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 
@@ -302,7 +303,7 @@ def test_an_adapter_lies_beside_too(ranks):
     scores = state.example_scores("generic")
     ramp = allocate(scores, 4)
     at = ranks.segmented_control(key="beside").set_value("a file").run()
-    content = phrases.adapter_config(ramp).encode()
+    content = adapter_config(ramp).encode()
     at = upload(at, content, "adapter_config.json", "beside_file")
     assert not at.error and not at.warning
     assert list(table(at)["beside: your file"]) == list(ramp.ranks.values())

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adarank_core import AdaRankError, ModuleScore, Scores, allocate, uniform_plan
+from adarank_core import AdaRankError, ModuleScore, RankPlan, Scores, allocate, uniform_plan
 from adarank_core.ranks.allocation import lora_parameters
+from tests.ranks import extremes
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 SIZES = [(8, 8), (8, 32), (32, 8), (16, 16), (12, 8)]
@@ -307,3 +308,113 @@ def test_ten_thousand_modules_are_allocated_quickly(options, kinds):
     plan = allocate(scores, 16, **options)
     assert time.process_time() - started < 4  # 0.4 s where it was written
     assert plan.budget["residual"] < min(inputs + outputs for _, inputs, outputs in modules)
+
+
+# Numbers at the ends of what there is
+
+small = st.integers(1, 64) | st.floats(1, 9)
+WISHES = {
+    "average_rank": small | extremes.values,
+    "parameters": st.integers(1, 10**18) | extremes.values,
+    "share": st.floats(0.01, 1) | extremes.values,
+    "adaptive": st.booleans(),
+    "budget_by": st.sampled_from(["rank", "parameters"]),
+    "group_by": st.just("family"),
+    "min_rank": st.just(0) | extremes.values,
+    "max_rank": small | extremes.values,
+    "pinned": st.dictionaries(st.sampled_from(["layer.0", "layer.1"]), small | extremes.values),
+    "excluded": st.sampled_from([(), ["layer.1"], {"layer.0", "layer.2"}, "layer.0", None, 3]),
+    "temperature": st.floats(0, 3) | extremes.values,
+    "rounding": st.just("floor"),
+    "alpha_policy": st.sampled_from(["proportional", "constant", "rslora"]),
+}
+wishes = st.sets(st.sampled_from(sorted(WISHES)), max_size=3).flatmap(
+    lambda names: st.fixed_dictionaries({name: WISHES[name] for name in sorted(names)})
+)
+
+
+def check_plan(scores, plan):
+    """What is promised of every plan, however large the numbers are."""
+    assert RankPlan.from_dict(plan.to_dict()) == plan
+    pinned = plan.budget.get("pinned", {})
+    lowest, highest = plan.budget.get("min_rank", 1), plan.budget.get("max_rank")
+    by_parameters = plan.budget["by"] == "parameters"
+    open_costs = []
+    for module in scores.modules:
+        rank = plan.ranks[module.name]
+        cap = min(module.in_features, module.out_features, 10**6)
+        cap = cap if highest is None else min(cap, highest)
+        if module.name in pinned:
+            assert rank == pinned[module.name]
+        elif module.name in plan.budget.get("excluded", []):
+            assert rank == 0
+        else:
+            assert lowest <= rank <= cap
+            if rank < cap:
+                open_costs.append(module.in_features + module.out_features if by_parameters else 1)
+    used = lora_parameters(scores, plan.ranks)
+    spent = used if by_parameters else sum(plan.ranks.values())
+    assert plan.budget["spent"] == spent == plan.budget["requested"] - plan.budget["residual"]
+    assert plan.budget["residual"] >= 0
+    if plan.budget["rounding"] != "floor" and plan.budget["by"] != "adaptive" and open_costs:
+        assert plan.budget["residual"] < min(open_costs)
+
+
+@settings(max_examples=600)
+@given(extremes.scores | extremes.broken_scores, wishes)
+def test_any_wish_is_met_or_refused(scores, wishes):
+    plan = extremes.result_or_refusal(allocate, scores, **wishes)
+    if plan is not None:
+        check_plan(scores, plan)
+
+
+@settings(max_examples=600)
+@given(
+    extremes.scores,
+    st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1),
+    st.integers(-9, 9),
+    st.integers(0, 1),
+    st.sampled_from(["none", "family"]),
+    st.sampled_from([0, 0.5, 1, 3, 1e308]),
+    st.sampled_from(["largest-remainder", "floor"]),
+)
+def test_any_budget_that_can_be_met_is(scores, full, more, lowest, group_by, temperature, rounding):
+    caps = {m.name: min(m.in_features, m.out_features, 10**6) for m in scores.modules}
+    most = min(lora_parameters(scores, caps), 10**18)  # where floats are 128 apart
+    least = lora_parameters(scores, dict.fromkeys(caps, lowest))
+    budget = max(1, least + int(full * (most - least)) + more)
+    options = {"min_rank": lowest, "group_by": group_by, "temperature": temperature}
+    plan = extremes.result_or_refusal(
+        allocate, scores, parameters=budget, rounding=rounding, **options
+    )
+    if plan is not None:
+        check_plan(scores, plan)
+        return
+    step = min(module.in_features + module.out_features for module in scores.modules)
+    nothing = lowest == 0 and (rounding == "floor" or budget < step)
+    assert nothing or group_by == "family" or not least <= budget <= most
+
+
+def test_the_largest_budgets_are_split_to_the_last_parameter():
+    modules = [(1.0, 0.0, 10**12, 10**6), (1.0, 0.0, 10**12, 10**6), (2.0, 0.0, 64, 64)]
+    scores = extremes.scores_of(modules)
+    for parameters in (10**17 - 1, 10**17, 10**18 - 1):
+        plan = allocate(scores, parameters=parameters, group_by="none")
+        assert plan.budget["requested"] == parameters and plan.ranks["layer.2"] == 64
+        assert 0 <= plan.budget["residual"] < 10**12
+    assert "conflicts with the modules' sizes" in refusal(
+        extremes.scores_of(modules[2:]), parameters=10**17 - 1
+    )
+
+
+@given(extremes.scores | extremes.broken_scores, extremes.values)
+def test_any_uniform_rank_is_given_or_refused(scores, rank):
+    plan = extremes.result_or_refusal(uniform_plan, scores, rank)
+    if plan is not None:
+        assert set(plan.ranks.values()) == {rank}
+        check_plan(scores, plan)
+
+
+def test_an_unknown_option_is_named(made_up):
+    with pytest.raises(TypeError, match="'max_ranks'"):
+        allocate(made_up(), 8, max_ranks=3, min_rank=0)

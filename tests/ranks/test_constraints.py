@@ -1,15 +1,17 @@
 """Budgets, bounds and pins: what is refused says which two wishes conflict."""
 
+import json
 import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, ModuleScore, Scores, allocate, uniform_plan
-from adarank_core.ranks.constraints import constraints
+from adarank_core.ranks.constraints import Bounds, Budget, Rule, constraints
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 SIZES = [(8, 8), (8, 32), (32, 8), (16, 16), (12, 8)]
@@ -99,6 +101,12 @@ ALL = [module.name for module in FOUR.modules]
         ({"parameters": math.nan}, "parameters is nan"),
         ({"parameters": 10**400}, "not above"),
         ({"alpha_policy": "x"}, "alpha_policy is 'x'"),
+        ({"average_rank": True}, "average_rank is True"),
+        ({"average_rank": "8"}, "average_rank is '8'"),
+        ({"temperature": None}, "temperature is None"),
+        ({"pinned": ["layer.000"]}, "pinned is ['layer.000']; it must give ranks"),
+        ({"excluded": "layer.000"}, "excluded is 'layer.000'; it must be a list"),
+        ({"excluded": [3]}, "excluded names 3"),
     ],
     ids=str,
 )
@@ -113,6 +121,42 @@ def test_scores_that_are_no_numbers_are_refused(score):
     broken = replace(FOUR, modules=(replace(FOUR.modules[0], score=score), *FOUR.modules[1:]))
     with pytest.raises(AdaRankError, match=r"the score of 'layer.000' is"):
         allocate(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"in_features": 0}, "in_features of 'layer.000' is 0"),
+        ({"out_features": 2.5}, "out_features of 'layer.000' is 2.5"),
+        ({"in_features": 10**12 + 1}, "in_features of 'layer.000' is 1000000000001"),
+        ({"standard_error": math.nan}, "the standard error of 'layer.000' is nan"),
+        ({"score": "1"}, "the score of 'layer.000' is '1'"),
+    ],
+    ids=str,
+)
+def test_modules_that_cannot_be_counted_with_are_refused(change, message):
+    broken = replace(FOUR, modules=(replace(FOUR.modules[0], **change), *FOUR.modules[1:]))
+    for make in (allocate, lambda scores: uniform_plan(scores, 1)):
+        with pytest.raises(AdaRankError) as caught:
+            make(broken)
+        assert message in str(caught.value)
+        with pytest.raises(AdaRankError, match="list no modules"):
+            make(replace(FOUR, modules=()))
+
+
+def test_what_is_asked_is_held_in_plain_values():
+    budget = Budget(average_rank=np.float32(2.5), budget_by="parameters")
+    assert type(budget.average_rank) is float and budget.by == "parameters"
+    assert budget.total(FOUR.modules) == 2.5 * (3 * 32 + 64)
+    assert type(Budget(parameters=np.int64(900)).parameters) is int
+    assert Budget(adaptive=True).by == "adaptive" and Budget().by == "rank"
+    pins = {TWO: 2, ONE: 1}
+    bounds = Bounds(pinned=pins, excluded={THREE})
+    pins[ONE] = 9
+    assert list(bounds.pinned.items()) == [(ONE, 1), (TWO, 2)] and bounds.excluded == (THREE,)
+    assert Bounds(pinned=None) == Bounds() and Rule(temperature=1) == Rule()
+    plan = allocate(FOUR, share=np.float32(0.5))
+    assert json.loads(json.dumps(plan.budget)) == plan.budget
 
 
 def test_a_rest_that_buys_no_rank_is_no_conflict():

@@ -5,13 +5,16 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, Scores, allocate, load_model, read_plan, score
 from adarank_core.files import read_json, write_json
-from adarank_core.ranks.export import export, snippet
+from adarank_core.ranks.export import adapter_config, export, snippet
 from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.scoring.models import adaptable_modules
+from tests.ranks import extremes
 from tests.scoring.test_partial_forward import ARCHITECTURES, batch_of, louder
 
 
@@ -167,12 +170,13 @@ def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
     stored = LoraConfig.from_pretrained(files[1].parent)
     assert stored.rank_pattern == plan.lora_config().rank_pattern
     assert stored.base_model_name_or_path == "embedded"
+    assert files[1].read_text() == adapter_config(plan)
     assert files[2].read_text() == snippet(plan)
     assert export(plan, tmp_path / "new" / "folder") == files
 
 
 def test_what_cannot_be_exported_is_told(plan, tmp_path):
-    with pytest.raises(AdaRankError, match="every rank of the plan is 0"):
+    with pytest.raises(AdaRankError, match="ranks are all 0 or missing"):
         RankPlan("tiny", {"a": 0}, {"a": 0}).lora_config()
     with pytest.raises(AdaRankError, match="task_type is 'X'"):
         plan.lora_config("X")
@@ -220,3 +224,30 @@ def test_an_unknown_task_type_in_a_file_is_refused(task_type, made_up):
         RankPlan.from_dict({**plan, "task_type": task_type})
     with pytest.raises(AdaRankError, match="task_type"):
         Scores.from_dict({**made_up().to_dict(), "task_type": task_type})
+
+
+def test_the_adapter_config_is_what_peft_would_save(plan, tmp_path):
+    config = plan.lora_config("CAUSAL_LM")
+    config.base_model_name_or_path, config.inference_mode = plan.model, True
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    written = json.loads(adapter_config(plan, "CAUSAL_LM"))
+    assert written.pop("target_modules") == sorted(saved.pop("target_modules"))  # PEFT's is a set
+    assert written == saved
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 10**6), min_size=3),
+    st.dictionaries(st.sampled_from("abc"), st.floats(0, allow_infinity=False), min_size=3),
+    extremes.values,
+)
+def test_any_plan_can_be_exported(tmp_path_factory, ranks, alpha, extra):
+    plan = extremes.result_or_refusal(RankPlan, "tiny", ranks, alpha, {"units": extra})
+    if plan is None:
+        return
+    files = export(plan, tmp_path_factory.getbasetemp() / "any")
+    assert read_plan(files[0]) == plan
+    names = {}
+    exec(snippet(plan), names)
+    assert names["config"].rank_pattern == json.loads(adapter_config(plan))["rank_pattern"]
+    assert read_plan(files[1]).ranks == {name: rank for name, rank in ranks.items() if rank}

@@ -4,10 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from adarank_core import AdaRankError, ModuleScore, Scores, allocate, rank_intervals
 from adarank_core.ranks.intervals import average_interval
+from tests.ranks import extremes
 
 TEXTS = {"source": "list", "count": 1, "sha256": "00"}
 
@@ -63,6 +66,11 @@ def test_scores_are_cut_at_zero():
     assert (low, high) == (0, 16)
 
 
+def test_scores_beyond_what_floats_hold_stay_the_largest():
+    scores = scores_of([1.7e308, 1.0], [3e307, 0.1])
+    assert rank_intervals(scores, 8) == {"layer.000": (15, 15), "layer.001": (1, 1)}
+
+
 def test_options_are_checked():
     scores = scores_of([1.0, 2.0], [0.1, 0.1])
     with pytest.raises(AdaRankError, match="draws is 0"):
@@ -88,3 +96,22 @@ def test_the_average_adaptive_rank_is_surer_of_surer_scores():
     assert average_interval(scores_of(values, [0.0] * 30)) == (own, own)
     few, many = (average_interval(scores_of(values, [e] * 30)) for e in (0.4, 0.1))
     assert few[0] < many[0] <= own <= many[1] < few[1]
+
+
+huge = st.integers(10**6, 10**40)  # in between, draws take as long as they are many
+
+
+@given(
+    extremes.scores | extremes.broken_scores,
+    st.sampled_from(["draws", "seed", "average_rank", "parameters", "temperature", "min_rank"]),
+    extremes.values.filter(lambda value: type(value) is not int or abs(value) < 20) | huge,
+)
+def test_any_number_gives_intervals_or_is_refused(scores, option, value):
+    options = {"draws": 3, option: value}
+    found = extremes.result_or_refusal(rank_intervals, scores, **options)
+    if found is not None:
+        plan = allocate(scores, **{k: v for k, v in options.items() if k not in ("draws", "seed")})
+        assert all(low <= plan.ranks[name] <= high for name, (low, high) in found.items())
+    average = extremes.result_or_refusal(average_interval, scores, **options)
+    if average is not None:
+        assert 0 <= average[0] <= average[1] <= 10**6

@@ -5,12 +5,15 @@ import math
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model, read_plan
 from adarank_core.ranks.export import export
 from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.scoring.models import adaptable_modules
+from tests.ranks import extremes
 
 
 def test_a_plan_survives_json(made_up):
@@ -35,6 +38,9 @@ def test_a_plan_survives_json(made_up):
         {"alpha": {"a": math.nan}},
         {"alpha": {"a": math.inf}},
         {"alpha": {"a": -1}},
+        {"alpha": {"a": 10**400}},
+        {"alpha": {"a": 8, "b": math.nan}},
+        {"budget": {"by": math.nan}},
         {"alpha": {"a": True}},
         {"alpha": {"a": "8"}},
         {"alpha": None},
@@ -47,9 +53,13 @@ def test_a_plan_survives_json(made_up):
 def test_corrupt_plans_are_refused(change):
     good = RankPlan("tiny", {"a": 4}, {"a": 8}, {}, "").to_dict()
     assert RankPlan.from_dict(good).ranks == {"a": 4}
-    with pytest.raises(AdaRankError) as caught:
-        RankPlan.from_dict({**good, **change})
-    assert "\n" not in str(caught.value)
+    for make in (RankPlan.from_dict, lambda data: RankPlan(**data)):
+        data = {**good, **change}
+        if make is not RankPlan.from_dict and data.pop("format") != good["format"]:
+            continue
+        with pytest.raises(AdaRankError) as caught:
+            make(data)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["format", "model", "ranks", "alpha", "budget", "scores_sha256"])
@@ -67,7 +77,8 @@ def test_what_is_no_plan_is_refused(data):
 
 
 def test_an_alpha_policy_that_nobody_knows_is_refused():
-    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {"alpha_policy": "x"}).to_dict()
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {"alpha_policy": "rslora"}).to_dict()
+    assert RankPlan.from_dict(data).alpha_policy == "rslora"
     for policy in ("x", 3, None, []):
         data["budget"]["alpha_policy"] = policy
         with pytest.raises(AdaRankError, match="alpha_policy is"):
@@ -235,3 +246,60 @@ def test_files_that_are_no_plan_are_refused_in_one_sentence(write, text, message
     with pytest.raises(AdaRankError, match=message) as caught:
         read_plan(write(text))
     assert "\n" not in str(caught.value)
+
+
+# Numbers at the ends of what there is
+
+KEYS = ["model", "ranks", "alpha", "budget", "scores_sha256", "task_type"]
+INNER = ["ranks", "alpha", "budget"]
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), extremes.values, min_size=1))
+def test_alphas_of_any_ranks_are_given_or_refused(ranks):
+    for policy in ALPHA_POLICIES:
+        found = extremes.result_or_refusal(alphas, ranks, policy)
+        if found is not None and any(ranks.values()):
+            plan = RankPlan("tiny", ranks, found, {"alpha_policy": policy})
+            assert RankPlan.from_dict(plan.to_dict()) == plan
+
+
+@settings(max_examples=400)
+@given(
+    st.dictionaries(st.sampled_from(KEYS), extremes.values, max_size=1),
+    st.dictionaries(st.sampled_from(INNER), st.tuples(st.sampled_from("ab"), extremes.values)),
+)
+def test_any_number_in_a_file_is_read_or_refused(tmp_path_factory, outer, inner):
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}, {"by": "rank"}).to_dict()
+    for key, (name, value) in inner.items():
+        data[key][name] = value
+    plan = extremes.result_or_refusal(RankPlan.from_dict, {**data, **outer})
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps({**data, **outer}))
+    assert extremes.result_or_refusal(read_plan, path) == plan
+    if plan is not None:
+        assert plan.lora_config().rank_pattern["a"] == plan.ranks["a"]
+        assert all(0 <= scaling < math.inf for scaling in plan.scaling.values())
+        # What was read can be written, and is the same again.
+        assert RankPlan.from_dict(json.loads(json.dumps(plan.to_dict(), allow_nan=False))) == plan
+
+
+ADAPTER_KEYS = ["r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "peft_type"]
+ADAPTER_KEYS += ["exclude_modules", "layers_to_transform", "layers_pattern", "use_rslora"]
+ADAPTER_KEYS += ["task_type", "base_model_name_or_path"]
+
+
+@settings(max_examples=400)
+@given(
+    st.dictionaries(st.sampled_from(ADAPTER_KEYS), extremes.values, max_size=2),
+    st.tuples(st.sampled_from(["rank_pattern", "alpha_pattern"]), extremes.values),
+    st.sampled_from([None, ["0.query", "0.value", "1.query"]]),
+)
+def test_any_number_in_an_adapter_is_read_or_refused(tmp_path_factory, outer, inner, modules):
+    data = good_adapter()
+    data[inner[0]] = {r"0\.query": inner[1]}
+    path = tmp_path_factory.getbasetemp() / "any-adapter.json"
+    path.write_text(json.dumps({**data, **outer}))
+    plan = extremes.result_or_refusal(read_plan, path, modules)
+    if plan is not None:
+        assert RankPlan.from_dict(json.loads(json.dumps(plan.to_dict(), allow_nan=False))) == plan

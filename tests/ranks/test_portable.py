@@ -5,6 +5,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
@@ -12,6 +14,7 @@ from adarank_core import AdaRankError, RankPlan
 from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from adarank_core.ranks.portable import portable
 from adarank_core.scoring.models import adaptable_modules
+from tests.ranks import extremes
 from tests.scoring.test_partial_forward import ARCHITECTURES, batch_of, louder
 
 WEIGHTS = "adapter_model.safetensors"
@@ -149,3 +152,31 @@ def test_real_dora_weights_are_refused_even_if_the_file_hides_it(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "use_dora": False}))
     with pytest.raises(AdaRankError, match="not plain LoRA"):
         portable(tmp_path / "compact", tmp_path / "portable")
+
+
+@pytest.fixture(scope="module")
+def any_adapter(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any") / "compact"
+    saved("bert", folder)
+    return folder
+
+
+KEYS = ["r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "peft_type"]
+KEYS += ["init_lora_weights", "use_dora", "target_parameters"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(KEYS), extremes.values, max_size=2),
+    st.dictionaries(st.sampled_from(["query", "(", "nothing"]), extremes.values),
+)
+def test_any_number_in_an_adapter_is_padded_or_refused(any_adapter, outer, alphas):
+    config = any_adapter / "adapter_config.json"
+    before = config.read_text()
+    try:
+        config.write_text(json.dumps({**json.loads(before), "alpha_pattern": alphas, **outer}))
+        sizes = extremes.result_or_refusal(portable, any_adapter, any_adapter.parent / "portable")
+    finally:
+        config.write_text(before)
+    if sizes is not None:
+        written = json.loads((any_adapter.parent / "portable" / config.name).read_text())
+        assert sizes[0] < sizes[1] and written["r"] == written["lora_alpha"] == 6

@@ -5,9 +5,12 @@ import io
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, ModuleScore, RankPlan, Scores, allocate
 from adarank_core.ranks.report import ranks_csv, report_html
+from tests.ranks import extremes
 
 EVIL = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1+1", 'a"b', "a,b", "<script>"]
 
@@ -100,3 +103,25 @@ def test_scores_of_other_modules_are_refused(made_up):
     for make in (ranks_csv, report_html):
         with pytest.raises(AdaRankError, match="no module 'a'"):
             make(plan, made_up())
+
+
+@given(
+    extremes.scores,
+    st.lists(st.integers(0, 10**6), min_size=7, max_size=7),
+    st.lists(st.floats(0, allow_infinity=False) | st.integers(0, 10**300), min_size=7, max_size=7),
+    st.dictionaries(st.sampled_from(["by", "requested", "units", "share"]), extremes.values),
+)
+def test_any_plan_can_be_shown(scores, ranks, alpha, budget):
+    names = [module.name for module in scores.modules]
+    plan = extremes.result_or_refusal(
+        RankPlan,
+        "tiny",
+        dict(zip(names, ranks, strict=False)),
+        dict(zip(names, alpha, strict=False)),
+        budget,
+    )
+    if plan is not None:
+        for known in (None, scores):
+            assert len(rows(ranks_csv(plan, known))) == len(names)
+            page = Page(report_html(plan, known))
+            assert "nan" not in [value for _, value in page.attributes]

@@ -8,6 +8,7 @@ import streamlit as st
 
 from adarank_core.errors import AdaRankError
 from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
+from adarank_core.ranks.costs import module_parameters, plan_costs, uniform_rank
 from adarank_core.ranks.intervals import average_interval, rank_intervals
 from adarank_core.ranks.plans import read_plan
 from adarank_core.scoring.scores import Scores
@@ -15,8 +16,6 @@ from pages.parts.shared import charts, state
 
 __all__ = ["Planned", "beside", "costs", "pins_after", "planned", "table"]
 
-BYTES = 4  # of a parameter in float32, as adapters are saved
-TRAINED_BYTES = 3 * BYTES  # the gradient and AdamW's two moments
 NONE, UNIFORM, REMEMBERED, FILE = "nothing", "uniform", "what is shown now", "a file"
 HIGHEST_TABLE = 42  # rows; a longer one scrolls by itself
 
@@ -70,12 +69,14 @@ def planned(scores: Scores, options: dict) -> Planned | None:
     """
     names = {module.name for module in scores.modules}
     pins = st.session_state.get("pins", {})
-    wished = _typed(pins)
+    wished = _pins_with_edits(pins)
     last = st.session_state.get("planned")
     for tried in [wished] if wished == pins else [wished, pins]:
         here = {name: rank for name, rank in tried.items() if name in names}
         try:
-            new = _plan(scores, {**options, **({"pinned": here} if here else {})}, last)
+            new = _allocate_if_changed(
+                scores, {**options, **({"pinned": here} if here else {})}, last
+            )
         except AdaRankError as error:
             state.show_error(error)
             continue
@@ -89,18 +90,13 @@ def planned(scores: Scores, options: dict) -> Planned | None:
     return last
 
 
-def _plan(scores: Scores, options: dict, last: Planned | None) -> Planned:
+def _allocate_if_changed(scores: Scores, options: dict, last: Planned | None) -> Planned:
     if last and last.scores_sha256 == scores.sha256 and last.options == options:
         return last
     plan = allocate(scores, **options)
-    sizes = sum(module.in_features + module.out_features for module in scores.modules)
-    uniform = options.get("average_rank")
-    if "parameters" in options:
-        uniform = options["parameters"] / sizes
-    elif uniform is None:
-        uniform = plan.budget["average_rank"]
     averages = average_interval(scores, **options) if options.get("adaptive") else None
     intervals = rank_intervals(scores, **options)
+    uniform = uniform_rank(scores, plan)
     return Planned(plan, options, intervals, scores.sha256, uniform, averages)
 
 
@@ -140,7 +136,7 @@ def pins_after(
     return after
 
 
-def _typed(pins: dict[str, int]) -> dict[str, int]:
+def _pins_with_edits(pins: dict[str, int]) -> dict[str, int]:
     """Return the pins with what was typed since the last run; the table then begins anew.
 
     Its edits are relative to the rows that it was drawn with, which are other ones now.
@@ -149,18 +145,18 @@ def _typed(pins: dict[str, int]) -> dict[str, int]:
     changes = st.session_state.get(drawn[0], {}).get("edited_rows") if drawn else None
     if not changes:
         return pins
-    _begin_anew()
+    _renew_table()
     return pins_after(changes, drawn[1], pins)
 
 
-def _begin_anew() -> None:
+def _renew_table() -> None:
     st.session_state.rank_table_number = st.session_state.get("rank_table_number", 0) + 1
     st.session_state.pop("rank_table", None)
 
 
-def _reset() -> None:
+def _release_pins() -> None:
     st.session_state.pins = {}
-    _begin_anew()
+    _renew_table()
 
 
 def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank: bool) -> None:
@@ -180,13 +176,14 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
     if by_rank:
         modules.sort(key=lambda module: -plan.ranks[module.name])
     names = [module.name for module in modules]
+    parameters = module_parameters(scores, plan.ranks)
     columns = {
         "module": [charts.module_label(module) for module in modules],
         "rank": [plan.ranks[name] for name in names],
         "pinned": [name in pinned for name in names],
         "may be": ["{} to {}".format(*now.intervals[name]) for name in names],
         "uniform": [round(now.uniform, 2)] * len(names),
-        "LoRA parameters": [plan.ranks[m.name] * (m.in_features + m.out_features) for m in modules],
+        "LoRA parameters": [parameters[name] for name in names],
         "alpha": [plan.alpha[name] for name in names],
         "scaling": [plan.scaling.get(name) for name in names],
         "path": names,
@@ -195,7 +192,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         if low == high:
             columns["may be"][names.index(name)] = "settled"
     if other is not None:
-        columns = _put_after(columns, "uniform", other[0], [other[1][name] for name in names])
+        columns = _insert_column(columns, "uniform", other[0], [other[1][name] for name in names])
     number = st.session_state.setdefault("rank_table_number", 0)
     key = f"rank_table_{number}"
     highest = max(min(module.in_features, module.out_features) for module in modules)
@@ -230,7 +227,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
             "Reset",
             key="rank_reset",
             icon=":material/restart_alt:",
-            on_click=_reset,
+            on_click=_release_pins,
             disabled=not pinned,
             help="Lets go of every pinned rank.",
         )
@@ -238,7 +235,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         st.caption(f"{count}. Type a rank to pin it; the other modules share the rest.")
 
 
-def _put_after(columns: dict, before: str, name: str, values: list) -> dict:
+def _insert_column(columns: dict, before: str, name: str, values: list) -> dict:
     result = {}
     for key, column in columns.items():
         result[key] = column
@@ -249,10 +246,8 @@ def _put_after(columns: dict, before: str, name: str, values: list) -> dict:
 
 def costs(scores: Scores, now: Planned) -> None:
     """Draw what the plan costs, in numbers."""
+    cost = plan_costs(scores, now.plan)
     budget = now.plan.budget
-    used = budget["lora_parameters"]
-    weights = sum(module.in_features * module.out_features for module in scores.modules)
-    sizes = sum(module.in_features + module.out_features for module in scores.modules)
     unit = "parameters" if budget["by"] == "parameters" else "ranks"
 
     def card(label: str, value: str, about: str, words: str) -> None:
@@ -269,31 +264,28 @@ def costs(scores: Scores, now: Planned) -> None:
     row = st.container(horizontal=True)
     card(
         "LoRA parameters",
-        f"{used:,}",
-        f"{used / weights:.2%} of the weights",
-        f"Of the {weights:,} weights of these {len(scores.modules)} modules.",
+        f"{cost.lora_parameters:,}",
+        f"{cost.share:.2%} of the weights",
+        f"Of the {cost.weights:,} weights of these {len(scores.modules)} modules.",
     )
     card(
         "Against uniform",
-        f"{used / (now.uniform * sizes) - 1:+.1%}",
-        f"rank {now.uniform:.3g}",
-        f"Uniform LoRA of rank {now.uniform:.3g} has {round(now.uniform * sizes):,} parameters. "
+        f"{cost.against_uniform:+.1%}",
+        f"rank {cost.uniform_rank:.3g}",
+        f"Uniform LoRA of rank {cost.uniform_rank:.3g} has {cost.uniform_parameters:,} parameters. "
         "Equal sums of ranks are not equal numbers of parameters where modules differ in size.",
     )
-    ranks = now.plan.ranks
-    adapted = sum(m.in_features + m.out_features for m in scores.modules if ranks[m.name] > 0)
-    padded = max(ranks.values()) * adapted * BYTES / 1e6
     card(
         "Adapter",
-        f"{used * BYTES / 1e6:.2f} MB",
-        f"{padded:.2f} MB padded",
+        f"{cost.adapter_bytes / 1e6:.2f} MB",
+        f"{cost.padded_bytes / 1e6:.2f} MB padded",
         "The file that is saved, in float32. Some servers know one rank for all modules; for them "
         "export's --adapter pads a trained adapter to the largest rank, with the same logits.",
     )
     row = st.container(horizontal=True)
     card(
         "Optimizer",
-        f"{used * TRAINED_BYTES / 1e6:.2f} MB",
+        f"{cost.optimizer_bytes / 1e6:.2f} MB",
         "AdamW, float32",
         "What training keeps for LoRA's parameters beside them: a gradient and AdamW's two "
         "moments, 12 bytes a parameter. Activations and the head come on top.",
@@ -346,15 +338,15 @@ def beside(scores: Scores, now: Planned) -> tuple[str, dict[str, int]] | None:
         again = st.button("Remember what is shown now", key="remember", icon=":material/bookmark:")
         if again or "remembered" not in st.session_state:
             st.session_state.remembered = now.plan
-        return _fitting("remembered", st.session_state.remembered, scores)
+        return _ranks_of_modules("remembered", st.session_state.remembered, scores)
     if kind == FILE:
-        _uploaded(scores)
+        _upload_plan(scores)
         plan = st.session_state.get("beside_plan")
-        return None if plan is None else _fitting("your file", plan, scores)
+        return None if plan is None else _ranks_of_modules("your file", plan, scores)
     return None
 
 
-def _uploaded(scores: Scores) -> None:
+def _upload_plan(scores: Scores) -> None:
     """Draw the uploader of a second plan; a good file replaces the one before."""
     upload = st.file_uploader(
         "ranks.json or adapter_config.json", type="json", key="beside_file", max_upload_size=5
@@ -372,7 +364,9 @@ def _uploaded(scores: Scores) -> None:
     st.session_state.beside_plan = plan
 
 
-def _fitting(name: str, plan: RankPlan, scores: Scores) -> tuple[str, dict[str, int]] | None:
+def _ranks_of_modules(
+    name: str, plan: RankPlan, scores: Scores
+) -> tuple[str, dict[str, int]] | None:
     """Return the plan's ranks of these modules; say so where it was made for another model."""
     names = [module.name for module in scores.modules]
     if plan.model != scores.model:

@@ -1,17 +1,14 @@
 """What pages say about scores and ranks: titles as findings, details, and how to do it again."""
 
 import shlex
-import tempfile
 from pathlib import Path
 
 from adarank_core.ranks.allocation import RankPlan
-from adarank_core.ranks.export import export
 from adarank_core.scoring.layer_contrast import surest_pair
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared.charts import family_label, layer_label, module_label
 
 __all__ = [
-    "adapter_config",
     "command",
     "detail",
     "of_texts",
@@ -154,19 +151,6 @@ def snippet(shown) -> str:
     lines = ["import adarank_core as ar", "", *lines]
     lines.append(f"scores = ar.score(bundle, texts, {options}, seed={seed})")
     return "\n".join(lines) + "\n"
-
-
-def adapter_config(plan: RankPlan) -> str:
-    """Return a plan's ``adapter_config.json``; imports peft, so pages call it on a click only.
-
-    Examples
-    --------
-    >>> '"peft_type": "LORA"' in adapter_config(RankPlan("tiny", {"query": 4}, {"query": 8}))
-    True
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        export(plan, folder)
-        return (Path(folder) / "adapter_config.json").read_text(encoding="utf-8")
 
 
 def _of_user(task: str) -> str:

@@ -1,5 +1,4 @@
 import doctest
-import json
 import shlex
 from dataclasses import replace
 
@@ -97,12 +96,6 @@ def test_the_snippet_computes_the_shown_scores(scores, source, tiny_task, monkey
     if source == "sentence":
         assert texts.items == (NASTY,)
     assert "uploads" not in phrases.snippet(shown)
-
-
-def test_adapter_config_holds_every_rank(scores):
-    plan = allocation.allocate(scores, 4)
-    config = json.loads(phrases.adapter_config(plan))
-    assert sorted(config["rank_pattern"].values()) == sorted(plan.ranks.values())
 
 
 def test_detail_tells_model_text_trials_and_seed(scores):
