@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from adarank_core.data.task import Task, normalised, split_of
 from adarank_core.data.tasks import load_task, task_names
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 
 SPLITS = ("train", "validation", "test")
 
@@ -159,7 +159,7 @@ def test_folders_without_train_or_with_two_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["trek", "no/such.csv", "missing.csv", "x" * 5000, "a\0b"])
 def test_an_unknown_name_is_refused_with_what_would_be_right(name):
     message = refusal(name)
-    assert repr(name) in message and ", ".join(task_names()) in message
+    assert quoted(name) in message and ", ".join(task_names()) in message
 
 
 # Texts
