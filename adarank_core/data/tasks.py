@@ -91,7 +91,7 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
         return _from_hub(str(name), report)
     path = Path(name)
     try:
-        folder = path if path.is_dir() else path.parent if path.is_file() else None
+        folder = path if path.is_dir() else path.parent if path.exists() else None
     except OSError:  # a name too long to be a path
         folder = None
     if folder is None:
