@@ -19,6 +19,7 @@ from adarank_core.errors import AdaRankError, quoted
 
 __all__ = [
     "STRICT",
+    "FailFast",
     "cache_folder",
     "check_file",
     "check_format",
@@ -125,6 +126,22 @@ def check_keys(data: dict, keys, what: str) -> None:
             raise AdaRankError(f"{key!r} is missing from {what}; write it as AdaRank does")
 
 
+class FailFast:
+    """Marks a list in a schema whose first wrong item is enough to know.
+
+    Without it a file of millions of wrong items would become as many errors, in memory.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> Ranks = Annotated[list[int], FailFast()]
+    """
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        """Do what pydantic's own marker does, which would have to be imported first."""
+        return {**handler(source), "fail_fast": True}
+
+
 def validated(data, schema: type, what: str):
     """Return ``data`` as it is if it fits ``schema``, or say the first thing that is wrong.
 
@@ -134,7 +151,8 @@ def validated(data, schema: type, what: str):
         As it came from JSON, of any size.
     schema : type
         A ``typing_extensions.TypedDict`` with ``__pydantic_config__ = STRICT``, its ranges given
-        with `annotated_types`. A key that is not in it may stand in ``data``.
+        with `annotated_types`, its long lists marked `FailFast`. A key that is not in it may
+        stand in ``data``.
     what : str
         How the sentence calls the whole, such as ``"the scores"``.
 

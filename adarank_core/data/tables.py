@@ -147,7 +147,8 @@ def _too_many(path: Path) -> AdaRankError:
 def _lines(path: Path) -> Iterator[str]:
     """Yield the lines with their ends, one by one: a list of them might be larger than memory."""
     text = read_text(path, MEGABYTES)
-    return (line[0] for line in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text))
+    found = re.finditer(r"[^\r\n]*(?:\r\n|\r|\n|\Z)", text)
+    return (line[0] for line in found if line[0])
 
 
 @contextmanager
@@ -245,6 +246,7 @@ def _check_declared(metadata: pyarrow.parquet.FileMetaData, path: Path) -> None:
     _check_columns(schema.names, path)
     for name in ("text", "label"):
         kind = schema.field(name).type
+        kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
         if not (_is_text(kind) or pyarrow.types.is_null(kind) or pyarrow.types.is_primitive(kind)):
             raise AdaRankError(
                 f"the column {name!r} of {str(path)!r} is of the type {str(kind)!r}; it must hold "

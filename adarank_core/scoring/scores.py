@@ -13,7 +13,7 @@ from annotated_types import Ge, Interval, MinLen
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import STRICT, check_format, validated
+from adarank_core.files import STRICT, FailFast, check_format, validated
 
 __all__ = ["ModuleScore", "Scores"]
 
@@ -49,7 +49,7 @@ class _ScoresFile(TypedDict):
     noise_scale: Number
     seed: Annotated[int, Interval(ge=0, lt=2**64)]
     texts: _TextsEntry
-    modules: Annotated[list[_ModuleEntry], MinLen(1)]
+    modules: Annotated[list[_ModuleEntry], MinLen(1), FailFast()]
     trials: NotRequired[Annotated[int, Ge(1)] | None]
     logits: NotRequired[Literal["last", "all"]]
     task_type: NotRequired[Literal["SEQ_CLS", "CAUSAL_LM"]]
