@@ -12,7 +12,9 @@ import threading
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import MinLen
 from platformdirs import user_cache_path, user_data_path
 
 from adarank_core.errors import AdaRankError, quoted
@@ -20,6 +22,8 @@ from adarank_core.errors import AdaRankError, quoted
 __all__ = [
     "STRICT",
     "FailFast",
+    "Name",
+    "Text",
     "cache_folder",
     "check_file",
     "check_format",
@@ -40,6 +44,8 @@ TEXT_MEGABYTES = 20
 LIMIT = "ADARANK_MAX_FILE_MB"  # raises every limit on the size of a file
 # For the __pydantic_config__ of every schema: no conversions, and every number is a number.
 STRICT = {"strict": True, "allow_inf_nan": False}
+# Strings that UTF-8 can write: pydantic looks for that only where a length is asked for.
+Text, Name = Annotated[str, MinLen(0)], Annotated[str, MinLen(1)]
 KINDS_OF_FILE = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -189,7 +195,7 @@ def validated(data, schema: type, what: str):
         first = error.errors(include_url=False)[0]
     else:
         return data
-    steps, value = first["loc"], first["input"]
+    steps, value = [step for step in first["loc"] if step != "[key]"], first["input"]
     if first["type"] == "missing":
         place = _place(steps[:-1], what)
         raise AdaRankError(f"{steps[-1]!r} is missing from {place}; write it as AdaRank does")
@@ -205,7 +211,7 @@ def _adapter(schema: type):
     return TypeAdapter(schema)
 
 
-def _place(steps: tuple, what: str) -> str:
+def _place(steps: list, what: str) -> str:
     """Say where a value stands: ("runs", 1, "seed") is ``'seed' of run 2 of`` the whole."""
     name, whole = "item", what
     for step in steps:

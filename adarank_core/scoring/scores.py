@@ -13,14 +13,13 @@ from annotated_types import Ge, Interval, MinLen
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import STRICT, FailFast, check_format, validated
+from adarank_core.files import STRICT, FailFast, Name, Text, check_format, validated
 
 __all__ = ["ModuleScore", "Scores"]
 
 FORMAT = "adarank-scores/1"
 Size = Annotated[int, Interval(ge=1, lt=2**31)]
 Number = Annotated[float, Ge(0)]
-Name = Annotated[str, MinLen(1)]
 
 
 class _ModuleEntry(TypedDict):
@@ -36,16 +35,16 @@ class _ModuleEntry(TypedDict):
 
 class _TextsEntry(TypedDict, total=False):
     __pydantic_config__ = STRICT
-    source: str
+    source: Text
     count: Annotated[int, Ge(0)]
-    sha256: str
+    sha256: Text
 
 
 class _ScoresFile(TypedDict):
     __pydantic_config__ = STRICT
     model: Name
-    mode: str
-    estimator: str
+    mode: Text
+    estimator: Text
     noise_scale: Number
     seed: Annotated[int, Interval(ge=0, lt=2**64)]
     texts: _TextsEntry

@@ -82,6 +82,24 @@ def test_a_folder_keeps_its_own_splits(tmp_path):
     assert [len(texts) for texts in texts_of(task).values()] == [10, 4, 6]
 
 
+@pytest.mark.parametrize("name", ["val.csv", "dev.csv"])
+def test_validation_goes_by_its_short_names_too(tmp_path, name):
+    write_csv(tmp_path / "train.csv", rows(200))
+    write_csv(tmp_path / name, rows(4, start=900))
+    task = load_task(tmp_path)
+    assert task.validation["text"].tolist() == [text for text, _ in rows(4, start=900)]
+
+
+def test_texts_and_labels_of_a_task_are_checked():
+    good = pd.DataFrame({"text": ["good", "bad"], "label": [0, 1]})
+    bad = pd.DataFrame({"text": ["good", "caf\udce9"], "label": [0, 1]}, dtype=object)
+    with pytest.raises(AdaRankError, match=r"text 2 of the validation split is .* not UTF-8"):
+        Task("mine", ("a", "b"), good, bad, good)
+    for name, labels in (("caf\udce9", ("a", "b")), ("mine", ("a", "caf\udce9"))):
+        with pytest.raises(AdaRankError, match=r"the name of .* is not UTF-8"):
+            Task(name, labels, good, good, good)
+
+
 def test_only_the_missing_split_is_taken_from_train(tmp_path):
     write_csv(tmp_path / "train.csv", rows(200))
     write_csv(tmp_path / "test.csv", rows(8, start=900))

@@ -190,6 +190,7 @@ WRONG_SCORES = [
     ("model", "caf\udce9"),
     ("mode", None),
     ("estimator", 5),
+    ("estimator", "\udce9"),
     ("noise_scale", NOT_A_NUMBER),
     ("noise_scale", float("inf")),
     ("noise_scale", -1.0),
