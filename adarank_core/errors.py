@@ -1,12 +1,22 @@
-"""The one error that a user of AdaRank is meant to read."""
+"""The one error that a user of AdaRank is meant to read, and how it quotes what was given."""
 
-__all__ = ["AdaRankError"]
+import re
+import reprlib
+
+__all__ = ["AdaRankError", "quoted"]
+
+MOST_QUOTED = 200
+MOST_SAID = 1000
+QUOTE = re.compile(r"""(?<!\w)(?P<mark>['"])(?:(?!(?P=mark))[^\\]|\\.)*(?P=mark)""")
+CUT = " … "
 
 
 class AdaRankError(ValueError):
     """Bad input, in one sentence: what was wrong, quoting it, and what would be right.
 
-    Pages show the message as it is; the command line prints it and exits with 2.
+    Pages show the message as it is; the command line prints it and exits with 2. Whatever went
+    into it, the message is one line that a terminal can show: control characters are escaped, a
+    quotation is cut to 200 characters and the whole to 1,000, both in the middle.
 
     Examples
     --------
@@ -15,3 +25,38 @@ class AdaRankError(ValueError):
     ...
     adarank_core.errors.AdaRankError: average_rank is 0; it must be at least 1
     """
+
+    def __init__(self, message: str = ""):
+        message = _cut(str(message), 4 * MOST_SAID)  # the search below need not read megabytes
+        message = QUOTE.sub(lambda found: _cut(found[0], MOST_QUOTED), message)
+        shown = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
+        super().__init__(_cut("".join(shown), MOST_SAID))
+
+
+def quoted(value, most: int = MOST_QUOTED) -> str:
+    """Return ``repr(value)`` at bounded length and cost, cut in the middle.
+
+    `AdaRankError` cuts what is too long by itself; this is for values that may be huge, deep or
+    beyond what Python writes out, such as whatever stood in a file.
+
+    Examples
+    --------
+    >>> quoted("caf\\udce9")
+    "'caf\\\\udce9'"
+    >>> quoted("a" * 10**6, 20)
+    "'aaaaaaa … aaaaaaaa'"
+    """
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = most
+    short.fillvalue = CUT
+    try:
+        return _cut(short.repr(value), most)
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes
+        return f"a value of type {type(value).__name__} that is too large to show"
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    start = (most - len(CUT)) // 2
+    return text[:start] + CUT + text[len(CUT) + start - most :]

@@ -1,25 +1,60 @@
-"""Folders for what AdaRank makes, and JSON files: read with care, written whole or not at all."""
+"""Files and folders: read with care, checked by a schema, written whole or not at all.
+
+Whatever is read passes `check_file`: a named pipe, a device or a file too large to hold is refused
+before a byte of it is read. Whatever was JSON passes `validated` before a value of it is used.
+"""
 
 import json
+import math
 import os
+import stat
 import threading
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import MinLen
 from platformdirs import user_cache_path, user_data_path
 
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 
 __all__ = [
+    "STRICT",
+    "FailFast",
+    "Name",
+    "Text",
     "cache_folder",
+    "check_file",
     "check_format",
     "check_keys",
     "event_in",
+    "most_megabytes",
+    "parse_json",
+    "read_bytes",
     "read_json",
+    "read_text",
     "runs_folder",
+    "validated",
     "write_json",
+    "write_text",
     "write_whole",
 ]
+
+JSON_MEGABYTES = 50
+TEXT_MEGABYTES = 20
+LIMIT = "ADARANK_MAX_FILE_MB"  # raises every limit on the size of a file
+# For the __pydantic_config__ of every schema: no conversions, and every number is a number.
+STRICT = {"strict": True, "allow_inf_nan": False}
+# Strings that UTF-8 can write: pydantic looks for that only where a length is asked for.
+Text, Name = Annotated[str, MinLen(0)], Annotated[str, MinLen(1)]
+KINDS_OF_FILE = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def cache_folder() -> Path:
@@ -30,6 +65,11 @@ def cache_folder() -> Path:
     Returns
     -------
     pathlib.Path
+
+    Raises
+    ------
+    AdaRankError
+        If it cannot be made or written into.
 
     Examples
     --------
@@ -48,6 +88,11 @@ def runs_folder() -> Path:
     -------
     pathlib.Path
 
+    Raises
+    ------
+    AdaRankError
+        If it cannot be made or written into.
+
     Examples
     --------
     >>> runs_folder().name
@@ -59,7 +104,19 @@ def runs_folder() -> Path:
 def _made(name: str, default: Path) -> Path:
     home = os.environ.get("ADARANK_HOME")
     folder = Path(home) / name if home else default
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else "it is read-only"
+    except OSError as error:
+        reason = error.strerror
+    except RuntimeError:
+        reason = "there is no such user"  # a home like ~nobody/adarank
+    if reason:
+        raise AdaRankError(
+            f"the folder {str(folder)!r} cannot be used ({reason}); set ADARANK_HOME to a folder "
+            "that can be written"
+        )
     return folder
 
 
@@ -67,7 +124,7 @@ def check_format(data, tag: str, what: str) -> None:
     """Raise `AdaRankError` unless ``data`` is a dictionary whose ``format`` is ``tag``."""
     found = data.get("format") if isinstance(data, dict) else None
     if found != tag:
-        raise AdaRankError(f"this is not a {what} file: its format is {found!r}, not {tag!r}")
+        raise AdaRankError(f"this is not a {what} file: its format is {quoted(found)}, not {tag!r}")
 
 
 def check_keys(data: dict, keys, what: str) -> None:
@@ -75,6 +132,221 @@ def check_keys(data: dict, keys, what: str) -> None:
     for key in keys:
         if key not in data:
             raise AdaRankError(f"{key!r} is missing from {what}; write it as AdaRank does")
+
+
+class FailFast:
+    """Marks a list in a schema whose first wrong item is enough to know.
+
+    Without it a file of millions of wrong items would become as many errors, in memory.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> Ranks = Annotated[list[int], FailFast()]
+    """
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        """Do what pydantic's own marker does, which would have to be imported first."""
+        return {**handler(source), "fail_fast": True}
+
+
+def validated(data, schema: type, what: str):
+    """Return ``data`` as it is if it fits ``schema``, or say the first thing that is wrong.
+
+    Parameters
+    ----------
+    data : object
+        As it came from JSON, of any size.
+    schema : type
+        A ``typing_extensions.TypedDict`` with ``__pydantic_config__ = STRICT``, its ranges given
+        with `annotated_types`, its long lists marked `FailFast`. A key that is not in it may
+        stand in ``data``.
+    what : str
+        How the sentence calls the whole, such as ``"the scores"``.
+
+    Returns
+    -------
+    object
+        ``data`` itself: nothing is converted, so that its digest stays the same.
+
+    Raises
+    ------
+    AdaRankError
+        If a key is missing, or a value is of another type, out of its range or not finite.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> from annotated_types import Ge
+    >>> from typing_extensions import TypedDict
+    >>> class Run(TypedDict):
+    ...     __pydantic_config__ = STRICT
+    ...     seed: Annotated[int, Ge(0)]
+    >>> class Result(TypedDict):
+    ...     runs: list[Run]
+    >>> validated({"runs": [{"seed": 3}, {"seed": -1}]}, Result, "the result")
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: 'seed' of run 2 of the result is -1; it must be greater ...
+    """
+    from pydantic import ValidationError  # a tenth of a second, which --help must not wait for
+
+    try:
+        _adapter(schema).validate_python(data, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    else:
+        return data
+    steps, value = [step for step in first["loc"] if step != "[key]"], first["input"]
+    if first["type"] == "missing":
+        place = _place(steps[:-1], what)
+        raise AdaRankError(f"{steps[-1]!r} is missing from {place}; write it as AdaRank does")
+    reason = first["msg"].replace("Input should", "it must").replace(" after validation", "")
+    reason = reason[:1].lower() + reason[1:]
+    raise AdaRankError(f"{_place(steps, what)} is {quoted(value)}; {reason}")
+
+
+@cache
+def _adapter(schema: type):
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(schema)
+
+
+def _place(steps: list, what: str) -> str:
+    """Say where a value stands: ("runs", 1, "seed") is ``'seed' of run 2 of`` the whole."""
+    name, whole = "item", what
+    for step in steps:
+        if isinstance(step, int):
+            what = f"{name.removesuffix('s')} {step + 1} of {whole}"
+        else:
+            name, whole = step, what
+            what = f"{quoted(step)} of {what}"
+    return what
+
+
+def most_megabytes(usual: int) -> float:
+    """Return how many megabytes of a file are read: the usual, or ``$ADARANK_MAX_FILE_MB``.
+
+    That variable only ever raises a limit.
+
+    Raises
+    ------
+    AdaRankError
+        If the variable is no number above 0.
+
+    Examples
+    --------
+    >>> most_megabytes(50)
+    50
+    """
+    given = os.environ.get(LIMIT)
+    if not given:
+        return usual
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise AdaRankError(f"{LIMIT} is {given!r}; it must be a number of megabytes above 0")
+    return max(usual, number)
+
+
+def check_file(path: str | Path, usual: int) -> None:
+    """Refuse what is no plain file, or too large a one, without opening it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+    usual : int
+        Megabytes (of 10^6 bytes) that are read where ``$ADARANK_MAX_FILE_MB`` allows no more.
+
+    Raises
+    ------
+    AdaRankError
+        If it is missing, a folder, a named pipe, a device, a socket, or too large.
+
+    Examples
+    --------
+    >>> check_file(".", 1)
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: '.' cannot be read (it is a folder); give a plain file
+    """
+    try:
+        about = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not stat.S_ISREG(about.st_mode):
+        kind = KINDS_OF_FILE.get(stat.S_IFMT(about.st_mode), "no file")
+        raise AdaRankError(f"{str(path)!r} cannot be read (it is {kind}); give a plain file")
+    if about.st_size > most_megabytes(usual) * 1e6:
+        raise _too_large(path, usual, f"has {about.st_size / 1e6:,.1f} MB")
+
+
+def _unreadable(path: str | Path, error: Exception) -> AdaRankError:
+    reason = getattr(error, "strerror", None) or error
+    return AdaRankError(f"{str(path)!r} cannot be read ({reason})")
+
+
+def _too_large(path: str | Path, usual: int, found: str) -> AdaRankError:
+    return AdaRankError(
+        f"{str(path)!r} {found}; at most {most_megabytes(usual):,g} MB are read, and {LIMIT} "
+        "raises that"
+    )
+
+
+def read_bytes(path: str | Path, usual: int) -> bytes:
+    """Read a plain file whole, if it is not too large; see `check_file`.
+
+    Raises
+    ------
+    AdaRankError
+        As `check_file`, or if it cannot be read.
+
+    Examples
+    --------
+    >>> read_bytes("missing.bin", 1)
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: 'missing.bin' cannot be read (No such file or directory)
+    """
+    check_file(path, usual)
+    most = int(most_megabytes(usual) * 1e6)
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(most + 1)  # what grows, or hides its size as /proc does, ends here
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if len(data) > most:
+        raise _too_large(path, usual, "is larger than it says")
+    return data
+
+
+def read_text(path: str | Path, usual: int = TEXT_MEGABYTES) -> str:
+    """Read a UTF-8 file, with or without a byte order mark; see `read_bytes`.
+
+    Raises
+    ------
+    AdaRankError
+        As `read_bytes`, or if it is not UTF-8.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> _ = path.write_bytes(b"caf\\xe9")
+    >>> read_text(path)
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: '...a.txt' is not UTF-8 (byte 3); save it as UTF-8
+    """
+    try:
+        return read_bytes(path, usual).decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise AdaRankError(
+            f"{str(path)!r} is not UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from None
 
 
 def read_json(path: str | Path) -> dict:
@@ -91,7 +363,8 @@ def read_json(path: str | Path) -> dict:
     Raises
     ------
     AdaRankError
-        If the file is missing, unreadable, or not JSON, or names a key twice in one object.
+        If the file is missing, unreadable, too large, or not JSON, or if an object in it names a
+        key twice or has a value that is no finite number.
 
     Examples
     --------
@@ -100,14 +373,42 @@ def read_json(path: str | Path) -> dict:
     ...
     adarank_core.errors.AdaRankError: 'missing.json' cannot be read (No such file or directory)
     """
+    data = read_bytes(path, JSON_MEGABYTES)
     try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=_once)
+        return parse_json(data)
     except AdaRankError as error:
         raise AdaRankError(f"{str(path)!r} {error}") from None
-    except OSError as error:
-        raise AdaRankError(f"{str(path)!r} cannot be read ({error.strerror})") from None
+
+
+def parse_json(text: str | bytes, finite: bool = True) -> dict:
+    """Parse JSON, refusing what others' parsers quietly accept.
+
+    Parameters
+    ----------
+    text : str or bytes
+    finite : bool
+        Refuse an object with a value that is infinite or no number.
+
+    Raises
+    ------
+    AdaRankError
+        Without a name before it, for the caller to put there.
+
+    Examples
+    --------
+    >>> parse_json('{"rank": 8}')
+    {'rank': 8}
+    >>> parse_json('{"rank": NaN}')
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: gives 'rank' as nan; every number must be finite
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_finite if finite else _once)
+    except AdaRankError:
+        raise
     except (ValueError, RecursionError) as error:
-        raise AdaRankError(f"{str(path)!r} is not valid JSON ({error})") from None
+        raise AdaRankError(f"is not valid JSON ({error})") from None
 
 
 def _once(pairs: list[tuple]) -> dict:
@@ -139,6 +440,13 @@ def event_in(line: bytes) -> dict | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
+def _finite(pairs: list[tuple]) -> dict:
+    for name, value in pairs:
+        if type(value) is float and not math.isfinite(value):
+            raise AdaRankError(f"gives {name!r} as {value}; every number must be finite")
+    return _once(pairs)
+
+
 def write_json(path: Path, data: dict) -> None:
     """Write JSON so that a reader sees the old file or the whole new one, never a part.
 
@@ -162,12 +470,27 @@ def write_json(path: Path, data: dict) -> None:
     >>> json.loads(path.read_text())
     {'rank': 8}
     """
-    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text as `write_whole` does; line ends are written as they are.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "ranks.csv"
+    >>> write_text(path, "module,rank\\r\\n")
+    >>> path.read_bytes()
+    b'module,rank\\r\\n'
+    """
     write_whole(path, text.encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    What stood at ``path`` is replaced: a link is not followed, a named pipe not written into.
 
     Parameters
     ----------
@@ -190,8 +513,10 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     # Threads of one server may write the same file at once.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    partial.unlink(missing_ok=True)
     try:
-        partial.write_bytes(content)
+        with partial.open("xb") as file:  # x follows no link
+            file.write(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

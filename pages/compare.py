@@ -259,4 +259,7 @@ def draw() -> None:
     st.page_link("pages/learn.py", label="Next: why this works", icon=":material/arrow_forward:")
 
 
-draw()
+try:
+    draw()
+except AdaRankError as error:  # such as a home that cannot be made
+    state.show_error(error)

@@ -327,4 +327,7 @@ def draw() -> None:
     )
 
 
-draw()
+try:
+    draw()
+except AdaRankError as error:  # such as a home that cannot be made
+    state.show_error(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import adarank_core
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 
 CORE = Path(adarank_core.__file__).parent
 
@@ -18,11 +18,34 @@ def test_the_error_is_a_value_error_with_its_message():
         raise AdaRankError("rank is 0")
 
 
+def test_a_message_is_one_printable_line_of_bounded_length():
+    hostile = "\x1b[31mred\n\udce9\u202e"
+    assert str(AdaRankError(hostile)) == r"\x1b[31mred\n\udce9\u202e"
+    assert len(str(AdaRankError("x" * 10**7))) == 1000
+    message = str(AdaRankError(f"the file {'x' * 500!r} isn't there; it's {'y' * 300!r} or 'z'"))
+    assert len(message) == 200 + 200 + len("the file  isn't there; it's  or 'z'")
+    assert message.startswith("the file 'xxx") and message.endswith("yyy' or 'z'")
+    assert "xxx … xxx" in message and "' isn't there; it's 'yyy" in message
+    for quotes in ("'" * 10**6, r"\'" * 10**6, "\"' " * 10**6):  # no pattern of them takes long
+        assert len(str(AdaRankError(quotes))) <= 1000
+
+
+def test_what_cannot_be_written_out_is_quoted_all_the_same():
+    deep = []
+    for _ in range(10**5):
+        deep = [deep]
+    for value in (10**5000, deep, "x" * 10**6, ["x" * 10**6] * 99, {"a": deep}, b"\xff" * 10**6):
+        assert len(quoted(value)) <= 200
+    for value in (3, "a", None, 1.5, ["a"], {"a": 1}):
+        assert quoted(value) == repr(value)
+
+
 def test_importing_the_core_waits_for_nothing_heavy():
     code = "import sys, adarank_core; dir(adarank_core); adarank_core.generic_texts; "
     code += "adarank_core.Scores, adarank_core.allocate, adarank_core.Verdict; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "transformers", "peft", "datasets", "pandas", "scipy", "streamlit"}
+    heavy |= {"pydantic"}
     assert not heavy & set(done.stdout.split())
 
 

@@ -1,11 +1,32 @@
-"""Where caches and runs lie."""
+"""Where caches and runs lie, how files are read and written, and what a schema says."""
 
+import io
+import math
+import os
+import stat
+import threading
 from pathlib import Path
+from typing import Annotated, NotRequired
 
 import platformdirs
 import pytest
+from annotated_types import Ge
+from typing_extensions import TypedDict
 
-from adarank_core.files import cache_folder, event_in, runs_folder, write_json, write_whole
+from adarank_core.errors import AdaRankError
+from adarank_core.files import (
+    STRICT,
+    FailFast,
+    Name,
+    cache_folder,
+    event_in,
+    read_bytes,
+    read_json,
+    runs_folder,
+    validated,
+    write_json,
+    write_whole,
+)
 
 
 def test_a_home_of_one_s_own_holds_both(tmp_path, monkeypatch):
@@ -45,13 +66,94 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path, monkeypat
     write_json(path, {"rank": 8})
     before = path.read_bytes()
 
-    def full(path, content):
-        with path.open("wb") as file:
-            file.write(content[:5])
-        raise OSError(28, "No space left on device")
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[:5])
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode.replace("b", "")))
     for write in (lambda: write_whole(path, b"longer than five"), lambda: write_json(path, {})):
         with pytest.raises(OSError, match="No space"):
             write()
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_home_may_begin_with_the_user_s_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ADARANK_HOME", "~/mine")
+    assert runs_folder() == tmp_path / "mine" / "runs"
+
+
+def test_a_home_that_is_read_only_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_HOME", str(tmp_path))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(AdaRankError, match=r"runs' cannot be used \(it is read-only\)"):
+        runs_folder()
+
+
+def test_writing_replaces_links_and_pipes_and_follows_none(tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    (tmp_path / "link.json").symlink_to(other)
+    os.mkfifo(tmp_path / "pipe.json")
+    # The name of the partial file can be foreseen: a link there is not followed either.
+    partial = tmp_path / f".pipe.json.{os.getpid()}.{threading.get_ident()}"
+    partial.symlink_to(other)
+    for name in ("link.json", "pipe.json"):
+        write_json(tmp_path / name, {"rank": 8})
+        assert read_json(tmp_path / name) == {"rank": 8}
+        assert (tmp_path / name).is_file() and not (tmp_path / name).is_symlink()
+    assert other.read_text() == "{}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "link.json",
+        "other.json",
+        "pipe.json",
+    ]
+
+
+def test_a_file_that_hides_its_size_is_read_no_further_than_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.stat", lambda path: os.stat_result([stat.S_IFREG] + [0] * 9))
+    (tmp_path / "a.txt").write_bytes(b"x" * 1_000_001)
+    with pytest.raises(AdaRankError, match="larger than it says; at most 1 MB"):
+        read_bytes(tmp_path / "a.txt", 1)
+
+
+class Run(TypedDict):
+    __pydantic_config__ = STRICT
+    seed: Annotated[int, Ge(0)]
+    loss: float
+
+
+class Result(TypedDict):
+    __pydantic_config__ = STRICT
+    runs: Annotated[list[Run], FailFast()]
+    ranks: NotRequired[dict[Name, Annotated[int, Ge(1)]]]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (3, "the result is 3; it must be a valid dictionary"),
+        ({}, "'runs' is missing from the result; write it as AdaRank does"),
+        ({"runs": [{"seed": 1}]}, "'loss' is missing from run 1 of the result; write it as"),
+        ({"runs": [{"seed": -1, "loss": 1.0}]}, "'seed' of run 1 of the result is -1; it must be"),
+        (
+            {"runs": [{"seed": 1, "loss": math.nan}]},
+            "'loss' of run 1 of the result is nan; it must",
+        ),
+        ({"runs": [{"seed": True, "loss": 1.0}]}, "'seed' of run 1 of the result is True; it must"),
+        ({"runs": [], "ranks": {"a.b": 0}}, "'a.b' of 'ranks' of the result is 0; it must be"),
+        ({"runs": [], "ranks": {1: 1}}, "of the result is 1; it must be a valid string"),
+        ({"runs": [], "ranks": {"\udce9": 1}}, "of the result is '\\udce9'; it must be a valid"),
+    ],
+    ids=range(9),
+)
+def test_a_schema_says_where_what_is_wrong_stands(data, sentence):
+    with pytest.raises(AdaRankError) as caught:
+        validated(data, Result, "the result")
+    assert sentence in str(caught.value)
+
+
+def test_what_fits_a_schema_comes_back_as_it_is():
+    data = {"runs": [{"seed": 1, "loss": 1, "more": [1]}], "others": None}
+    assert validated(data, Result, "the result") is data and type(data["runs"][0]["loss"]) is int

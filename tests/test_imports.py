@@ -20,7 +20,7 @@ FLOORS = (
 )
 #: Seconds to import: what a page or ``--help`` must not wait for.
 SLOW = {"torch", "transformers", "peft", "datasets", "accelerate", "safetensors"}
-SLOW |= {"huggingface_hub", "sklearn", "scipy", "pandas"}
+SLOW |= {"huggingface_hub", "sklearn", "scipy", "pandas", "pydantic"}
 
 CORE = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts): file

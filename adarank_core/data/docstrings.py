@@ -17,6 +17,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,11 +26,12 @@ import pandas as pd
 
 from adarank_core.data.task import Task, normalised, split_of
 from adarank_core.errors import AdaRankError
-from adarank_core.files import cache_folder
+from adarank_core.files import cache_folder, check_file
 
 __all__ = ["SUBJECTS", "build_docstrings", "docstrings_task"]
 
 CORPUS_VERSION = 2  # raise it when a change below changes the texts
+CACHE_MEGABYTES = 20  # it has one
 LARGEST_CLASS = 1200
 FEWEST_WORDS, MOST_WORDS = 5, 40
 SHARED_OPENING, LARGEST_FAMILY = 4, 6  # at most 6 texts of a class open with the same 4 words
@@ -295,6 +297,7 @@ def _libraries_key() -> str:
 
 def _read_cache(file: Path) -> pd.DataFrame | None:
     try:
+        check_file(file, CACHE_MEGABYTES)
         table = pd.read_parquet(file, columns=["text", "label", "split"])
     except Exception:  # missing, cut short or not Parquet: whatever it is, it is made again
         return None
@@ -303,10 +306,12 @@ def _read_cache(file: Path) -> pd.DataFrame | None:
 
 
 def _write_cache(table: pd.DataFrame, file: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".tmp")
-    os.close(handle)
-    try:
-        table.to_parquet(name, index=False)
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    """Keep the table for the next time, where there is room; without, it is made again."""
+    with suppress(OSError):
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".tmp")
+        os.close(handle)
+        try:
+            table.to_parquet(name, index=False)
+            Path(name).replace(file)
+        finally:
+            Path(name).unlink(missing_ok=True)

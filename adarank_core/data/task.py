@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from adarank_core.data.texts import Texts
+from adarank_core.data.texts import Texts, check_text
 from adarank_core.errors import AdaRankError
 
 __all__ = ["SPLITS", "Task", "normalised", "split_of"]
 
 SPLITS = ("train", "validation", "test")
+LONGEST_LABEL = 1000  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,11 @@ class Task:
         Columns ``text`` (str) and ``label`` (int, an index into ``label_names``). No text of
         ``test`` is in ``train`` or ``validation``, and none of ``validation`` in ``train``.
 
+    Raises
+    ------
+    AdaRankError
+        If the name, a label's name or a text is not UTF-8, blank or too long.
+
     Examples
     --------
     >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
@@ -40,6 +46,19 @@ class Task:
     train: pd.DataFrame
     validation: pd.DataFrame
     test: pd.DataFrame
+
+    def __post_init__(self):
+        check_text(self.name, "the name of the task")
+        for label in self.label_names:
+            check_text(label, "the name of a label")
+            if len(label) > LONGEST_LABEL:
+                raise AdaRankError(
+                    f"the label {label!r} has {len(label):,} characters; give at most "
+                    f"{LONGEST_LABEL:,}"
+                )
+        for split in SPLITS:
+            for row, text in enumerate(getattr(self, split)["text"], start=1):
+                check_text(text, f"text {row} of the {split} split")
 
     def sample_texts(self, count: int = 16, seed: int = 0) -> Texts:
         """Draw texts from ``train``, without their labels.

@@ -1,6 +1,5 @@
 """Labelled data to fine-tune on: the embedded task, four from the Hub, or your own file."""
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,10 +11,13 @@ from adarank_core.data.docstrings import docstrings_task
 from adarank_core.data.tables import KINDS, read_table
 from adarank_core.data.task import SPLITS, Task, normalised, split_of
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
 
 __all__ = ["load_task", "task_names"]
 
 Progress = Callable[[str, float], None]
+MOST_CLASSES = 10_000  # the head has a row for each
+FILE_NAMES = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
 MANY_ROWS = 50  # with as many, a tenth taken by hash is empty once in 200 times
 
 
@@ -56,10 +58,10 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
     ----------
     name : str or pathlib.Path
         One of `task_names`, the path of a CSV, JSONL or Parquet file with the columns ``text``
-        and ``label``, or of a folder with such files named ``train``, ``validation`` and
-        ``test``. What is missing is split off ``train`` by a hash of each text: a tenth for
-        validation, a tenth for test. Integer labels get their names from the ``label_names`` of a
-        ``meta.json`` beside the files, where there is one.
+        and ``label``, or of a folder with such files named ``train``, ``validation`` (or ``val``
+        or ``dev``) and ``test``. What is missing is split off ``train`` by a hash of each text: a
+        tenth for validation, a tenth for test. Integer labels get their names from the
+        ``label_names`` of a ``meta.json`` beside the files, where there is one.
     progress : callable, optional
         Called with a message and the share done, from 0 to 1.
 
@@ -89,7 +91,7 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
         return _from_hub(str(name), report)
     path = Path(name)
     try:
-        folder = path if path.is_dir() else path.parent if path.is_file() else None
+        folder = path if path.is_dir() else path.parent if path.exists() else None
     except OSError:  # a name too long to be a path
         folder = None
     if folder is None:
@@ -194,7 +196,8 @@ def _hub_answers(endpoint: str) -> bool:
 def _split_files(folder: Path) -> dict[str, Path]:
     files = {}
     for split in SPLITS:
-        found = [file for kind in KINDS if (file := folder / f"{split}{kind}").is_file()]
+        names = [f"{name}{kind}" for name in FILE_NAMES[split] for kind in KINDS]
+        found = [file for name in names if (file := folder / name).exists()]
         if len(found) > 1:
             raise AdaRankError(
                 f"the folder {str(folder)!r} holds {found[0].name} and {found[1].name}; keep one"
@@ -211,10 +214,10 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 def _names_in_meta(file: Path) -> list[str] | None:
     try:
-        names = json.loads(file.read_text(encoding="utf-8-sig"))["label_names"]
+        names = read_json(file)["label_names"]
         fit = isinstance(names, list) and len(set(names)) == len(names) > 1
         return names if fit and all(map(str.strip, names)) else None
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+    except (AdaRankError, TypeError, LookupError):
         return None  # no such file, or not one of ours
 
 
@@ -225,7 +228,8 @@ def _give_label_ids(tables: dict, names: list[str] | None, source: Path) -> list
     if names and integers:
         ids = {label: int(label) for label in found if 0 <= int(label) < len(names)}
     elif names:
-        ids = {label: names.index(label) for label in found if label in names}
+        places = {name: position for position, name in enumerate(names)}
+        ids = {label: places[label] for label in found if label in places}
     else:
         names = sorted(found, key=int) if integers else found
         ids = {label: position for position, label in enumerate(names)}
@@ -238,6 +242,11 @@ def _give_label_ids(tables: dict, names: list[str] | None, source: Path) -> list
     if len(found) < 2:
         raise AdaRankError(
             f"{str(source)!r} has one class only, {found[0]!r}; give rows of at least two classes"
+        )
+    if len(names) > MOST_CLASSES:
+        raise AdaRankError(
+            f"{str(source)!r} has {len(names):,} classes; give at most {MOST_CLASSES:,}, or "
+            "another column as the label"
         )
     for table in tables.values():
         table["label"] = table["label"].map(ids).astype(int)

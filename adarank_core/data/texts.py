@@ -1,13 +1,16 @@
 """The unlabelled texts that modules are scored on: generic, one sentence, or a file."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
+from adarank_core.files import read_text
 
-__all__ = ["Texts", "as_texts", "generic_texts", "sentence", "texts_from_file"]
+__all__ = ["Texts", "as_texts", "check_text", "generic_texts", "sentence", "texts_from_file"]
+
+MOST_CHARACTERS = 1_000_000  # in one text: a long novel; a model reads a few hundred words of it
 
 # Written for this project: plain sentences of mixed subject, length and mood. Nothing in them
 # belongs to one task, which is all that "generic" has to mean (paper, section 4.3).
@@ -41,12 +44,12 @@ class Texts:
         For people and for ``scores.json``: ``"generic"``, ``"sentence"``, a task's name or a
         file's name.
     items : tuple of str
-        At least one text; none is empty or white space only.
+        At least one text; see `check_text` for what each must be.
 
     Raises
     ------
     AdaRankError
-        If there is no text, or if one of them is blank.
+        If there is no text, or if one of them or the source cannot be read as text.
 
     Examples
     --------
@@ -58,15 +61,11 @@ class Texts:
     items: tuple[str, ...]
 
     def __post_init__(self):
+        check_text(self.source, "the name of the text source")
         if not self.items:
             raise AdaRankError(f"the text source {self.source!r} is empty; give at least one text")
-        for position, item in enumerate(self.items):
-            if not isinstance(item, str):
-                raise AdaRankError(f"text {position + 1} is {item!r}; every text must be a string")
-            if not item.strip():
-                raise AdaRankError(
-                    f"text {position + 1} is {item!r}, which has no words; write at least one word"
-                )
+        for position, item in enumerate(self.items, start=1):
+            check_text(item, f"text {position}")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -76,8 +75,43 @@ class Texts:
         """Hexadecimal digest of all texts in order, each ended by a zero byte."""
         digest = hashlib.sha256()
         for item in self.items:
-            digest.update(item.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(item.encode("utf-8") + b"\0")
         return digest.hexdigest()
+
+
+def check_text(value, what: str) -> None:
+    """Raise `AdaRankError` unless this is a text: of one word to a million characters, Unicode.
+
+    Parameters
+    ----------
+    value : object
+    what : str
+        How the sentence calls it, such as ``"text 3"``.
+
+    Examples
+    --------
+    >>> check_text("caf\\udce9", "text 3")  # the byte e9 on a command line that is UTF-8
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: text 3 is 'caf\\udce9', which is not UTF-8 (character 4); ...
+    """
+    if not isinstance(value, str):
+        raise AdaRankError(f"{what} is {quoted(value)}; it must be a string")
+    if len(value) > MOST_CHARACTERS:
+        raise AdaRankError(
+            f"{what} has {len(value):,} characters; give at most {MOST_CHARACTERS:,}"
+        )
+    if not value.strip():
+        raise AdaRankError(
+            f"{what} is {quoted(value)}, which has no words; write at least one word"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AdaRankError(
+            f"{what} is {quoted(value)}, which is not UTF-8 (character {error.start + 1}); write "
+            "it in UTF-8"
+        ) from None
 
 
 def generic_texts() -> Texts:
@@ -110,15 +144,14 @@ def sentence(text: str) -> Texts:
     Raises
     ------
     AdaRankError
-        If the text is blank.
+        If the text is blank, too long or not UTF-8.
 
     Examples
     --------
     >>> sentence("What is a rank?").items
     ('What is a rank?',)
     """
-    if not isinstance(text, str) or not text.strip():
-        raise AdaRankError(f"the sentence is {text!r}, which has no words; write at least one word")
+    check_text(text, "the sentence")
     return Texts("sentence", (text.strip(),))
 
 
@@ -136,7 +169,7 @@ def texts_from_file(path: str | Path) -> Texts:
     Raises
     ------
     AdaRankError
-        If the file is missing, is not UTF-8, or holds no text.
+        If the file is missing, too large or no plain file, is not UTF-8, or holds no text.
 
     Examples
     --------
@@ -147,24 +180,20 @@ def texts_from_file(path: str | Path) -> Texts:
     ('One text.', 'Another.')
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise AdaRankError(
-            f"the text file {str(path)!r} cannot be read ({error.strerror}); give a readable file"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise AdaRankError(
-            f"the text file {str(path)!r} is not UTF-8 (byte {error.start}); save it as UTF-8"
-        ) from None
+    lines = read_text(path).splitlines()
     items = tuple(line.strip() for line in lines if line.strip())
     if not items:
-        raise AdaRankError(f"the text file {str(path)!r} holds no text; write one text a line")
+        raise AdaRankError(f"{str(path)!r} holds no text; write one text a line")
     return Texts(path.name, items)
 
 
 def as_texts(texts: "Texts | Sequence[str]") -> Texts:
     """Return ``texts`` as `Texts`; a plain list of strings becomes the source ``"list"``.
+
+    Raises
+    ------
+    AdaRankError
+        If this is none of them; see `Texts`.
 
     Examples
     --------
@@ -175,4 +204,6 @@ def as_texts(texts: "Texts | Sequence[str]") -> Texts:
         return texts
     if isinstance(texts, str):
         return sentence(texts)
+    if not isinstance(texts, Iterable):
+        raise AdaRankError(f"the texts are {quoted(texts)}; give a list of strings")
     return Texts("list", tuple(texts))

@@ -5,17 +5,54 @@ Kept apart from ``score.py`` so that stored scores can be read and drawn without
 
 import hashlib
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Literal, NotRequired
+
+from annotated_types import Ge, Interval, MinLen
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
-from adarank_core.files import check_format, check_keys
+from adarank_core.files import STRICT, FailFast, Name, Text, check_format, validated
 
 __all__ = ["ModuleScore", "Scores", "origin_of"]
 
 FORMAT = "adarank-scores/1"
+Size = Annotated[int, Interval(ge=1, lt=2**31)]
+Number = Annotated[float, Ge(0)]
+
+
+class _ModuleEntry(TypedDict):
+    __pydantic_config__ = STRICT
+    name: Name
+    layer: Annotated[int, Interval(ge=0, lt=2**31)]
+    family: Name
+    in_features: Size
+    out_features: Size
+    score: Number
+    standard_error: Number
+
+
+class _TextsEntry(TypedDict, total=False):
+    __pydantic_config__ = STRICT
+    source: Text
+    count: Annotated[int, Ge(0)]
+    sha256: Text
+
+
+class _ScoresFile(TypedDict):
+    __pydantic_config__ = STRICT
+    model: Name
+    mode: Text
+    estimator: Text
+    noise_scale: Number
+    seed: Annotated[int, Interval(ge=-(2**63), lt=2**64)]
+    texts: _TextsEntry
+    modules: Annotated[list[_ModuleEntry], MinLen(1), FailFast()]
+    trials: NotRequired[Annotated[int, Ge(1)] | None]
+    logits: NotRequired[Literal["last", "all"]]
+    task_type: NotRequired[Literal["SEQ_CLS", "CAUSAL_LM"]]
 
 
 @dataclass(frozen=True)
@@ -130,30 +167,15 @@ class Scores:
             If the format tag, a key, a type or a number is not right.
         """
         check_format(data, FORMAT, "scores")
-        keys = ("model", "mode", "estimator", "noise_scale", "seed", "texts", "modules")
-        check_keys(data, keys, "the scores")
-        if not isinstance(data["modules"], list) or not data["modules"]:
-            raise AdaRankError("the scores list no modules; there must be at least one")
-        modules = tuple(_module_from(entry, at) for at, entry in enumerate(data["modules"]))
-        names = [module.name for module in modules]
-        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        validated(data, _ScoresFile, "the scores")
+        names = Counter(module["name"] for module in data["modules"])
+        twice = next((name for name, count in names.items() if count > 1), None)
         if twice is not None:
             raise AdaRankError(f"the scores name the module {twice!r} twice; each may stand once")
-        if not isinstance(data["texts"], dict):
-            raise AdaRankError(f"'texts' of the scores is {data['texts']!r}; it must be an object")
-        if data.get("task_type", "SEQ_CLS") not in ("SEQ_CLS", "CAUSAL_LM"):
-            raise AdaRankError(
-                f"'task_type' of the scores is {data['task_type']!r}; it must be 'SEQ_CLS' or "
-                "'CAUSAL_LM'"
-            )
-        values = {key: data[key] for key in keys if key != "modules"}
-        return cls(
-            **values,
-            modules=modules,
-            trials=data.get("trials"),
-            logits=data.get("logits", "last"),
-            task_type=data.get("task_type", "SEQ_CLS"),
-        )
+        keys = [field.name for field in fields(ModuleScore)]
+        modules = tuple(ModuleScore(*map(entry.get, keys)) for entry in data["modules"])
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        return cls(**{**known, "modules": modules})
 
 
 def origin_of(texts: Texts) -> dict:
@@ -165,28 +187,3 @@ def origin_of(texts: Texts) -> dict:
     2
     """
     return {"source": texts.source, "count": len(texts), "sha256": texts.sha256}
-
-
-_KINDS = {"name": str, "layer": int, "family": str, "in_features": int, "out_features": int}
-
-
-def _module_from(entry, position: int) -> ModuleScore:
-    what = f"module {position + 1} of the scores"
-    if not isinstance(entry, dict):
-        raise AdaRankError(f"{what} is {entry!r}; it must be an object")
-    names = [field.name for field in fields(ModuleScore)]
-    check_keys(entry, names, what)
-    for key, kind in _KINDS.items():
-        if type(entry[key]) is not kind:
-            raise AdaRankError(f"{key!r} of {what} is {entry[key]!r}; it must be {kind.__name__}")
-    for key in ("in_features", "out_features"):
-        if entry[key] < 1:
-            raise AdaRankError(f"{key!r} of {what} is {entry[key]}; it must be at least 1")
-    for key in ("score", "standard_error"):
-        value = entry[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value <= sys.float_info.max:
-            raise AdaRankError(
-                f"{key!r} of {what} is {value!r}; it must be a finite number of 0 or more"
-            )
-    return ModuleScore(**{name: entry[name] for name in names})

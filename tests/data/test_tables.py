@@ -4,6 +4,8 @@ import csv
 import json
 
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,31 @@ def test_a_byte_order_mark_other_columns_and_blank_lines_are_accepted(tmp_path):
     assert read_table(file).to_numpy().tolist() == [["a", "True"]]
 
 
+def test_a_long_cell_is_csv_and_the_limit_of_others_stays(tmp_path):
+    before = csv.field_size_limit()
+    file = written(tmp_path, "a.csv", f"text,label,more\n{'x' * 150_000},a,{'y' * 150_000}\n")
+    assert read_table(file)["text"].tolist() == ["x" * 150_000]
+    refusal(written(tmp_path, "b.csv", f"text,label\n{'x' * 1_000_001},a\n"))
+    assert csv.field_size_limit() == before
+
+
+def test_lines_may_end_in_any_of_three_ways(tmp_path):
+    for end in ("\n", "\r\n", "\r"):
+        file = written(tmp_path, "a.csv", end.join(["text,label", f'"a{end}b",x', "c\u2028d,y"]))
+        assert read_table(file).to_numpy().tolist() == [[f"a{end}b", "x"], ["c\u2028d", "y"]]
+
+
+def test_categories_nulls_and_large_strings_of_parquet_are_read(tmp_path):
+    texts = pyarrow.array(["a", "b", "a", "c"], pyarrow.large_string())
+    labels = pyarrow.array(["x", "y", "x", "y"]).dictionary_encode()
+    file = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts, "label": labels}), file)
+    assert read_table(file).to_numpy().tolist() == [["a", "x"], ["b", "y"], ["a", "x"], ["c", "y"]]
+    frame = pd.DataFrame({"text": ["a", "b"], "label": pd.Categorical([3, 1])})
+    frame.to_parquet(file)
+    assert read_table(file).to_numpy().tolist() == [["a", "3"], ["b", "1"]]
+
+
 @pytest.mark.parametrize("label", [1, 1.0, "1", "1.0", " 1 "])
 def test_whole_numbers_are_one_label_however_they_are_written(tmp_path, label):
     file = written(tmp_path, "a.jsonl", json.dumps({"text": "a", "label": label}))
@@ -92,9 +119,9 @@ def test_rows_without_text_or_label_are_counted_and_the_first_is_named(tmp_path)
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"\n', "line 2"),
         ("a.jsonl", "[1, 2]", "line 1"),
         ("a.jsonl", "[" * 100_000, "line 1"),
-        ("a.jsonl", '{"text": 5, "label": 1}', "the text 5 in row 1"),
+        ("a.jsonl", '{"text": 5, "label": 1}', "is 5; it must be a string"),
         ("a.jsonl", '{"text": "\\ud83d", "label": 1}', "in row 1"),
-        ("a.jsonl", '{"text": "a", "label": [1]}', "the label [1] in row 1"),
+        ("a.jsonl", '{"text": "a", "label": [1]}', "is [1]; it must be a string"),
         ("a.parquet", "PAR1 and nothing more PAR1", "Parquet"),
         ("a.txt", "text", "'.txt'"),
         ("a.pkl", "text", ".csv, .jsonl, .parquet"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from adarank_core.data.task import Task, normalised, split_of
 from adarank_core.data.tasks import load_task, task_names
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 
 SPLITS = ("train", "validation", "test")
 
@@ -80,6 +80,24 @@ def test_a_folder_keeps_its_own_splits(tmp_path):
     task = load_task(tmp_path)
     assert task.name == tmp_path.name
     assert [len(texts) for texts in texts_of(task).values()] == [10, 4, 6]
+
+
+@pytest.mark.parametrize("name", ["val.csv", "dev.csv"])
+def test_validation_goes_by_its_short_names_too(tmp_path, name):
+    write_csv(tmp_path / "train.csv", rows(200))
+    write_csv(tmp_path / name, rows(4, start=900))
+    task = load_task(tmp_path)
+    assert task.validation["text"].tolist() == [text for text, _ in rows(4, start=900)]
+
+
+def test_texts_and_labels_of_a_task_are_checked():
+    good = pd.DataFrame({"text": ["good", "bad"], "label": [0, 1]})
+    bad = pd.DataFrame({"text": ["good", "caf\udce9"], "label": [0, 1]}, dtype=object)
+    with pytest.raises(AdaRankError, match=r"text 2 of the validation split is .* not UTF-8"):
+        Task("mine", ("a", "b"), good, bad, good)
+    for name, labels in (("caf\udce9", ("a", "b")), ("mine", ("a", "caf\udce9"))):
+        with pytest.raises(AdaRankError, match=r"the name of .* is not UTF-8"):
+            Task(name, labels, good, good, good)
 
 
 def test_only_the_missing_split_is_taken_from_train(tmp_path):
@@ -159,7 +177,7 @@ def test_folders_without_train_or_with_two_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["trek", "no/such.csv", "missing.csv", "x" * 5000, "a\0b"])
 def test_an_unknown_name_is_refused_with_what_would_be_right(name):
     message = refusal(name)
-    assert repr(name) in message and ", ".join(task_names()) in message
+    assert quoted(name) in message and ", ".join(task_names()) in message
 
 
 # Texts

@@ -40,10 +40,8 @@ def test_what_is_wrong_in_a_list_is_named():
 
 
 def test_the_digest_tells_texts_apart():
-    digests = {
-        Texts("x", items).sha256 for items in (("ab",), ("a", "b"), ("b", "a"), ("ab", "\ud83d"))
-    }
-    assert len(digests) == 4
+    digests = {Texts("x", items).sha256 for items in (("ab",), ("a", "b"), ("b", "a"))}
+    assert len(digests) == 3
     assert Texts("x", ("ab",)).sha256 == Texts("y", ("ab",)).sha256
 
 

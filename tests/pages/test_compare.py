@@ -445,3 +445,11 @@ def test_the_table_of_a_curve_is_sent_only_while_it_is_open(home):
         at.session_state["compare_curves_data"] = True
         at.run()
         assert list(at.dataframe[0].value["value"]) == [1.25]
+
+
+def test_a_home_that_cannot_be_made_is_said_on_the_page(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ADARANK_HOME", str(tmp_path / "file"))
+    page = AppTest.from_file(APP, default_timeout=60).run().switch_page("pages/compare.py").run()
+    assert not page.exception
+    assert [error for error in page.error if "cannot be used" in error.value]

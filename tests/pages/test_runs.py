@@ -278,3 +278,11 @@ def test_nothing_is_polled_when_nothing_is_at_work(home, monkeypatch):
     with recorded():
         at.run()
         assert every[-1] == 2
+
+
+def test_a_home_that_cannot_be_made_is_said_on_the_page(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ADARANK_HOME", str(tmp_path / "file"))
+    page = AppTest.from_file(APP, default_timeout=60).run().switch_page("pages/runs.py").run()
+    assert not page.exception
+    assert [error for error in page.error if "cannot be used" in error.value]

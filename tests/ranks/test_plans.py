@@ -239,7 +239,7 @@ def test_other_models_plans_are_told_apart(write):
         ("{}", "not a ranks file"),
         ("[]", "not a ranks file"),
         ("{", "not valid JSON"),
-        ('{"format": "adarank-ranks/1", "ranks": {"a": NaN}}', "missing"),
+        ('{"format": "adarank-ranks/1", "ranks": {"a": NaN}}', "must be finite"),
     ],
 )
 def test_files_that_are_no_plan_are_refused_in_one_sentence(write, text, message):
