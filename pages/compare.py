@@ -13,9 +13,10 @@ import streamlit as st
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
+from adarank_core.training.settings import Settings
 from pages.parts.compare import progress
 from pages.parts.compare.following import Follower, follow
-from pages.parts.compare.launcher import LEARNING_RATE, arguments, launcher
+from pages.parts.compare.launcher import arguments, launcher
 from pages.parts.compare.legend import legend
 from pages.parts.compare.outcome import (
     ALIVE,
@@ -122,7 +123,7 @@ def details(run: jobs.Run) -> str:
     if not config:
         return ""
     settings, seeds = config["settings"], ", ".join(map(str, config["seeds"]))
-    rate = f"learning rate {settings.get('learning_rate', LEARNING_RATE):g}"
+    rate = f"learning rate {settings.get('learning_rate', Settings.learning_rate):g}"
     if config.get("learning_rates"):
         rate = "best learning rate of " + ", ".join(f"{one:g}" for one in config["learning_rates"])
     return (

@@ -12,8 +12,8 @@ from adarank_core.commands.options import (
     Model,
     Seed,
     bar,
+    print_status,
     table,
-    told,
     write,
 )
 from adarank_core.errors import AdaRankError
@@ -64,7 +64,7 @@ def score(
         )
     labels = 2
     if task is not None:
-        loaded = load_task(task, told)
+        loaded = load_task(task, print_status)
         labels, chosen = len(loaded.label_names), loaded.sample_texts(16, seed=seed)
     elif sentence is not None:
         chosen = text_sources.sentence(sentence)
@@ -103,7 +103,7 @@ def score(
     if not distributed.is_main():
         return
     if tolerance is not None:
-        told(
+        print_status(
             f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
         )
     write(result.to_dict(), json_path)
