@@ -104,15 +104,9 @@ def compare(
     >>> task = load_task("docstrings")                                            # doctest: +SKIP
     >>> compare("embedded", task, seeds=(0, 1, 2), output="run").comparisons      # doctest: +SKIP
     """
+    settings, rates = settings or Settings(), map(float, learning_rates)
     request = ComparisonRequest(
-        model,
-        task.name,
-        tuple(arms),
-        average_rank,
-        tuple(seeds),
-        trials,
-        settings or Settings(),
-        tuple(map(float, learning_rates)),
+        model, task.name, arms, average_rank, seeds, trials, settings, rates
     )
     callbacks = {"on_event": on_event, "should_stop": should_stop}
     comparison = Comparison(request, task, output=Path(output), **callbacks)

@@ -21,12 +21,12 @@ class ComparisonRequest:
     ----------
     model, task : str
         Names for `load_model` and `load_task`.
-    arms : tuple of str
-    seeds : tuple of int
+    arms : sequence of str
     average_rank : float
+    seeds : sequence of int
     trials : int or None
     settings : Settings
-    learning_rates : tuple of float
+    learning_rates : sequence of float
         Empty where the settings' own is taken.
     side_by_side : int
         Seeds that are trained at the same time.
@@ -49,6 +49,10 @@ class ComparisonRequest:
     settings: Settings = field(default_factory=Settings)
     learning_rates: tuple[float, ...] = ()
     side_by_side: int = 1
+
+    def __post_init__(self):
+        for name in ("arms", "seeds", "learning_rates"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def check(self, folder: Path | None = None) -> None:
         """Raise `AdaRankError` unless such a comparison can be run.
@@ -86,8 +90,6 @@ class ComparisonRequest:
         own = {f.name: data[f.name] for f in fields(cls) if data.get(f.name) is not None}
         known = {f.name for f in fields(Settings)}
         settings = {key: v for key, v in own.get("settings", {}).items() if key in known}
-        for name in {"arms", "seeds", "learning_rates"} & own.keys():
-            own[name] = tuple(own[name])
         return cls(**{**own, "settings": Settings(**settings)})
 
     def flags(self) -> list[str]:

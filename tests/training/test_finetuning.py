@@ -14,6 +14,7 @@ from adarank_core.training import finetuning as finetuning_file
 from adarank_core.training.adapters import adapted
 from adarank_core.training.batches import PartsTrainer
 from adarank_core.training.finetuning import Settings
+from adarank_core.training.objectives import Classification
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
 TIMES = ("train_seconds", "seconds", "examples_per_second", "memory_mb")
@@ -86,13 +87,13 @@ def test_events_have_the_promised_keys(run):
 
 def test_validation_on_the_way_sees_every_class_of_a_sorted_file(tiny_task, tiny_bert, monkeypatch):
     seen = []
-    real = finetuning_file._tokenised
+    real = Classification.tokenise
 
-    def tokenised(bundle, rows, length):
+    def tokenise(objective, bundle, rows, length):
         seen.append(rows["label"].value_counts().to_dict())
-        return real(bundle, rows, length)
+        return real(objective, bundle, rows, length)
 
-    monkeypatch.setattr(finetuning_file, "_tokenised", tokenised)
+    monkeypatch.setattr(Classification, "tokenise", tokenise)
     monkeypatch.setattr(finetuning_file, "VALIDATION_ROWS", (8, 8))
     in_order = tiny_task.validation.sort_values("label", ignore_index=True)
     task = dataclasses.replace(tiny_task, validation=in_order)
@@ -199,14 +200,14 @@ def test_arms_see_the_same_batches(tiny_bert, tiny_task, plans, monkeypatch):
 
 
 def test_no_more_rows_are_tokenised_than_a_run_sees(tiny_bert, tiny_task, plans, monkeypatch):
-    real, sizes, seen = finetuning_file._tokenised, [], []
+    real, sizes, seen = Classification.tokenise, [], []
 
-    def tokenised(bundle, frame, longest):
-        sizes.append(len(frame))
-        seen.extend(frame["text"] if len(sizes) == 1 else ())
-        return real(bundle, frame, longest)
+    def tokenise(objective, bundle, rows, length):
+        sizes.append(len(rows))
+        seen.extend(rows["text"] if len(sizes) == 1 else ())
+        return real(objective, bundle, rows, length)
 
-    monkeypatch.setattr(finetuning_file, "_tokenised", tokenised)
+    monkeypatch.setattr(Classification, "tokenise", tokenise)
     finetune(tiny_bert, tiny_task, plans["uniform"], QUICK, seed=1)
     assert sizes == [48, 32, 48] and len(set(seen)) == 48  # train, validation, test
     assert set(seen) < set(tiny_task.train["text"]) and seen != list(tiny_task.train["text"][:48])

@@ -156,29 +156,8 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
         "average_rank": choice.average_rank,
         "settings": {"steps": int(steps), "batch_size": int(batch)},
     }
-    path = None
     with st.expander("More"):
-        rate, grid = _learning_rate()
-        if rate != Settings.learning_rate:
-            config["settings"]["learning_rate"] = rate
-        config["trials"] = int(
-            st.number_input(
-                "Trials",
-                2,
-                200,
-                8,
-                key="compare_trials",
-                help="Noisy models a module, for the arms whose ranks come from disagreement. "
-                "More take longer and give surer ranks.",
-                **KEPT,
-            )
-        )
-        side_by_side = _side_by_side()
-        own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
-        if own is not None:
-            path = state.save_upload(own.name, own.getvalue())
-            if str(path) not in arms:
-                arms.append(str(path))
+        grid, side_by_side, path = _more(config)
     problem = None
     try:
         config["seeds"] = seeds_from(seeds)
@@ -210,6 +189,32 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
         except AdaRankError as error:
             state.show_error(error, path)
     return None
+
+
+def _more(config: dict) -> tuple[str | None, int, Path | None]:
+    """Draw what is seldom changed, into a config; return the grid, seeds at once, and an upload."""
+    rate, grid = _learning_rate()
+    if rate != Settings.learning_rate:
+        config["settings"]["learning_rate"] = rate
+    config["trials"] = int(
+        st.number_input(
+            "Trials",
+            2,
+            200,
+            8,
+            key="compare_trials",
+            help="Noisy models a module, for the arms whose ranks come from disagreement. "
+            "More take longer and give surer ranks.",
+            **KEPT,
+        )
+    )
+    side_by_side, path = _side_by_side(), None
+    own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
+    if own is not None:
+        path = state.save_upload(own.name, own.getvalue())
+        if str(path) not in config["arms"]:
+            config["arms"].append(str(path))
+    return grid, side_by_side, path
 
 
 def _arms() -> list[str]:
@@ -260,9 +265,8 @@ def _learning_rate() -> tuple[float, str | None]:
         **KEPT,
     )
     if how == SEVERAL:
-        return Settings.learning_rate, st.text_input(
-            "Rates to try", GRID, key="compare_rates", **KEPT
-        )
+        grid = st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
+        return Settings.learning_rate, grid
     rate = st.number_input(
         "Rate",
         1e-6,
