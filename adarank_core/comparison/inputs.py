@@ -36,8 +36,8 @@ def input_path(folder: Path | None, name: str) -> str:
     """
     if folder is None:
         return name
-    copy = _place(folder, name) / _last_part(name)
-    return str(copy) if copy.exists() else name
+    place = _place(folder, name)
+    return str(place / _last_part(name)) if place.exists() else name
 
 
 def keep_input(folder: Path, name: str) -> str:

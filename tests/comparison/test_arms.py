@@ -132,6 +132,41 @@ def test_a_rank_that_is_no_whole_number_is_matched_too(tiny_bert, tiny_task, tmp
         assert 0 <= residual < module.in_features + module.out_features
 
 
+@pytest.mark.parametrize("name", ARMS)
+def test_the_table_says_what_is_read_for_an_arm(tiny_bert, tiny_task, tmp_path, name):
+    from adarank_core.training.objectives import Classification
+
+    class Spy(Classification):
+        def sample(self, count, seed):
+            texts, labels = super().sample(count, seed)
+            return texts, Labels(labels)
+
+    class Labels(list):
+        def __iter__(self):
+            read.append(name)
+            return super().__iter__()
+
+    events, read = [], []
+    request = ComparisonRequest(tiny_bert, "tiny", (name,), 2, trials=2)
+    options = {"output": tmp_path, "on_event": events.append}
+    Planner(request, Spy(tiny_task), **options).plan(name, 0)
+    assert bool(read) == ARMS[name].needs_labels
+    assert {event["arm"] for event in events} == ({name} if ARMS[name].scores else set())
+    kept = [path.name for path in tmp_path.rglob("*.json")]
+    costs = not ARMS[name].trains and not ARMS[name].origin.free
+    assert kept == ([f"{ARMS[name].origin.name}-seed0.json"] if costs else [])
+
+
+def test_every_arm_is_trained_by_a_method_that_there_is():
+    from adarank_core.training.adapters import METHODS
+
+    assert {arm.method for arm in ARMS.values()} == set(METHODS)
+    for name, arm in ARMS.items():
+        assert arm.name == name and arm.question
+        ways = [arm.texts, arm.score, arm.source, arm.trains]
+        assert sum(map(bool, ways)) == 1
+
+
 def test_file_names_are_plain(tmp_path):
     names = set()
     for folder in ("a", "b"):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,11 +17,14 @@ from adarank_core.files import read_json
 
 ROOT = Path(parallel_seeds.__file__).resolve().parents[2]
 TIMES = ("train_seconds", "allocation_seconds")
-LEASHED = "import time; from adarank_core.comparison.parallel_seeds import connect_to_parent; tell, asked = connect_to_parent(); "
+CONNECTED = (
+    "import time; from adarank_core.comparison.parallel_seeds import connect_to_parent; "
+    "tell, asked = connect_to_parent(); "
+)
 
 
 def script(code: str) -> list[str]:
-    return [sys.executable, "-c", LEASHED + code]
+    return [sys.executable, "-c", CONNECTED + code]
 
 
 def steps_until(condition: str) -> str:
@@ -50,7 +52,7 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-# Processes on a leash
+# Processes
 
 
 def test_events_of_all_processes_are_passed_on_and_nothing_else():
@@ -207,7 +209,7 @@ def test_what_the_processes_leave_undone_is_done_here(command, one_by_one, tmp_p
         started.extend(commands)
         return True  # as where every process was killed
 
-    monkeypatch.setattr(parallel_seeds, "run_workers", attend)
+    monkeypatch.setattr(parallel_seeds, "run_workers", run_workers)
     folder = tmp_path / "run"
     grid = ["--learning-rates", "2e-3", "--output", str(folder)]
     assert main([*command, *grid, "--seeds", "0,1", "--side-by-side", "9"]) == 0
@@ -252,7 +254,7 @@ def test_a_comparison_that_is_cancelled_is_not_judged(command, tmp_path, monkeyp
         (folder / "cancel").touch()
         return not should_stop()
 
-    monkeypatch.setattr(parallel_seeds, "run_workers", attend)
+    monkeypatch.setattr(parallel_seeds, "run_workers", run_workers)
     assert main([*command, "--output", str(folder), "--side-by-side", "2"]) == 0
     assert events_of(folder)[-1]["event"] == "cancelled"
     assert not (folder / "verdict.json").exists()
@@ -264,12 +266,24 @@ def test_no_process_is_started_for_a_single_seed(command, tmp_path, monkeypatch)
     assert main([*one, "--output", str(tmp_path / "run")]) == 0
 
 
-def test_a_process_s_share_trains_and_does_not_judge(command, tmp_path, monkeypatch):
-    events = []
-    leash = SimpleNamespace(told=events.append, asked=lambda: False)
-    monkeypatch.setattr(parallel_seeds, "connect_to_parent", lambda: (leash.told, leash.asked))
-    folder = tmp_path / "run"
-    share = [*command, "--arms", "uniform", "--seeds", "1", "--part", "--output", str(folder)]
-    assert main(share) == 0
+def test_a_process_s_share_trains_and_does_not_judge(tiny_bert, tiny_file, tmp_path, monkeypatch):
+    from adarank_core.comparison.compare import Comparison
+    from adarank_core.comparison.request import ComparisonRequest
+    from adarank_core.data.tasks import load_task
+    from adarank_core.training.settings import Settings
+
+    events, folder = [], tmp_path / "run"
+    connection = events.append, lambda: False
+    monkeypatch.setattr(parallel_seeds, "connect_to_parent", lambda: connection)
+    # What no flag says is read from the folder.
+    settings = Settings(steps=2, batch_size=4, learning_rate=1 / 3000, evaluations=2)
+    arms, task = ("uniform", "adarank"), load_task(tiny_file)
+    request = ComparisonRequest(tiny_bert, task.name, arms, 7 / 3, (0, 1), settings=settings)
+    whole = Comparison(request, task, output=folder)
+    (command,) = [parallel_seeds._command(whole.output, tiny_file, ["uniform"], [1])]
+    assert len(command) == 9
+    assert main(command[3:]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["comparison.json", "runs"]
     assert events[-1]["event"] == "result" and events[-1]["seed"] == 1
+    assert [path.name for path in (folder / "runs").iterdir()] == ["uniform-seed1"]
+    assert sum(event["event"] == "evaluation" for event in events) == 2

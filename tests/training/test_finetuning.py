@@ -1,6 +1,7 @@
 """One arm of LoRA: the same numbers again, the same conditions for every arm, honest ends."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -241,26 +242,6 @@ def test_a_loss_that_is_no_number_is_told(tiny_bert, tiny_task, plans, steps):
         finetune(tiny_bert, tiny_task, plans["uniform"], settings)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"steps": 0},
-        {"steps": -1},
-        {"batch_size": 0},
-        {"max_length": 0},
-        {"evaluations": 0},
-        {"learning_rate": 0},
-        {"learning_rate": -1e-3},
-        {"learning_rate": float("nan")},
-        {"learning_rate": float("inf")},
-    ],
-    ids=str,
-)
-def test_settings_out_of_range_are_refused(values):
-    with pytest.raises(AdaRankError, match=f"{next(iter(values))} is"):
-        Settings(**values)
-
-
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
 def test_seeds_out_of_range_are_refused(tiny_bert, tiny_task, plans, seed):
     with pytest.raises(AdaRankError, match="the seed is"):
@@ -319,3 +300,22 @@ def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, mon
 def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, share):
     rate = finetuning_file._arguments(QUICK, 0, method, None).learning_rate
     assert rate == pytest.approx(share * QUICK.learning_rate)
+
+
+def test_one_process_uses_one_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for seen in (0, 1, 2, 8):
+        arguments = finetuning_file._arguments(QUICK, 0, "lora", None)
+        arguments._n_gpu = seen  # what Trainer's arguments count when they look for devices
+        assert arguments.n_gpu == min(seen, 1)
+        assert arguments.train_batch_size == QUICK.batch_size
+        assert arguments.parallel_mode.value == "not_parallel"
+
+
+def test_trainer_prints_nothing(tiny_bert, tiny_task, plans, capsys):
+    finetune(tiny_bert, tiny_task, plans["uniform"], QUICK)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_result_is_a_plain_dictionary_for_other_programs(run):
+    assert type(run[0]) is dict and json.loads(json.dumps(run[0])) == run[0]
