@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from adarank_core.hardware import cores
+
 __all__ = ["connect_to_parent", "run_workers", "threads_each", "train"]
 
 POLL_SECONDS = 0.5  # that parents look whether they are to stop
@@ -70,8 +72,6 @@ def threads_each(processes: int) -> int:
     >>> threads_each(1000)
     1
     """
-    from adarank_core.hardware import cores
-
     own = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, (int(own) if own.isdecimal() else cores()) // processes)
 

@@ -106,7 +106,7 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
         f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
         "time.sleep(30)"  # as long as a model loads, and nothing is told
     )
-    parent = "from adarank_core.comparison.parallel_seeds import attend; "
+    parent = "from adarank_core.comparison.parallel_seeds import run_workers; "
     parent += f"run_workers({[script(work)] * 2!r}, print, lambda: False)"
     started = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT)
     try:
@@ -119,9 +119,7 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
 
 
 def test_threads_are_shared_out(monkeypatch):
-    from adarank_core.runs import run_queue
-
-    monkeypatch.setattr(run_queue, "cores", lambda: 16)
+    monkeypatch.setattr(parallel_seeds, "cores", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [threads_each(count) for count in (1, 2, 3, 40)] == [16, 8, 5, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "4")  # what this process may use itself

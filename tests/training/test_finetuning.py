@@ -302,14 +302,17 @@ def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, sha
     assert rate == pytest.approx(share * QUICK.learning_rate)
 
 
-def test_one_process_uses_one_device(monkeypatch):
+@pytest.mark.parametrize("seen", [1, 2, 8])
+def test_one_process_uses_one_device(monkeypatch, seen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for seen in (0, 1, 2, 8):
-        arguments = finetuning_file._arguments(QUICK, 0, "lora", None)
-        arguments._n_gpu = seen  # what Trainer's arguments count when they look for devices
-        assert arguments.n_gpu == min(seen, 1)
-        assert arguments.train_batch_size == QUICK.batch_size
-        assert arguments.parallel_mode.value == "not_parallel"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: False)
+    arguments = finetuning_file._arguments(QUICK, 0, "lora", None)
+    assert not arguments.use_cpu and arguments.device.type == "cuda"
+    assert arguments._n_gpu == seen  # for as many Trainer would make copies
+    assert arguments.n_gpu == 1 and arguments.train_batch_size == QUICK.batch_size
+    assert arguments.parallel_mode.value == "not_parallel"
 
 
 def test_trainer_prints_nothing(tiny_bert, tiny_task, plans, capsys):
