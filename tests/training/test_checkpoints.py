@@ -148,7 +148,7 @@ from adarank_core.training import checkpoints
 from adarank_core.__main__ import main
 checkpoints.CHECKPOINT_SECONDS = 0.0
 arm, step, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-record, on_save = jobs._Recorder.record, checkpoints.Keeper.on_save
+record, on_save = jobs._Recorder.record, checkpoints.CheckpointCallback.on_save
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 def recorded(self, event):
     record(self, event)
@@ -159,7 +159,7 @@ def saved(self, args, state, control, **kwargs):
     if moment == "save" and arm in args.output_dir and state.global_step == step:
         die()
     return on_save(self, args, state, control, **kwargs)
-jobs._Recorder.record, checkpoints.Keeper.on_save = recorded, saved
+jobs._Recorder.record, checkpoints.CheckpointCallback.on_save = recorded, saved
 sys.exit(main(sys.argv[4:]))
 """
 
