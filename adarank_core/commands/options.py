@@ -50,7 +50,7 @@ MaxLength = Annotated[int, typer.Option(help="Longer texts are cut to this many 
 BatchSize = Annotated[int, typer.Option(help="Texts an optimizer step.")]
 LearningRate = Annotated[float, typer.Option(help="Peak of the linear schedule.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --output; run what is missing.")
+    bool, typer.Option("--resume", help="Go on with the run in --output, or start it there.")
 ]
 Queue = Annotated[
     bool, typer.Option("--queue", help="Wait for the runs that were started before this one.")

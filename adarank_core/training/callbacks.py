@@ -1,4 +1,4 @@
-"""What is told of a training while it goes on."""
+"""What is passed on of a training while it goes on."""
 
 import time
 
