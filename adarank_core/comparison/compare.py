@@ -6,14 +6,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from adarank_core.comparison.arms import ARMS, Planned, Planner, check_arms, file_name
+from adarank_core.comparison.arms import Planned, Planner, file_name
 from adarank_core.comparison.inputs import input_path, keep_input
-from adarank_core.comparison.learning_rates import (
-    ChosenRate,
-    Trial,
-    best_rate,
-    check_learning_rates,
-)
+from adarank_core.comparison.learning_rates import ChosenRate, Trial, best_rate
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.comparison.verdicts import Verdict, verdict_of
 from adarank_core.errors import AdaRankError
@@ -22,15 +17,7 @@ from adarank_core.ranks.plans import RankPlan
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
 
-__all__ = [
-    "ARMS",
-    "Comparison",
-    "Verdict",
-    "check_arms",
-    "check_learning_rates",
-    "compare",
-    "read_request",
-]
+__all__ = ["Comparison", "Verdict", "compare", "read_request"]
 
 
 def compare(
