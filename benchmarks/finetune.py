@@ -37,7 +37,7 @@ from adarank_core.comparison.verdicts import paired_comparison
 from adarank_core.hardware import bf16_is_native
 from adarank_core.runs import jobs
 from adarank_core.scoring.encoding import longest_text
-from adarank_core.training import finetuning
+from adarank_core.training import finetuning, objectives
 from adarank_core.training.adapters import adapted
 from adarank_core.training.callbacks import Live
 from adarank_core.training.finetuning import Settings, finetune
@@ -112,7 +112,6 @@ def library(
 ) -> dict:
     """Train with the library, without the levers that are not named."""
     without = {
-        "grouping": {"length_grouped_order": _random},
         "parts": {"PartsTrainer": Trainer},
         "lean": {
             "make_lean": lambda model, first_token: None,
@@ -122,6 +121,8 @@ def library(
     }
     events: list[dict] = []
     with ExitStack() as patches:
+        if "grouping" not in levers:
+            patches.enter_context(mock.patch.object(objectives, "length_grouped_order", _random))
         for lever in without.keys() - set(levers):
             patches.enter_context(mock.patch.multiple(finetuning, **without[lever]))
         result = finetune(model_name, task, plan, settings, seed=seed, on_event=events.append)

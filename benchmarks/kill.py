@@ -36,7 +36,7 @@ COMMAND = """
 import sys
 from adarank_core.training import checkpoints
 from adarank_core.__main__ import main
-checkpoints.SECONDS_BETWEEN = 0.5
+checkpoints.CHECKPOINT_SECONDS = 0.5
 sys.exit(main(sys.argv[1:]))
 """
 SERVER = """

@@ -15,8 +15,9 @@ from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
 from adarank_core.runs.curves import curve_table
 from adarank_core.runs.events import finished_results
+from adarank_core.training.settings import Settings
 from pages.parts.compare.event_follower import Follower, follow
-from pages.parts.compare.launcher import LEARNING_RATE, arguments, launcher
+from pages.parts.compare.launcher import arguments, launcher
 from pages.parts.compare.legend import draw_legend
 from pages.parts.compare.outcome import (
     ALIVE,
@@ -123,7 +124,7 @@ def settings_line(run: jobs.Run) -> str:
     if not config:
         return ""
     settings, seeds = config["settings"], ", ".join(map(str, config["seeds"]))
-    rate = f"learning rate {settings.get('learning_rate', LEARNING_RATE):g}"
+    rate = f"learning rate {settings.get('learning_rate', Settings.learning_rate):g}"
     if config.get("learning_rates"):
         rate = "best learning rate of " + ", ".join(f"{one:g}" for one in config["learning_rates"])
     return (

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.commands.options import Json, told, write
+from adarank_core.commands.options import Json, print_status, write
 from adarank_core.files import read_json
 from adarank_core.ranks import export as exporting
 from adarank_core.ranks.plans import read_plan
@@ -53,4 +53,6 @@ def export(
         for file in result["files"]:
             print(file)
         if adapter is not None:
-            told(f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable")
+            print_status(
+                f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable"
+            )

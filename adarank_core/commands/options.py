@@ -10,13 +10,26 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
 
-__all__ = ["Watch", "bar", "on_error_stream", "output_folder", "table", "told", "write"]
+__all__ = [
+    "Watch",
+    "bar",
+    "on_error_stream",
+    "output_folder",
+    "print_status",
+    "table",
+    "write",
+]
 
 on_error_stream = Console(stderr=True)
 
+# What a folder may hold in which no run has begun: from who starts the process or tags it, and
+# from a process that ended before it wrote what it was asked for.
+NOT_BEGUN = ("log.txt", "command.json", "cancel", "lock", "tags.json")
 
-def _place(path: str | None) -> str | None:
+
+def _check_writable(path: str | None) -> str | None:
     """Refuse a place for the result before anything is computed for it."""
     if path not in (None, "-") and not Path(path).parent.is_dir():
         raise AdaRankError(f"{path!r} cannot be written (there is no such folder)")
@@ -28,7 +41,7 @@ Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
 Json = Annotated[
     str | None,
-    typer.Option("--json", help="Write the result here; '-' is stdout.", callback=_place),
+    typer.Option("--json", help="Write the result here; '-' is stdout.", callback=_check_writable),
 ]
 Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
@@ -37,7 +50,7 @@ MaxLength = Annotated[int, typer.Option(help="Longer texts are cut to this many 
 BatchSize = Annotated[int, typer.Option(help="Texts an optimizer step.")]
 LearningRate = Annotated[float, typer.Option(help="Peak of the linear schedule.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --output; run what is missing.")
+    bool, typer.Option("--resume", help="Go on with the run in --output, or start it there.")
 ]
 Queue = Annotated[
     bool, typer.Option("--queue", help="Wait for the runs that were started before this one.")
@@ -84,7 +97,7 @@ class Watch:
         """Record an event, and show it where it tells of progress."""
         self.recorder.record(event)
         if event["event"] == "queued":
-            told(f"waiting for other runs; place {event['place']} in the queue")
+            print_status(f"waiting for other runs; place {event['place']} in the queue")
         elif event["event"] in ("step", "score"):
             self._move_bar(event)
 
@@ -121,12 +134,12 @@ def bar(shown: bool = True) -> Progress:
     )
 
 
-def told(message: str, fraction: float | None = None) -> None:
+def print_status(message: str, fraction: float | None = None) -> None:
     """Say something on standard error; where a share done is given, only to who watches.
 
     Examples
     --------
-    >>> told("reading", 0.5)
+    >>> print_status("reading", 0.5)
     """
     if fraction is not None and not on_error_stream.is_terminal:
         return  # progress is for who watches, not for a file
@@ -181,6 +194,9 @@ def output_folder(
 ) -> Path | None:
     """Refuse a folder that is in use, or to resume what was asked for otherwise.
 
+    To resume in a folder where no run has begun starts it: one command serves the first start and
+    every restart.
+
     Parameters
     ----------
     output : pathlib.Path or None
@@ -206,27 +222,33 @@ def output_folder(
     >>> output_folder(folder, {"seed": 0}, resume=False) == folder
     True
     """
-    from adarank_core.files import read_json
-
     if resume and output is None:
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")
-    if resume:
-        old = read_json(output / "config.json")
-        for key in config:
-            had = old.get(key) if isinstance(old, dict) else None
-            same = had == config[key] or (had is None and not config[key])  # of an older version
-            if key not in may_differ and not same:
-                raise AdaRankError(
-                    f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
-                    "resume with the same values"
-                )
+    if output is None or _has_not_begun(output):
         return output
-    started = ("log.txt", "command.json", "cancel")  # by jobs.start
-    if output is None or not output.exists():
-        return output
-    if not output.is_dir() or any(path.name not in started for path in output.iterdir()):
+    if not resume:
         raise AdaRankError(
             f"the output folder {str(output)!r} is not empty; give a new one, or --resume to go "
             "on with what is in it"
         )
+    if not (output / "config.json").exists():
+        raise AdaRankError(
+            f"there is no run to resume in {str(output)!r}, which holds other things and no "
+            "config.json; give the folder of a run or an empty one"
+        )
+    old = read_json(output / "config.json")
+    for key in config:
+        had = old.get(key) if isinstance(old, dict) else None
+        same = had == config[key] or (had is None and not config[key])  # of an older version
+        if key not in may_differ and not same:
+            raise AdaRankError(
+                f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
+                "resume with the same values"
+            )
     return output
+
+
+def _has_not_begun(folder: Path) -> bool:
+    if folder.is_dir():
+        return all(path.name in NOT_BEGUN for path in folder.iterdir())
+    return not folder.exists()

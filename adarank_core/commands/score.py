@@ -13,8 +13,8 @@ from adarank_core.commands.options import (
     Model,
     Seed,
     bar,
+    print_status,
     table,
-    told,
     write,
 )
 from adarank_core.data import texts as text_sources
@@ -76,7 +76,7 @@ def score(
     if not distributed.is_main():
         return
     if tolerance is not None:
-        told(
+        print_status(
             f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
         )
     write(result.to_dict(), json_path)
@@ -104,7 +104,7 @@ def _texts_and_labels(
     if task is not None:
         from adarank_core.data.tasks import load_task  # it imports pandas
 
-        loaded = load_task(task, told)
+        loaded = load_task(task, print_status)
         return loaded.sample_texts(16, seed=seed), len(loaded.label_names)
     if sentence is not None:
         return text_sources.sentence(sentence), 2

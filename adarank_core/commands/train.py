@@ -20,8 +20,8 @@ from adarank_core.commands.options import (
     TaskName,
     Watch,
     output_folder,
+    print_status,
     table,
-    told,
     write,
 )
 from adarank_core.errors import AdaRankError
@@ -45,21 +45,26 @@ def finetune(
     json_path: Json = None,
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
+    from adarank_core.comparison.inputs import input_path, keep_input
     from adarank_core.data.tasks import load_task
-    from adarank_core.files import read_json
-    from adarank_core.ranks.allocation import RankPlan
+    from adarank_core.files import read_json, write_json
+    from adarank_core.ranks.plans import RankPlan
+    from adarank_core.runs import jobs
+    from adarank_core.training.settings import Settings
 
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
-    plan = None if ranks is None else RankPlan.from_dict(read_json(ranks))
-    loaded = load_task(task, told)
+    settings = Settings(steps, batch_size, learning_rate, max_length)
+    if ranks is not None:
+        if resume and output is not None and not ranks.exists():
+            kept = output / "ranks.json"
+            ranks = kept if kept.exists() else ranks
+        plan = RankPlan.from_dict(read_json(ranks))
+    loaded = load_task(input_path(output if resume else None, task), print_status)
     from adarank_core.comparison.arms import same_rank
-    from adarank_core.files import write_json
-    from adarank_core.runs import jobs
     from adarank_core.training import checkpoints, finetuning
 
-    settings = finetuning.Settings(steps, batch_size, learning_rate, max_length)
-    if plan is None:
+    if ranks is None:
         plan = same_rank(model, uniform_rank)
     config = {
         "command": "finetune",
@@ -73,30 +78,25 @@ def finetune(
     if resume and (folder / "result.json").exists():
         raise AdaRankError(f"the run in {str(folder)!r} has finished; there is nothing to resume")
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
+        keep_input(folder, task)
+        write_json(folder / "ranks.json", plan.to_dict())
         if not _has_turn(watch, queue):
             return
-        write_json(folder / "ranks.json", plan.to_dict())
-        result = finetuning.finetune(
-            model,
-            loaded,
-            plan,
-            settings,
-            seed=seed,
-            output=folder,
-            on_event=watch.record,
-            should_stop=watch.should_stop,
-        )
+        callbacks = {"on_event": watch.record, "should_stop": watch.should_stop}
+        training = finetuning.Training(model, loaded, plan, settings, seed=seed)
+        result = finetuning.train(training, output=folder, **callbacks)
         if result is not None:
-            result.pop("ranks")  # they stand in ranks.json
-            write_json(folder / "result.json", result)
+            facts = result.to_dict()
+            del facts["ranks"]  # they stand in ranks.json
+            write_json(folder / "result.json", facts)
             checkpoints.clear(folder / "checkpoints")
-            recorder.record({"event": "result", **result})
-    told(f"all that the run made is in {folder}")
+            recorder.record({"event": "result", **facts})
+    print_status(f"all that the run made is in {folder}")
     if result is None:
         return
-    write(result, json_path)
+    write(facts, json_path)
     if json_path != "-":
-        table("test", ("metric", "value"), [(k, f"{v}") for k, v in result.items()])
+        table("test", ("metric", "value"), [(k, f"{v}") for k, v in facts.items()])
 
 
 def compare(
@@ -126,78 +126,90 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
-    from adarank_core.comparison import compare as comparison
-    from adarank_core.comparison import parallel_seeds as processes
-    from adarank_core.comparison import verdicts
-    from adarank_core.comparison.learning_rates import check_learning_rates
-    from adarank_core.data.tasks import load_task
-    from adarank_core.ranks.allocation import check_average_rank
-    from adarank_core.runs import jobs
+    from adarank_core.comparison.request import ComparisonRequest
+    from adarank_core.training.settings import Settings
 
-    names = [arm.strip() for arm in arms.split(",") if arm.strip()]
+    names = tuple(arm.strip() for arm in arms.split(",") if arm.strip())
     numbers = _numbers("seeds", seeds, int, "whole numbers such as 0,1,2")
-    rates = []
+    if part:
+        _train_part(task, names, numbers, output)
+        return
+    rates = ()
     if learning_rates is not None:
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
-        check_learning_rates(rates)
-    comparison.check_arms(names, numbers)
-    check_average_rank(average_rank)
-    processes.check_processes(side_by_side)
-    from adarank_core.training.finetuning import Settings  # imports torch: after the checks
-
     settings = Settings(steps, batch_size, learning_rate, max_length)
-    options = {"average_rank": average_rank, "seeds": numbers, "trials": trials}
-    options |= {"settings": settings, "learning_rates": rates}
-    if part:  # a share of the seeds of another process, which judges
-        on_event, should_stop = processes.leash()
-        options |= {"output": output, "on_event": on_event, "should_stop": should_stop}
-        own = comparison.Comparison(model, load_task(task), names, **options)
-        _ = own.search() and own.train()
-        return
-    config = {
-        "command": "compare",
-        "model": model,
-        "task": task,
-        "arms": names,
-        **options,
-        "settings": vars(settings),
-        "side_by_side": side_by_side,
-    }
-    may_differ = ("arms", "seeds", "side_by_side")
+    request = ComparisonRequest(
+        model, task, names, average_rank, numbers, trials, settings, rates, side_by_side
+    )
+    request.check(output if resume else None)
+    verdict = _run_comparison(request, output, resume, queue)
+    if verdict is not None:
+        write(verdict.to_dict(), json_path)
+        if json_path != "-":
+            _print_verdict(verdict, len(numbers))
+
+
+def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path) -> None:
+    """Train a share of the seeds of another process, which judges."""
+    from adarank_core.comparison import parallel_seeds
+    from adarank_core.comparison.compare import Comparison, read_request
+    from adarank_core.data.tasks import load_task
+
+    on_event, should_stop = parallel_seeds.connect_to_parent()
+    callbacks = {"on_event": on_event, "should_stop": should_stop}
+    request = read_request(output, arms, seeds)
+    comparison = Comparison(request, load_task(task), output=output, **callbacks)
+    _ = comparison.search() and comparison.train()
+
+
+def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
+    """Run a comparison in its folder; None when stopped."""
+    from adarank_core.comparison import parallel_seeds
+    from adarank_core.comparison.compare import Comparison
+    from adarank_core.comparison.inputs import keep_input
+    from adarank_core.data.tasks import load_task
+    from adarank_core.runs import jobs
+
+    config, may_differ = request.to_dict(), ("arms", "seeds", "side_by_side")
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("compare")
+    steps, workers = request.settings.steps, min(request.side_by_side, len(request.seeds))
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
+        task, *_ = [keep_input(folder, name) for name in request.inputs]
         if not _has_turn(watch, queue):
-            return
-        loaded = load_task(task, told)
-        options |= {"output": folder}
-        options |= {"on_event": watch.record, "should_stop": watch.should_stop}
-        if min(side_by_side, len(numbers)) > 1:
-            whole = comparison.Comparison(model, loaded, names, **options)
-            if not processes.train(whole, task, side_by_side):
-                return
-        verdict = comparison.compare(model, loaded, names, **options)
-    told(f"all that the run made is in {folder}")
-    if verdict is None:
-        return
-    write(verdict.to_dict(), json_path)
-    if json_path != "-":
-        table(
-            f"{verdict.task}, {verdict.model}: means over {len(numbers)} seed(s)",
-            ("arm", "LoRA parameters", "test loss", "test accuracy"),
-            [
-                (
-                    name,
-                    f"{arm['lora_parameters']:,}",
-                    *(f"{_mean(arm, key):.4f}" for key in ("test_loss", "test_accuracy")),
-                )
-                for name, arm in verdict.arms.items()
-            ],
-        )
-        for compared in verdict.comparisons:
-            if compared["metric"] in ("test_loss", "test_accuracy"):
-                print(verdicts.describe(compared, len(numbers)))
-        for name, why in verdict.failed.items():
-            print(f"{name} is not compared: {why}")
+            return None
+        loaded = load_task(task, print_status)
+        options = {"output": folder, "on_event": watch.record, "should_stop": watch.should_stop}
+        if workers > 1:
+            comparison = Comparison(request, loaded, **options)
+            if not parallel_seeds.train(comparison, task, workers):
+                return None
+        comparison = Comparison(request, loaded, **options)
+        done = comparison.search() and comparison.train()
+        verdict = comparison.verdict() if done else None
+    print_status(f"all that the run made is in {folder}")
+    return verdict
+
+
+def _print_verdict(verdict, seeds: int) -> None:
+    from adarank_core.comparison import verdicts
+
+    table(
+        f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
+        ("arm", "LoRA parameters", "test loss", "test accuracy"),
+        [
+            (
+                name,
+                f"{arm['lora_parameters']:,}",
+                *(f"{_mean(arm, key):.4f}" for key in ("test_loss", "test_accuracy")),
+            )
+            for name, arm in verdict.arms.items()
+        ],
+    )
+    for compared in verdict.comparisons:
+        if compared["metric"] in ("test_loss", "test_accuracy"):
+            print(verdicts.describe(compared, seeds))
+    for name, why in verdict.failed.items():
+        print(f"{name} is not compared: {why}")
 
 
 def _has_turn(watch: Watch, queue: bool) -> bool:
@@ -216,8 +228,8 @@ def _mean(arm: dict, key: str) -> float:
     return sum(run[key] for run in arm["runs"]) / len(arm["runs"])
 
 
-def _numbers(name: str, text: str, kind: type, such: str) -> list:
+def _numbers(name: str, text: str, kind: type, example: str) -> tuple:
     try:
-        return [kind(number) for number in text.split(",")]
+        return tuple(kind(number) for number in text.split(","))
     except ValueError:
-        raise AdaRankError(f"{name} is {text!r}; give {such}") from None
+        raise AdaRankError(f"{name} is {text!r}; give {example}") from None

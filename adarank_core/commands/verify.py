@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.commands.options import Json, table, told, write
+from adarank_core.commands.options import Json, print_status, table, write
 from adarank_core.files import read_json
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.verification import verify as verification
@@ -32,7 +32,7 @@ def verify(
             ],
         )
     for note in checked.notes:
-        told(note)
+        print_status(note)
     if not checked.is_the_plan:
         raise typer.Exit(1)
 

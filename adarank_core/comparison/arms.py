@@ -3,213 +3,93 @@
 import hashlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from adarank_core.comparison.inputs import input_path
+from adarank_core.data.texts import Texts, generic_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, write_json
 from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
 from adarank_core.scoring.scores import ModuleScore, Scores
 
-__all__ = ["ARMS", "Planned", "Planner", "check_arms", "file_name", "permuted", "same_rank"]
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Planned",
+    "Planner",
+    "check_arms",
+    "file_name",
+    "permuted",
+    "plain_scores",
+    "same_rank",
+]
 
-#: What each arm controls for, in one line.
-ARMS = {
-    "uniform": "the same rank for every module: LoRA as it is",
-    "adarank": "ranks from disagreement on 16 of the task's texts",
-    "adarank-generic": "ranks from disagreement on generic sentences: is task text needed?",
-    "adarank-sentence": "ranks from disagreement on one of the task's texts: is one enough?",
-    "permuted": "AdaRank's ranks shuffled among modules of equal size: does it matter who?",
-    "inverse": "ranks from one over the disagreement: does the wrong way round do harm?",
-    "ramp-up": "ranks that grow with depth: is depth all that AdaRank finds?",
-    "ramp-down": "ranks that fall with depth: the opposite ramp",
-    "random": "ranks drawn at random, anew for every seed: are unequal ranks enough?",
-    "gradient": "ranks from the norm of the loss's gradient: do labels tell more?",
-    "snip": "ranks from SNIP, |gradient × weight|: is a pruning score as good?",
-    "fisher": "ranks from the empirical Fisher information: the classical importance",
-    "weight-norm": "ranks from the weights' norms: is a look at the weights enough?",
-    "stable-rank": "ranks from the weights' stable ranks: or at their spectrum?",
-    "eva-ranks": "EVA's ranks, from the variance of the inputs, with LoRA's usual start",
-    "eva": "EVA's ranks and EVA's start: the whole of a rival method",
-    "eva-uniform": "the same rank for every module with EVA's start: is it the start?",
-    "adalora": "AdaLoRA, whose ranks move while it trains: is before training early enough?",
-    "head-only": "no LoRA at all: what the head alone can do",
-    "full": "all weights trained, at a hundredth of the learning rate: for reference",
-}
-#: Whose scores an arm turns round or shuffles.
-SOURCES = {"permuted": "adarank", "inverse": "adarank"}
-SOURCES |= {"eva": "eva-ranks", "eva-uniform": "uniform"}
-METHODS = {"eva": "eva", "eva-uniform": "eva"}
-METHODS |= {name: name for name in ("adalora", "head-only", "full")}
 SAMPLED = 16  # texts that an arm may look at
 
 
 @dataclass(frozen=True)
-class Planned:
-    """How an arm is trained.
+class Arm:
+    """One way of choosing ranks and training with them: a line of the table `ARMS`.
+
+    Its scores are its own, those of another arm, or none. Own ones come from ``texts`` or
+    ``score``, which get the `Planner` and the seed.
 
     Parameters
     ----------
-    plan : RankPlan or None
-        None for an arm without ranks.
+    name : str
+    question : str
+        What it controls for, in one line.
+    texts : callable, optional
+        Returns the texts on which disagreement is scored.
+    score : callable, optional
+        Returns scores that are no disagreement.
+    source : str
+        The arm whose scores it takes.
+    of_scores : callable, optional
+        Turns the scores into others.
+    of_plan : callable, optional
+        Turns the plan, given the scores and the seed, into another.
     method : str
-        See `finetune`.
-    seconds : float
-        What it took to find the ranks.
+        How it is trained; see `finetune`.
+    needs_labels : bool
+        Whether its scores depend on what is to be learned of the texts.
+    free : bool
+        Whether its scores take no time: they are not kept then, and count no seconds.
+    min_rank : int
+        That its own scores give a module at least.
+    trains : str
+        What is trained where there is no LoRA and there are no ranks; else empty.
+
+    Examples
+    --------
+    >>> ARMS["permuted"].scores, ARMS["gradient"].scores, ARMS["gradient"].needs_labels
+    ('adarank', None, True)
     """
 
-    plan: RankPlan | None
+    name: str
+    question: str
+    texts: Callable[["Planner", int], Texts] | None = None
+    score: Callable[["Planner", int], Scores] | None = None
+    source: str = ""
+    of_scores: Callable[[Scores], Scores] | None = None
+    of_plan: Callable[[RankPlan, Scores, int], RankPlan] | None = None
     method: str = "lora"
-    seconds: float = 0.0
+    needs_labels: bool = False
+    free: bool = False
+    min_rank: int = 1
+    trains: str = ""
 
+    @property
+    def origin(self) -> "Arm":
+        """The arm whose scores it takes: itself, or another."""
+        return ARMS[self.source] if self.source else self
 
-class Planner:
-    """Ranks of every arm at the same LoRA parameters, and the seconds that they took.
-
-    Scores are computed once a seed and source, and kept in the output folder. All arms that read
-    texts read the same 16 of the training texts, and those that need labels theirs.
-
-    Parameters
-    ----------
-    model : str
-    task : Task
-    average_rank : float
-    trials : int or None
-    max_length : int
-    output : pathlib.Path
-    on_event : callable
-        Called with ``"score"`` events.
-    should_stop : callable
-
-    Raises
-    ------
-    AdaRankError
-        If the model cannot be loaded, or cannot have such ranks.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        task,
-        average_rank: float,
-        *,
-        trials: int | None,
-        max_length: int,
-        output: Path,
-        on_event: Callable[[dict], None] = lambda event: None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ):
-        from adarank_core.scoring.models import load_model
-
-        self.task, self.trials, self.output, self.max_length = task, trials, output, max_length
-        self.on_event, self.should_stop = on_event, should_stop
-        labels = len(task.label_names)
-        self.bundle = load_model(model, labels=labels, head="classification")
-        self.plain = plain_scores(self.bundle)
-        self.average_rank = average_rank
-        allocate(self.plain, average_rank, budget_by="parameters")  # refuses a bad rank at once
-
-    def plan(self, arm: str, seed: int) -> Planned | None:
-        """Return how the arm is trained, or None when stopped.
-
-        Raises
-        ------
-        AdaRankError
-            If this arm cannot have ranks, as where a score is 0 and one over it is asked for.
-        """
-        if arm.endswith(".json"):
-            return Planned(RankPlan.from_dict(read_json(arm)))
-        method = METHODS.get(arm, "lora")
-        if method in ("head-only", "full"):
-            return Planned(None, method)
-        found = self._scores(arm, seed)
-        if found is None:
-            return None
-        scores, seconds = found
-        started = time.perf_counter()
-        if scores is self.plain and float(self.average_rank).is_integer():
-            plan = uniform_plan(self.plain, int(self.average_rank))
-        else:
-            fewest = 0 if scores.mode == "eva" else 1  # EVA leaves modules out
-            plan = allocate(scores, self.average_rank, budget_by="parameters", min_rank=fewest)
-        if arm == "permuted":
-            plan = permuted(plan, scores, seed)
-        if seconds:
-            seconds = round(seconds + time.perf_counter() - started, 3)
-        return Planned(plan, method, seconds)
-
-    def size_of(self, plan: RankPlan | None) -> tuple[int, int]:
-        """Return a plan's LoRA parameters, and how many it is short of the comparison's."""
-        used = 0 if plan is None else lora_parameters(self.plain, plan.ranks)
-        sizes = sum(module.in_features + module.out_features for module in self.plain.modules)
-        return used, round(self.average_rank * sizes) - used
-
-    def _scores(self, arm: str, seed: int) -> tuple[Scores, float] | None:
-        from adarank_core.scoring import baselines
-
-        source = SOURCES.get(arm, arm)
-        if source in ("uniform", "adalora"):
-            return self.plain, 0.0
-        if source in ("ramp-up", "ramp-down"):
-            return baselines.depth_ramp(self.plain, up=source == "ramp-up"), 0.0
-        if source == "random":
-            return baselines.random_scores(self.bundle, seed), 0.0
-        path = self.output / "scores" / f"{source}-seed{seed}.json"
-        if path.exists():
-            saved = read_json(path)
-            scores, seconds = Scores.from_dict(saved), saved["seconds"]
-        else:
-            started = time.perf_counter()
-            scores = self._computed(source, arm, seed)
-            if scores is None:
-                return None
-            seconds = round(time.perf_counter() - started, 3)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**scores.to_dict(), "seconds": seconds})
-        return (baselines.inverse(scores) if arm == "inverse" else scores), seconds
-
-    def _computed(self, source: str, arm: str, seed: int) -> Scores | None:
-        from adarank_core.data.texts import Texts, generic_texts
-        from adarank_core.scoring import baselines
-
-        if source == "weight-norm":
-            return baselines.weight_norm(self.bundle)
-        if source == "stable-rank":
-            return baselines.stable_rank(self.bundle)
-        # As Task.sample_texts draws them, with their labels.
-        drawn = np.random.default_rng(seed).permutation(len(self.task.train))[:SAMPLED]
-        rows = self.task.train.iloc[drawn]
-        texts = Texts(self.task.name, tuple(rows["text"]))
-        labelled = {
-            "gradient": baselines.gradient_norm,
-            "snip": baselines.snip,
-            "fisher": baselines.empirical_fisher,
-        }
-        if source in labelled:
-            return labelled[source](self.bundle, texts, list(rows["label"]), seed)
-        if source == "eva-ranks":
-            from adarank_core.scoring.eva import eva
-
-            return eva(self.bundle, texts, max(1, round(self.average_rank)), 2.0, self.max_length)
-        if source == "adarank-generic":
-            texts = generic_texts()
-        elif source == "adarank-sentence":
-            texts = Texts("sentence", texts.items[:1])
-        return self._disagreement(texts, arm, seed)
-
-    def _disagreement(self, texts, arm: str, seed: int) -> Scores | None:
-        from adarank_core.scoring.score import score_iter
-
-        options = {"trials": self.trials, "seed": seed, "max_length": self.max_length}
-        for progress in score_iter(self.bundle, texts, **options):
-            if self.should_stop():
-                return None
-            counts = {"done": progress.done, "total": progress.total}
-            self.on_event({"event": "score", "arm": arm, "seed": seed, **counts})
-        return progress.scores
+    @property
+    def scores(self) -> str | None:
+        """The arm whose disagreement is scored for its ranks; None where none is."""
+        return self.origin.name if self.origin.texts else None
 
 
 def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
@@ -241,6 +121,282 @@ def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
     )
 
 
+# Where scores come from ---------------------------------------------------------------------------
+
+
+def _task_texts(planner: "Planner", seed: int) -> Texts:
+    return planner.objective.sample(SAMPLED, seed)[0]
+
+
+def _one_text(planner: "Planner", seed: int) -> Texts:
+    return Texts("sentence", _task_texts(planner, seed).items[:1])
+
+
+def _labelled(planner: "Planner", seed: int) -> tuple:
+    return (planner.bundle, *planner.objective.sample(SAMPLED, seed), seed)
+
+
+def _baselines():
+    from adarank_core.scoring import baselines  # imports torch
+
+    return baselines
+
+
+def _eva(planner: "Planner", seed: int) -> Scores:
+    from adarank_core.scoring.eva import eva
+
+    rank = max(1, round(planner.average_rank))
+    return eva(planner.bundle, _task_texts(planner, seed), rank, 2.0, planner.max_length)
+
+
+# The table ----------------------------------------------------------------------------------------
+
+_TABLE = (
+    Arm(
+        "uniform",
+        "the same rank for every module: LoRA as it is",
+        score=lambda at, seed: at.plain,
+        free=True,
+    ),
+    Arm("adarank", "ranks from disagreement on 16 of the task's texts", texts=_task_texts),
+    Arm(
+        "adarank-generic",
+        "ranks from disagreement on generic sentences: is task text needed?",
+        texts=lambda at, seed: generic_texts(),
+    ),
+    Arm(
+        "adarank-sentence",
+        "ranks from disagreement on one of the task's texts: is one enough?",
+        texts=_one_text,
+    ),
+    Arm(
+        "permuted",
+        "AdaRank's ranks shuffled among modules of equal size: does it matter who?",
+        source="adarank",
+        of_plan=permuted,
+    ),
+    Arm(
+        "inverse",
+        "ranks from one over the disagreement: does the wrong way round do harm?",
+        source="adarank",
+        of_scores=lambda scores: _baselines().inverse(scores),
+    ),
+    Arm(
+        "ramp-up",
+        "ranks that grow with depth: is depth all that AdaRank finds?",
+        score=lambda at, seed: _baselines().depth_ramp(at.plain, up=True),
+        free=True,
+    ),
+    Arm(
+        "ramp-down",
+        "ranks that fall with depth: the opposite ramp",
+        score=lambda at, seed: _baselines().depth_ramp(at.plain, up=False),
+        free=True,
+    ),
+    Arm(
+        "random",
+        "ranks drawn at random, anew for every seed: are unequal ranks enough?",
+        score=lambda at, seed: _baselines().random_scores(at.bundle, seed),
+        free=True,
+    ),
+    Arm(
+        "gradient",
+        "ranks from the norm of the loss's gradient: do labels tell more?",
+        score=lambda at, seed: _baselines().gradient_norm(*_labelled(at, seed)),
+        needs_labels=True,
+    ),
+    Arm(
+        "snip",
+        "ranks from SNIP, |gradient × weight|: is a pruning score as good?",
+        score=lambda at, seed: _baselines().snip(*_labelled(at, seed)),
+        needs_labels=True,
+    ),
+    Arm(
+        "fisher",
+        "ranks from the empirical Fisher information: the classical importance",
+        score=lambda at, seed: _baselines().empirical_fisher(*_labelled(at, seed)),
+        needs_labels=True,
+    ),
+    Arm(
+        "weight-norm",
+        "ranks from the weights' norms: is a look at the weights enough?",
+        score=lambda at, seed: _baselines().weight_norm(at.bundle),
+    ),
+    Arm(
+        "stable-rank",
+        "ranks from the weights' stable ranks: or at their spectrum?",
+        score=lambda at, seed: _baselines().stable_rank(at.bundle),
+    ),
+    # EVA leaves modules out.
+    Arm(
+        "eva-ranks",
+        "EVA's ranks, from the variance of the inputs, with LoRA's usual start",
+        score=_eva,
+        min_rank=0,
+    ),
+    Arm(
+        "eva",
+        "EVA's ranks and EVA's start: the whole of a rival method",
+        source="eva-ranks",
+        method="eva",
+    ),
+    Arm(
+        "eva-uniform",
+        "the same rank for every module with EVA's start: is it the start?",
+        source="uniform",
+        method="eva",
+    ),
+    Arm(
+        "adalora",
+        "AdaLoRA, whose ranks move while it trains: is before training early enough?",
+        source="uniform",
+        method="adalora",
+    ),
+    Arm(
+        "head-only",
+        "no LoRA at all: what the head alone can do",
+        method="head-only",
+        trains="the head's weights only",
+    ),
+    Arm(
+        "full",
+        "all weights trained, at a hundredth of the learning rate: for reference",
+        method="full",
+        trains="all weights, and no LoRA",
+    ),
+)
+#: Every arm by its name; to add one is to add a line to the table.
+ARMS: Mapping[str, Arm] = {arm.name: arm for arm in _TABLE}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How an arm is trained.
+
+    Parameters
+    ----------
+    plan : RankPlan or None
+        None for an arm without ranks.
+    method : str
+        See `finetune`.
+    seconds : float
+        What it took to find the ranks.
+    """
+
+    plan: RankPlan | None
+    method: str = "lora"
+    seconds: float = 0.0
+
+
+class Planner:
+    """Ranks of every arm at the same LoRA parameters, and the seconds that they took.
+
+    Scores are computed once a seed and source, and kept in the output folder. All arms that read
+    texts read the same 16 of the training texts, and those that need labels theirs.
+
+    Parameters
+    ----------
+    request : ComparisonRequest
+        What the comparison is asked for.
+    objective : Classification
+        See `adarank_core.training.objectives.objective_for`.
+    output : pathlib.Path
+    on_event : callable
+        Called with ``"score"`` events.
+    should_stop : callable
+
+    Raises
+    ------
+    AdaRankError
+        If the model cannot be loaded, or cannot have such ranks.
+    """
+
+    def __init__(
+        self,
+        request,
+        objective,
+        *,
+        output: Path,
+        on_event: Callable[[dict], None] = lambda event: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ):
+        self.objective, self.output = objective, output
+        self.trials, self.max_length = request.trials, request.settings.max_length
+        self.on_event, self.should_stop = on_event, should_stop
+        self.bundle = objective.load(request.model)
+        self.plain = plain_scores(self.bundle)
+        self.average_rank = request.average_rank
+        # Refuses a bad rank at once.
+        allocate(self.plain, self.average_rank, budget_by="parameters")
+
+    def plan(self, name: str, seed: int) -> Planned | None:
+        """Return how an arm is trained, or None when stopped.
+
+        Raises
+        ------
+        AdaRankError
+            If this arm cannot have ranks, as where a score is 0 and one over it is asked for.
+        """
+        if name.endswith(".json"):
+            return Planned(RankPlan.from_dict(read_json(input_path(self.output, name))))
+        arm = ARMS[name]
+        if arm.trains:
+            return Planned(None, arm.method)
+        scores, seconds = self._scores(arm, seed)
+        if scores is None:
+            return None
+        started = time.perf_counter()
+        if arm.of_scores is not None:
+            scores = arm.of_scores(scores)
+        if scores is self.plain and float(self.average_rank).is_integer():
+            plan = uniform_plan(self.plain, int(self.average_rank))
+        else:
+            budget = {"budget_by": "parameters", "min_rank": arm.origin.min_rank}
+            plan = allocate(scores, self.average_rank, **budget)
+        if arm.of_plan is not None:
+            plan = arm.of_plan(plan, scores, seed)
+        if not arm.origin.free:
+            seconds = round(seconds + time.perf_counter() - started, 3)
+        return Planned(plan, arm.method, seconds)
+
+    def size_of(self, plan: RankPlan | None) -> tuple[int, int]:
+        """Return a plan's LoRA parameters, and how many it is short of the comparison's."""
+        used = 0 if plan is None else lora_parameters(self.plain, plan.ranks)
+        sizes = sum(module.in_features + module.out_features for module in self.plain.modules)
+        return used, round(self.average_rank * sizes) - used
+
+    def _scores(self, arm: Arm, seed: int) -> tuple[Scores | None, float]:
+        """Return the scores that an arm starts from, None when stopped, and their seconds."""
+        origin = arm.origin
+        if origin.free:
+            return origin.score(self, seed), 0.0
+        path = self.output / "scores" / f"{origin.name}-seed{seed}.json"
+        if path.exists():
+            saved = read_json(path)
+            return Scores.from_dict(saved), saved["seconds"]
+        started = time.perf_counter()
+        if origin.texts is None:
+            scores = origin.score(self, seed)
+        else:
+            scores = self._disagreement(origin.texts(self, seed), arm.name, seed)
+        seconds = round(time.perf_counter() - started, 3)
+        if scores is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**scores.to_dict(), "seconds": seconds})
+        return scores, seconds
+
+    def _disagreement(self, texts: Texts, arm: str, seed: int) -> Scores | None:
+        from adarank_core.scoring.score import score_iter
+
+        options = {"trials": self.trials, "seed": seed, "max_length": self.max_length}
+        for progress in score_iter(self.bundle, texts, **options):
+            if self.should_stop():
+                return None
+            counts = {"done": progress.done, "total": progress.total}
+            self.on_event({"event": "score", "arm": arm, "seed": seed, **counts})
+        return progress.scores
+
+
 def same_rank(model: str, rank: int) -> RankPlan:
     """Return the plan that gives every module of a model the same rank.
 
@@ -270,8 +426,20 @@ def plain_scores(bundle) -> Scores:
     return Scores(bundle.name, "none", "none", 1.0, 0, {}, modules, task_type=bundle.task_type)
 
 
-def check_arms(arms: Sequence[str], seeds: Sequence[int]) -> None:
-    """Raise `AdaRankError` unless a comparison of these arms and seeds can be run."""
+def check_arms(arms: Sequence[str], seeds: Sequence[int], folder: Path | None = None) -> None:
+    """Raise `AdaRankError` unless a comparison of these arms and seeds can be run.
+
+    Parameters
+    ----------
+    arms : sequence of str
+    seeds : sequence of int
+    folder : pathlib.Path, optional
+        The run's, which may hold copies of plans.
+
+    Examples
+    --------
+    >>> check_arms(["uniform", "adarank"], [0, 1])
+    """
     if not arms:
         raise AdaRankError("no arms are given; name at least one, such as 'uniform'")
     if not seeds:
@@ -290,11 +458,17 @@ def check_arms(arms: Sequence[str], seeds: Sequence[int]) -> None:
                 "a ranks.json"
             )
         if arm.endswith(".json"):
-            RankPlan.from_dict(read_json(arm))
+            RankPlan.from_dict(read_json(input_path(folder, arm)))
 
 
-def file_name(arm: str) -> str:
+def file_name(arm: str, folder: Path | None = None) -> str:
     """Return an arm's name as part of a file name; that of a file tells its content too.
+
+    Parameters
+    ----------
+    arm : str
+    folder : pathlib.Path, optional
+        The run's, which may hold a copy of the file.
 
     Examples
     --------
@@ -309,7 +483,8 @@ def file_name(arm: str) -> str:
     if arm in ARMS:
         return arm
     # Two files may have one name, and a file may have changed since an earlier run.
-    return f"{Path(arm).stem}-{hashlib.sha256(Path(arm).read_bytes()).hexdigest()[:8]}"
+    content = Path(input_path(folder, arm)).read_bytes()
+    return f"{Path(arm).stem}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def arm_label(arm: str) -> str:

@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from adarank_core.comparison.arms import ARMS, Planned, Planner, check_arms, file_name
-from adarank_core.comparison.learning_rates import best_rate, check_learning_rates
+from adarank_core.comparison.arms import Planned, Planner, file_name
+from adarank_core.comparison.inputs import input_path, keep_input
+from adarank_core.comparison.learning_rates import ChosenRate, Trial, best_rate
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.comparison.verdicts import Verdict, verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, write_json
-from adarank_core.ranks.allocation import RankPlan
+from adarank_core.ranks.plans import RankPlan
+from adarank_core.training.results import RunResult
+from adarank_core.training.settings import Settings
 
-__all__ = ["ARMS", "Comparison", "Verdict", "check_arms", "compare"]
+__all__ = ["Comparison", "Verdict", "compare", "read_request"]
 
 
 def compare(
@@ -87,19 +91,12 @@ def compare(
     >>> task = load_task("docstrings")                                            # doctest: +SKIP
     >>> compare("embedded", task, seeds=(0, 1, 2), output="run").comparisons      # doctest: +SKIP
     """
-    comparison = Comparison(
-        model,
-        task,
-        arms,
-        output=output,
-        average_rank=average_rank,
-        seeds=seeds,
-        trials=trials,
-        settings=settings,
-        learning_rates=learning_rates,
-        on_event=on_event,
-        should_stop=should_stop,
+    settings, rates = settings or Settings(), map(float, learning_rates)
+    request = ComparisonRequest(
+        model, task.name, arms, average_rank, seeds, trials, settings, rates
     )
+    callbacks = {"on_event": on_event, "should_stop": should_stop}
+    comparison = Comparison(request, task, output=Path(output), **callbacks)
     if not (comparison.search() and comparison.train()):
         return None
     return comparison.verdict()
@@ -113,9 +110,12 @@ class Comparison:
 
     Parameters
     ----------
-    model, task, arms, output, average_rank, seeds, trials, settings, learning_rates
-        See `compare`.
+    request : ComparisonRequest
+    task : Task
+        What the request's task is.
+    output : pathlib.Path
     on_event, should_stop : callable
+        See `compare`.
 
     Raises
     ------
@@ -125,102 +125,75 @@ class Comparison:
 
     def __init__(
         self,
-        model: str,
+        request: ComparisonRequest,
         task,
-        arms: Sequence[str],
         *,
-        output: str | Path,
-        average_rank: float,
-        seeds: Sequence[int],
-        trials: int | None,
-        settings,
-        learning_rates: Sequence[float] = (),
+        output: Path,
         on_event: Callable[[dict], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
         from adarank_core.training.adapters import check_plan
-        from adarank_core.training.finetuning import Settings, task_sha256
+        from adarank_core.training.objectives import objective_for
 
-        self.model, self.task, self.arms, self.seeds = model, task, arms, seeds
-        self.output, self.settings = Path(output), settings or Settings()
-        self.learning_rates = [float(rate) for rate in learning_rates]
+        self.request, self.task, self.output = request, task, output
         self.on_event, self.should_stop = on_event, should_stop
-        check_arms(arms, seeds)
-        if self.learning_rates:
-            check_learning_rates(self.learning_rates)
-        if trials is not None and trials < 2:
-            raise AdaRankError(f"trials is {trials}; an error bar needs at least 2")
-        self.planner = Planner(
-            model,
-            task,
-            average_rank,
-            trials=trials,
-            max_length=self.settings.max_length,
-            output=self.output,
-            on_event=on_event,
-            should_stop=should_stop,
-        )
-        for arm in arms:
-            if arm.endswith(".json"):
-                check_plan(self.planner.bundle, RankPlan.from_dict(read_json(arm)))
-        asked = {
-            "model": model,
-            "task": task.name,
-            "task_sha256": task_sha256(task),
-            "average_rank": average_rank,
-            "trials": trials,
-            "settings": vars(self.settings),
-            "learning_rates": self.learning_rates or None,
-        }
+        request.check(output)
+        objective = objective_for(task)
+        callbacks = {"on_event": on_event, "should_stop": should_stop}
+        self.planner = Planner(request, objective, output=output, **callbacks)
+        plans = [arm for arm in request.arms if arm.endswith(".json")]
+        for arm in plans:
+            check_plan(self.planner.bundle, RankPlan.from_dict(read_json(input_path(output, arm))))
         # Later calls may have other seeds; an arm's rate must stay what its results had.
-        self.search_seed = _claim(self.output, asked, seeds[0])
-        self.chosen: dict[str, dict] = {}
-        self.runs: dict[str, list[dict]] = {arm: [] for arm in arms}
+        self.search_seed = _claim(request, task.name, objective.sha256(), output)
+        for arm in plans:
+            keep_input(output, arm)
+        self.chosen: dict[str, ChosenRate] = {}
+        self.runs: dict[str, list[RunResult]] = {arm: [] for arm in request.arms}
         self.failed: dict[str, str] = {}
 
     def search(self) -> bool:
         """Choose every arm's learning rate, where several are given; False when stopped."""
-        for arm in self.arms if self.learning_rates else ():
+        for arm in self.request.arms if self.request.learning_rates else ():
             try:
-                chosen = best_rate(self.learning_rates, partial(self._try, arm))
+                chosen = best_rate(self.request.learning_rates, partial(self._trial, arm))
             except AdaRankError as error:
                 self._give_up(arm, self.search_seed, error)
                 continue
             if chosen is None:
                 return False
             self.chosen[arm] = chosen
-            self.on_event({"event": "chosen", "arm": arm, "seed": self.search_seed, **chosen})
+            about = {"arm": arm, "seed": self.search_seed}
+            self.on_event({"event": "chosen", **about, **asdict(chosen)})
         return True
 
     def train(self) -> bool:
         """Train every arm with every seed, and test it; False when stopped."""
-        for seed in self.seeds:
-            for arm in self.arms:
+        for seed in self.request.seeds:
+            for arm in self.request.arms:
                 if arm in self.failed:
                     continue
                 try:
-                    run = self._run(arm, seed)
+                    result = self._result(arm, seed)
                 except AdaRankError as error:
                     self._give_up(arm, seed, error)
                     continue
-                if run is None:
+                if result is None:
                     return False
-                told = {key: value for key, value in run.items() if key != "ranks"}
-                self.on_event({"event": "result", "arm": arm, **told})
-                self.runs[arm].append(run)
+                facts = result.to_dict()
+                del facts["ranks"]  # they stand in ranks.json
+                self.on_event({"event": "result", "arm": arm, **facts})
+                self.runs[arm].append(result)
         return True
 
     def verdict(self) -> Verdict:
         """Judge what was trained, and write it into the folder."""
-        if len(self.failed) == len(self.arms):
+        arms = [arm for arm in self.request.arms if arm not in self.failed]
+        if not arms:
             arm, why = next(iter(self.failed.items()))
             raise AdaRankError(f"the arm {arm!r} failed with {why}")
-        done = {
-            arm: _summary(self.runs[arm], self.chosen.get(arm))
-            for arm in self.arms
-            if arm not in self.failed
-        }
-        verdict = verdict_of(self.task.name, self.model, done, self.failed)
+        done = {arm: _summary(self.runs[arm], self.chosen.get(arm)) for arm in arms}
+        verdict = verdict_of(self.task.name, self.request.model, done, self.failed)
         write_json(self.output / "verdict.json", verdict.to_dict())
         return verdict
 
@@ -228,31 +201,37 @@ class Comparison:
         self.failed[arm] = f"seed {seed}: {error}"
         self.on_event({"event": "arm-failed", "arm": arm, "seed": seed, "message": str(error)})
 
-    def _try(self, arm: str, rate: float) -> dict | None:
+    def _trial(self, arm: str, rate: float) -> Trial | None:
         """Train an arm at one learning rate of the search, without its test; None when stopped."""
         from adarank_core.training.callbacks import NotFiniteError
 
-        folder = self.output / "runs" / f"{file_name(arm)}-search-{rate}"
-        if (kept := _kept(folder)) is not None:
-            return kept
-        planned = self.planner.plan(arm, self.search_seed)
-        if planned is None:
-            return None
-        about = {"arm": arm, "seed": self.search_seed, "search": rate}
-        settings = replace(self.settings, learning_rate=rate)
-        started = time.perf_counter()
-        try:
-            result = self._finetune(planned, settings, folder, about, measure="validation")
-        except NotFiniteError:
-            seconds = round(time.perf_counter() - started, 3)
-            result = {"validation_loss": None, "train_seconds": seconds}
-        return None if result is None else _keep(folder, result)
+        folder = self.output / "runs" / f"{file_name(arm, self.output)}-search-{rate}"
+        found = _finished(folder)
+        if found is None:
+            planned = self.planner.plan(arm, self.search_seed)
+            if planned is None:
+                return None
+            about = {"arm": arm, "seed": self.search_seed, "search": rate}
+            settings = replace(self.request.settings, learning_rate=rate)
+            started = time.perf_counter()
+            try:
+                result = self._train(planned, settings, folder, about, measure="validation")
+            except NotFiniteError:
+                seconds = round(time.perf_counter() - started, 3)
+                found = {"validation_loss": None, "train_seconds": seconds}
+            else:
+                if result is None:
+                    return None
+                found = result.to_dict()
+            _finish(folder, found)
+        return Trial(found["validation_loss"], found["train_seconds"])
 
-    def _run(self, arm: str, seed: int) -> dict | None:
+    def _result(self, arm: str, seed: int) -> RunResult | None:
         """Train an arm with a seed, or take over what it came to; None when stopped."""
-        folder = self.output / "runs" / f"{file_name(arm)}-seed{seed}"
-        if (kept := _kept(folder)) is not None:
-            return kept
+        folder = self.output / "runs" / f"{file_name(arm, self.output)}-seed{seed}"
+        found = _finished(folder)
+        if found is not None:
+            return RunResult.from_dict(found)
         planned = self.planner.plan(arm, seed)
         if planned is None:
             return None
@@ -263,43 +242,71 @@ class Comparison:
         folder.mkdir(parents=True, exist_ok=True)
         if planned.plan is not None:
             write_json(folder / "ranks.json", planned.plan.to_dict())
-        settings = self.settings
+        settings = self.request.settings
         if arm in self.chosen:
-            settings = replace(settings, learning_rate=self.chosen[arm]["learning_rate"])
-        result = self._finetune(planned, settings, folder, about)
+            settings = replace(settings, learning_rate=self.chosen[arm].learning_rate)
+        result = self._train(planned, settings, folder, about)
         if result is None:
             return None
-        return _keep(folder, {**result, "allocation_seconds": planned.seconds})
+        result = replace(result, allocation_seconds=planned.seconds)
+        _finish(folder, result.to_dict())
+        return result
 
-    def _finetune(self, planned: Planned, settings, folder: Path, about: dict, **options):
+    def _train(
+        self, planned: Planned, settings: Settings, folder: Path, about: dict, measure: str = "test"
+    ) -> RunResult | None:
         from adarank_core.training import finetuning
 
-        return finetuning.finetune(
-            self.model,
+        training = finetuning.Training(
+            self.request.model,
             self.task,
             planned.plan,
             settings,
-            method=planned.method,
-            seed=about["seed"],
+            planned.method,
+            measure,
+            about["seed"],
+        )
+        return finetuning.train(
+            training,
             output=folder,
             on_event=lambda event: self.on_event({**event, **about}),
             should_stop=self.should_stop,
-            **options,
         )
 
 
-def _claim(output: Path, asked: dict, search_seed: int) -> int:
+def read_request(output: Path, arms: Sequence[str], seeds: Sequence[int]) -> ComparisonRequest:
+    """Read what a comparison in a folder was asked for, but for its arms and seeds.
+
+    Raises
+    ------
+    AdaRankError
+        If no comparison has begun there.
+    """
+    found = read_json(output / "comparison.json")
+    return ComparisonRequest.from_dict({**found, "arms": arms, "seeds": seeds})
+
+
+def _claim(request: ComparisonRequest, task: str, task_sha256: str, output: Path) -> int:
     """Keep what is asked for in the folder; refuse one that was asked for something else.
 
     Returns the seed that learning rates are searched with there.
     """
+    wanted = {
+        "model": request.model,
+        "task": task,
+        "task_sha256": task_sha256,
+        "average_rank": request.average_rank,
+        "trials": request.trials,
+        "settings": vars(request.settings),
+        "learning_rates": list(request.learning_rates) or None,
+    }
     path = output / "comparison.json"
     if not path.exists():
         output.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**asked, "search_seed": search_seed})
-        return search_seed
+        write_json(path, {**wanted, "search_seed": request.seeds[0]})
+        return request.seeds[0]
     had = read_json(path)
-    for key, value in asked.items():
+    for key, value in wanted.items():
         before = had.get(key) if isinstance(had, dict) else None
         if before != value:
             what = "the task's rows are others"
@@ -309,10 +316,10 @@ def _claim(output: Path, asked: dict, search_seed: int) -> int:
                 f"{what}, but {str(output)!r} holds results with {before!r}; give another "
                 "folder, or the same values"
             )
-    return had.get("search_seed", search_seed)
+    return had.get("search_seed", request.seeds[0])
 
 
-def _kept(folder: Path) -> dict | None:
+def _finished(folder: Path) -> dict | None:
     """Return what a training came to, if it was done before."""
     from adarank_core.training import checkpoints
 
@@ -322,25 +329,28 @@ def _kept(folder: Path) -> dict | None:
     return read_json(folder / "result.json")
 
 
-def _keep(folder: Path, result: dict) -> dict:
-    """Keep what a training came to, in place of its checkpoints."""
+def _finish(folder: Path, result: dict) -> None:
+    """Write what a training came to, in place of its checkpoints."""
     from adarank_core.training import checkpoints
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "result.json", result)
     checkpoints.clear(folder / "checkpoints")
-    return result
 
 
-def _summary(runs: list[dict], chosen: dict | None) -> dict:
+def _summary(runs: list[RunResult], chosen: ChosenRate | None) -> dict:
     """Put an arm's runs together as a verdict has them."""
     own = ("lora_parameters", "ranks", "allocation_seconds")
-    seconds = [run["allocation_seconds"] for run in runs]
-    searched = {key: chosen[key] for key in ("learning_rate", "search_seconds")} if chosen else {}
+    rows = [run.to_dict() for run in runs]
+    seconds = [run.allocation_seconds for run in runs]
+    searched = {}
+    if chosen is not None:
+        searched["learning_rate"] = chosen.learning_rate
+        searched["search_seconds"] = chosen.search_seconds
     return {
-        "lora_parameters": runs[0]["lora_parameters"],
-        "ranks": runs[0]["ranks"],
-        "runs": [{key: run[key] for key in run if key not in own} for run in runs],
+        "lora_parameters": runs[0].lora_parameters,
+        "ranks": runs[0].ranks,
+        "runs": [{key: row[key] for key in row if key not in own} for row in rows],
         "allocation_seconds": round(sum(seconds) / len(seconds), 3),
         **searched,
     }

@@ -2,12 +2,46 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from adarank_core.errors import AdaRankError
 
-__all__ = ["best_rate", "check_learning_rates"]
+__all__ = ["ChosenRate", "Trial", "best_rate", "check_learning_rates"]
 
 MOST_RATES = 10
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a training at one learning rate of the search came to.
+
+    Parameters
+    ----------
+    validation_loss : float or None
+        None where it is no number.
+    train_seconds : float
+    """
+
+    validation_loss: float | None
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class ChosenRate:
+    """The learning rate that an arm is trained with, and what the search for it took.
+
+    Parameters
+    ----------
+    learning_rate : float
+    search_seconds : float
+        Of all trainings.
+    validation_loss : dict
+        By rate as text, as JSON has it; None where it is no number.
+    """
+
+    learning_rate: float
+    search_seconds: float
+    validation_loss: dict[str, float | None]
 
 
 def check_learning_rates(rates: Sequence[float]) -> None:
@@ -26,21 +60,19 @@ def check_learning_rates(rates: Sequence[float]) -> None:
             raise AdaRankError(f"learning_rates holds {rate} twice; give each once")
 
 
-def best_rate(rates: Sequence[float], train: Callable[[float], dict | None]) -> dict | None:
+def best_rate(rates: Sequence[float], train: Callable[[float], Trial | None]) -> ChosenRate | None:
     """Train at every learning rate; return the one with the lowest validation loss.
 
     Parameters
     ----------
     rates : sequence of float
     train : callable
-        Trains at a rate. Returns ``validation_loss`` (None where it is no number) and
-        ``train_seconds``, or None when stopped.
+        Trains at a rate; returns None when stopped.
 
     Returns
     -------
-    dict or None
-        ``learning_rate``, ``search_seconds`` (of all trainings) and ``validation_loss``, by rate
-        as text, as JSON has it. None when stopped.
+    ChosenRate or None
+        None when stopped.
 
     Raises
     ------
@@ -49,23 +81,22 @@ def best_rate(rates: Sequence[float], train: Callable[[float], dict | None]) -> 
 
     Examples
     --------
-    >>> train = lambda rate: {"validation_loss": abs(rate - 0.2), "train_seconds": 1.5}
-    >>> best_rate([0.1, 0.25], train)["learning_rate"]
+    >>> best_rate([0.1, 0.25], lambda rate: Trial(abs(rate - 0.2), 1.5)).learning_rate
     0.25
     """
     losses, seconds = {}, 0.0
     for rate in rates:
-        trained = train(rate)
-        if trained is None:
+        trial = train(rate)
+        if trial is None:
             return None
-        losses[rate] = trained["validation_loss"]
-        seconds += trained["train_seconds"]
+        losses[rate] = trial.validation_loss
+        seconds += trial.train_seconds
     finite = {rate: loss for rate, loss in losses.items() if loss is not None}
     if not finite:
         tried = ", ".join(f"{rate:g}" for rate in rates)
         raise AdaRankError(f"the loss is not finite at learning rates of {tried}; lower them")
-    return {
-        "learning_rate": min(finite, key=finite.get),
-        "search_seconds": round(seconds, 3),
-        "validation_loss": {str(rate): loss for rate, loss in losses.items()},
-    }
+    return ChosenRate(
+        learning_rate=min(finite, key=finite.get),
+        search_seconds=round(seconds, 3),
+        validation_loss={str(rate): loss for rate, loss in losses.items()},
+    )

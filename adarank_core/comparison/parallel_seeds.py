@@ -1,7 +1,7 @@
 """Seeds of a comparison trained side by side, each share of them in a process of its own.
 
 A process trains whole seeds, so that no two write into one run's folder, and tells its events as
-JSON lines on its standard output. Its standard input is a leash: a line asks it to stop after its
+JSON lines on its standard output. On its standard input a line asks it to stop after its
 current step, with its checkpoints kept, and the end of it (the process that started it is gone)
 ends it at once. So nothing goes on writing behind a run that was killed.
 """
@@ -14,14 +14,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
-from adarank_core.errors import AdaRankError
 from adarank_core.files import event_in
 from adarank_core.hardware import cores
 
-__all__ = ["attend", "check_processes", "leash", "threads_each", "train"]
+__all__ = ["connect_to_parent", "run_workers", "threads_each", "train"]
 
-SECONDS_BETWEEN = 0.5  # that parents look whether they are to stop
+POLL_SECONDS = 0.5  # that parents look whether they are to stop
 PATIENCE = 10.0  # seconds that a process gets to end once it is let go
 
 
@@ -37,7 +37,7 @@ def train(comparison, task: str, processes: int) -> bool:
     ----------
     comparison : Comparison
     task : str
-        Name that `load_task` knows the comparison's task by.
+        Where `load_task` finds the comparison's task.
     processes : int
         At most one for every seed is started.
 
@@ -48,43 +48,21 @@ def train(comparison, task: str, processes: int) -> bool:
     """
     if not comparison.search():
         return False
-    arms = [arm for arm in comparison.arms if arm not in comparison.failed]
+    arms = [arm for arm in comparison.request.arms if arm not in comparison.failed]
     if not arms:
         return True  # `compare` says why
-    parts = [comparison.seeds[at::processes] for at in range(processes)]
-    parts = [part for part in parts if part]
-    commands = [_command(comparison, task, arms, part) for part in parts]
+    parts = [comparison.request.seeds[at::processes] for at in range(processes)]
+    commands = [_command(comparison.output, task, arms, part) for part in parts if part]
     threads = threads_each(len(commands))
-    return attend(commands, comparison.on_event, comparison.should_stop, threads)
+    return run_workers(commands, comparison.on_event, comparison.should_stop, threads)
 
 
-def _command(comparison, task: str, arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    settings, planner = comparison.settings, comparison.planner
-    rates, trials = comparison.learning_rates, planner.trials
+def _command(output: Path, task: str, arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Return a share's command; all else that it is asked for stands in the folder."""
     return [
-        *(sys.executable, "-m", "adarank_core", "compare", "--part"),
-        *(f"--model={comparison.model}", f"--task={task}", f"--arms={','.join(arms)}"),
-        f"--seeds={','.join(map(str, seeds))}",
-        f"--average-rank={planner.average_rank!r}",
-        f"--steps={settings.steps}",
-        f"--batch-size={settings.batch_size}",
-        f"--learning-rate={settings.learning_rate!r}",
-        f"--max-length={settings.max_length}",
-        f"--output={comparison.output}",
-        *([f"--trials={trials}"] if trials is not None else []),
-        *([f"--learning-rates={','.join(map(repr, rates))}"] if rates else []),
+        *(sys.executable, "-m", "adarank_core", "compare", "--part", f"--output={output}"),
+        *(f"--task={task}", f"--arms={','.join(arms)}", f"--seeds={','.join(map(str, seeds))}"),
     ]
-
-
-def check_processes(count: int) -> None:
-    """Raise `AdaRankError` unless so many processes can work side by side.
-
-    Examples
-    --------
-    >>> check_processes(2)
-    """
-    if count < 1:
-        raise AdaRankError(f"side_by_side is {count}; it must be at least 1")
 
 
 def threads_each(processes: int) -> int:
@@ -99,13 +77,13 @@ def threads_each(processes: int) -> int:
     return max(1, (int(own) if own.isdecimal() else cores()) // processes)
 
 
-def attend(
+def run_workers(
     commands: Sequence[Sequence[str]],
     on_event: Callable[[dict], None],
     should_stop: Callable[[], bool],
     threads: int = 1,
 ) -> bool:
-    """Start processes on a `leash` and pass their events on until all have ended.
+    """Start processes that `connect_to_parent` and pass their events on until all have ended.
 
     Parameters
     ----------
@@ -122,9 +100,9 @@ def attend(
 
     Examples
     --------
-    >>> script = "from adarank_core.comparison.parallel_seeds import leash;"
-    >>> script += "leash()[0]({'event': 'step'})"
-    >>> attend([[sys.executable, "-c", script]], print, lambda: False)
+    >>> script = "from adarank_core.comparison.parallel_seeds import connect_to_parent;"
+    >>> script += "connect_to_parent()[0]({'event': 'step'})"
+    >>> run_workers([[sys.executable, "-c", script]], print, lambda: False)
     {'event': 'step'}
     True
     """
@@ -141,7 +119,7 @@ def attend(
         going, stopped = len(workers), False
         while going:
             with suppress(queue.Empty):
-                line = lines.get(timeout=SECONDS_BETWEEN)
+                line = lines.get(timeout=POLL_SECONDS)
                 if line is None:
                     going -= 1
                 elif (event := event_in(line)) is not None:
@@ -172,8 +150,8 @@ def _read(stream, lines: queue.Queue) -> None:
     lines.put(None)
 
 
-def leash() -> tuple[Callable[[dict], None], Callable[[], bool]]:
-    """Put this process on the leash of the one that started it with `attend`.
+def connect_to_parent() -> tuple[Callable[[dict], None], Callable[[], bool]]:
+    """Connect this process with the one that started it with `run_workers`; end when that is gone.
 
     Returns
     -------

@@ -2,18 +2,9 @@
 
 from dataclasses import dataclass
 
-from adarank_core.comparison.arms import arm_label
+from adarank_core.comparison.arms import ARMS, arm_label
 
 __all__ = ["ComparisonWork", "RunProgress", "duration"]
-
-# Whose scores an arm's ranks come from; the other arms need none.
-SCORED = {
-    "adarank": "adarank",
-    "permuted": "adarank",
-    "inverse": "adarank",
-    "adarank-generic": "adarank-generic",
-    "adarank-sentence": "adarank-sentence",
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,8 @@ class ComparisonWork:
         # What there is to do → how much of it is done, from 0 to 1.
         self.training = {(arm, seed): 0.0 for seed in seeds for arm in arms}
         self.searching = {(arm, rate, "search"): 0.0 for arm in arms for rate in rates}
-        self.scoring = {(SCORED[arm], seed): 0.0 for arm, seed in self.training if arm in SCORED}
+        scored = {arm: _scored_arm(arm) for arm in arms}
+        self.scoring = {(scored[arm], seed): 0.0 for arm, seed in self.training if scored[arm]}
         self.failed: set[str] = set()
         self.last: dict = {"event": "started"}
         self.latest: dict[int, dict] = {}  # the last event of every seed
@@ -98,7 +90,7 @@ class ComparisonWork:
                     pace = (event["time"] - since) / (event["step"] - first)
                     self.training_seconds = pace * self.steps
             return
-        source = (SCORED.get(arm), seed)
+        source = (_scored_arm(arm), seed)
         if kind == "started":
             self.latest.clear()
             self.begun.clear()
@@ -125,7 +117,7 @@ class ComparisonWork:
             self.failed.add(arm)
             self.searching |= {one: 1.0 for one in self.searching if one[0] == arm}
             self.training |= {one: 1.0 for one in self.training if one[0] == arm}
-            needed = {SCORED.get(one) for one in self.config["arms"] if one not in self.failed}
+            needed = {_scored_arm(one) for one in self.config["arms"] if one not in self.failed}
             self.scoring |= {one: 1.0 for one in self.scoring if one[0] not in needed}
         elif kind == "result" and key in part:
             part[key] = 1.0
@@ -203,6 +195,11 @@ class ComparisonWork:
 def _sum(events: list[dict], key: str) -> float | None:
     values = [event[key] for event in events if key in event]
     return sum(values) if values else None
+
+
+def _scored_arm(arm: str | None) -> str | None:
+    """Return whose scores an arm's ranks come from; None where nothing is scored for them."""
+    return ARMS[arm].scores if arm in ARMS else None  # a file's ranks are there
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from transformers import TrainerCallback, set_seed
 
 from adarank_core.errors import AdaRankError
 from adarank_core.ranks.allocation import RankPlan
+from adarank_core.ranks.verification import check_built_adapter
 from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head, head_names
 
 __all__ = ["METHODS", "AdaLoraSteps", "adapted", "check_plan", "final_ranks", "lora_size"]
@@ -83,12 +84,16 @@ def adapted(
         from adarank_core.scoring.eva import input_directions
 
         vectors = input_directions(bundle, texts, max(plan.ranks.values()), max_length)
-    return _with_lora(model, _config(plan, method, steps), seed, vectors)
+    config = _config(plan, method, steps, bundle.task_type)
+    model = _with_lora(model, config, seed, vectors)
+    if method != "adalora":  # which begins with more ranks, and moves them
+        check_built_adapter(plan, model)
+    return model
 
 
-def _config(plan: RankPlan, method: str, steps: int):
+def _config(plan: RankPlan, method: str, steps: int, task_type: str):
     if method != "adalora":
-        return plan.lora_config(task_type="SEQ_CLS")
+        return plan.lora_config(task_type=task_type)
     from peft import AdaLoraConfig
 
     if steps < 2:
@@ -96,7 +101,7 @@ def _config(plan: RankPlan, method: str, steps: int):
     average = max(1, round(sum(plan.ranks.values()) / len(plan.ranks)))
     start = max(average + 1, round(ADALORA_START * average))
     return AdaLoraConfig(
-        task_type="SEQ_CLS",
+        task_type=task_type,
         target_modules=[name for name, rank in plan.ranks.items() if rank > 0],
         target_r=average,
         init_r=start,
@@ -157,10 +162,10 @@ def final_ranks(model: nn.Module, plan: RankPlan | None) -> dict[str, int]:
     >>> final_ranks(nn.Linear(2, 2), None)
     {}
     """
-    kept = _kept_by_adalora(model)
-    if kept is None:
+    ranks = _adalora_ranks(model)
+    if ranks is None:
         return {} if plan is None else dict(plan.ranks)
-    return {name: kept.get(name, 0) for name in plan.ranks}
+    return {name: ranks.get(name, 0) for name in plan.ranks}
 
 
 def lora_size(model: nn.Module) -> int:
@@ -171,18 +176,18 @@ def lora_size(model: nn.Module) -> int:
     >>> lora_size(nn.Linear(2, 2))
     0
     """
-    kept = _kept_by_adalora(model)
-    if kept is None:
+    ranks = _adalora_ranks(model)
+    if ranks is None:
         return sum(w.numel() for name, w in model.named_parameters() if ".lora_" in name)
-    layers = {name: model.base_model.model.get_submodule(name) for name in kept}
+    layers = {name: model.base_model.model.get_submodule(name) for name in ranks}
     # A column, a row and a singular value for each rank.
     return sum(
         rank * (layers[name].in_features + layers[name].out_features + 1)
-        for name, rank in kept.items()
+        for name, rank in ranks.items()
     )
 
 
-def _kept_by_adalora(model) -> dict[str, int] | None:
+def _adalora_ranks(model) -> dict[str, int] | None:
     config = getattr(model, "peft_config", {}).get("default")
     pattern = getattr(config, "rank_pattern", None)
     if getattr(config, "peft_type", None) != "ADALORA" or pattern is None:

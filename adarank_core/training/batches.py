@@ -22,13 +22,13 @@ PART_COST = 48
 
 
 def length_grouped_order(
-    lengths: Sequence[int], labels: Sequence[int], batch_size: int, steps: int, seed: int
+    lengths: Sequence[int], groups: Sequence[int], batch_size: int, steps: int, seed: int
 ) -> list[int]:
-    """Order a run's examples so that a batch holds texts of like length for their class.
+    """Order a run's examples so that a batch holds texts of like length for their group.
 
     The data are shuffled anew for every pass. Within windows of 20 batches examples are sorted by
-    their place among the lengths of their own class, from its shortest to its longest, and cut
-    into batches, so that each has the classes in their proportion. All batches of a pass are
+    their place among the lengths of their own group, from its shortest to its longest, and cut
+    into batches, so that each has the groups in their proportion. All batches of a pass are
     shuffled, so that length tells nothing about when a text is seen. What does not fill a batch
     moves to the next pass.
 
@@ -36,8 +36,8 @@ def length_grouped_order(
     ----------
     lengths : sequence of int
         Tokens of each example.
-    labels : sequence of int
-        Class of each example.
+    groups : sequence of int
+        Group of each example, such as its class.
     batch_size, steps, seed : int
 
     Returns
@@ -51,7 +51,7 @@ def length_grouped_order(
     >>> length_grouped_order([5, 1, 8, 2], [0, 0, 1, 1], batch_size=2, steps=2, seed=0)
     [2, 0, 1, 3]
     """
-    random, lengths, labels = np.random.default_rng(seed), np.asarray(lengths), np.asarray(labels)
+    random, lengths, groups = np.random.default_rng(seed), np.asarray(lengths), np.asarray(groups)
     batches, waiting = [], np.empty(0, dtype=int)
     while len(batches) < steps:
         while len(waiting) < batch_size:
@@ -61,17 +61,17 @@ def length_grouped_order(
         ready = []
         for start in range(0, full, window):
             part = waiting[start : min(start + window, full)]
-            part = part[np.argsort(_place_in_class(lengths[part], labels[part]), kind="stable")]
+            part = part[np.argsort(_place_in_group(lengths[part], groups[part]), kind="stable")]
             ready += np.split(part, len(part) // batch_size)
         batches += [ready[at] for at in random.permutation(len(ready))]
         waiting = np.concatenate([waiting[full:], random.permutation(len(lengths))])
     return [int(at) for batch in batches[:steps] for at in batch]
 
 
-def _place_in_class(lengths: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return where each length stands among those of its class, between 0 and 1."""
-    by_class = pd.Series(lengths).groupby(labels)
-    return ((by_class.rank(method="first") - 0.5) / by_class.transform("size")).to_numpy()
+def _place_in_group(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return where each length stands among those of its group, between 0 and 1."""
+    by_group = pd.Series(lengths).groupby(groups)
+    return ((by_group.rank(method="first") - 0.5) / by_group.transform("size")).to_numpy()
 
 
 def parts_of_like_length(lengths: Sequence[int], cost: float = PART_COST) -> list[list[int]]:

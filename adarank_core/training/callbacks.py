@@ -1,4 +1,4 @@
-"""What is told of a training while it goes on."""
+"""What is passed on of a training while it goes on."""
 
 import time
 
@@ -74,17 +74,10 @@ class Live(TrainerCallback):
             common["examples_per_second"] = round(self.examples / self.in_steps, 1)
             common["memory_mb"] = self.memory_mb()
             self.on_event({"event": "step", **common, "train_loss": logs["loss"]})
-        elif "eval_loss" in logs:
-            loss = logs["eval_cross_entropy"]
+        elif measured := _measured_on_validation(logs):
+            loss = measured["validation_loss"]
             self.check_finite(f"validation loss at step {state.global_step}", loss)
-            self.on_event(
-                {
-                    "event": "evaluation",
-                    **common,
-                    "validation_loss": loss,
-                    "validation_accuracy": logs["eval_accuracy"],
-                }
-            )
+            self.on_event({"event": "evaluation", **common, **measured})
 
     def memory_mb(self) -> int:
         """Return what this process holds, of the GPU's memory where there is one."""
@@ -99,3 +92,9 @@ class Live(TrainerCallback):
                 f"the {what} is not finite; lower the learning rate of "
                 f"{self.settings.learning_rate:g}"
             )
+
+
+def _measured_on_validation(logs: dict) -> dict:
+    """Return the objective's own metrics of an evaluation, without the prefix of Trainer."""
+    found = {name.removeprefix("eval_"): value for name, value in logs.items()}
+    return {name: value for name, value in found.items() if name.startswith("validation_")}

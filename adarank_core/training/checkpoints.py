@@ -15,14 +15,14 @@ from transformers import TrainerCallback
 
 from adarank_core.files import write_json
 
-__all__ = ["SECONDS_BETWEEN", "Keeper", "clear", "newest"]
+__all__ = ["CHECKPOINT_SECONDS", "CheckpointCallback", "clear", "newest"]
 
 #: Training that a killed run may lose. Writing one takes a twentieth of a second for LoRA.
-SECONDS_BETWEEN = 30.0
+CHECKPOINT_SECONDS = 30.0
 WHOLE = "whole.json"
 
 
-class Keeper(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Have Trainer write a checkpoint every half minute and when it is stopped, and mark it whole.
 
     Parameters
@@ -38,7 +38,7 @@ class Keeper(TrainerCallback):
         self.newest = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        due = control.should_training_stop or time.monotonic() - self.newest >= SECONDS_BETWEEN
+        due = control.should_training_stop or time.monotonic() - self.newest >= CHECKPOINT_SECONDS
         if due and state.global_step < state.max_steps:
             control.should_save = True
         return control

@@ -1,36 +1,37 @@
 """Algorithm 1 of the paper: ordinary LoRA with given ranks, one arm of a comparison."""
 
 import errno
-import hashlib
 import math
 import os
 import re
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from transformers import DataCollatorWithPadding, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import bf16_is_native
-from adarank_core.ranks.allocation import RankPlan
+from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
-from adarank_core.scoring.models import ModelBundle, load_model
+from adarank_core.scoring.models import ModelBundle
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
 from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size
-from adarank_core.training.batches import PartsTrainer, length_grouped_order
+from adarank_core.training.batches import PartsTrainer
 from adarank_core.training.callbacks import Live
-from adarank_core.training.metrics import cross_entropy, metrics_of
+from adarank_core.training.objectives import objective_for
+from adarank_core.training.results import RunResult
+from adarank_core.training.settings import Settings
 from adarank_core.training.speedups import cast_frozen, make_lean
 
-__all__ = ["Settings", "finetune"]
+__all__ = ["Settings", "Training", "finetune", "train"]
 
 # Validation on the way takes this many texts for each text trained on: 2 to 2.5% of the time. No
 # fewer than are worth a point of a curve.
@@ -39,46 +40,6 @@ VALIDATION_ROWS = (32, 320)
 # All weights take about a hundredth of LoRA's learning rate; with LoRA's own they are destroyed.
 FULL_LEARNING_RATE = 0.01
 EVA_TEXTS = 16
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all arms of a comparison share.
-
-    Parameters
-    ----------
-    steps : int
-        Optimizer steps, at least 1.
-    batch_size : int
-        Texts a step.
-    learning_rate : float
-        Peak of a linear schedule with 6% warm-up, for AdamW. Full fine-tuning takes a hundredth
-        of it.
-    max_length : int
-        Longer texts are cut to this many tokens.
-    evaluations : int
-        How often the validation metrics are taken on the way.
-
-    Raises
-    ------
-    AdaRankError
-        If a value is out of range.
-    """
-
-    steps: int = 150
-    batch_size: int = 32
-    learning_rate: float = 5e-3
-    max_length: int = 128
-    evaluations: int = 6
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "max_length", "evaluations"):
-            if getattr(self, name) < 1:
-                raise AdaRankError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 < self.learning_rate < math.inf:
-            raise AdaRankError(
-                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
-            )
 
 
 def finetune(
@@ -144,112 +105,166 @@ def finetune(
 
     Examples
     --------
-    >>> from adarank_core import adaptable_modules, load_task
+    >>> from adarank_core import adaptable_modules, load_model, load_task
     >>> names = [m.name for m in adaptable_modules(load_model("embedded").model)]
     >>> plan = RankPlan("embedded", dict.fromkeys(names, 2), dict.fromkeys(names, 4))
     >>> task = load_task("docstrings")                                # doctest: +SKIP
     >>> finetune("embedded", task, plan)["test_accuracy"] > 0.5       # doctest: +SKIP
     True
     """
-    if not 0 <= seed < 2**32:
-        raise AdaRankError(f"the seed is {seed}; it must be from 0 to {2**32 - 1}")
-    if measure not in ("test", "validation"):
-        raise AdaRankError(f"measure is {measure!r}; it must be 'test' or 'validation'")
-    settings = settings or Settings()
-    bundle = load_model(model, labels=len(task.label_names), head="classification")
+    training = Training(model, task, plan, settings or Settings(), method, measure, seed)
+    result = train(training, output=output, on_event=on_event, should_stop=should_stop)
+    return None if result is None else result.to_dict()
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training is asked for; see `finetune`.
+
+    Parameters
+    ----------
+    model : str
+    task : Task
+    plan : RankPlan or None
+    settings : Settings
+    method, measure : str
+    seed : int
+
+    Raises
+    ------
+    AdaRankError
+        If the seed or what is to be measured is none.
+
+    Examples
+    --------
+    >>> Training("embedded", None, None, seed=-1)
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: the seed is -1; it must be from 0 to 4294967295
+    """
+
+    model: str
+    task: Task
+    plan: RankPlan | None
+    settings: Settings = field(default_factory=Settings)
+    method: str = "lora"
+    measure: str = "test"
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**32:
+            raise AdaRankError(f"the seed is {self.seed}; it must be from 0 to {2**32 - 1}")
+        if self.measure not in ("test", "validation"):
+            raise AdaRankError(f"measure is {self.measure!r}; it must be 'test' or 'validation'")
+
+
+def train(
+    training: Training,
+    *,
+    output: Path | None = None,
+    on_event: Callable[[dict], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunResult | None:
+    """Fine-tune and measure as `finetune` does, for who wants an object.
+
+    Parameters
+    ----------
+    training : Training
+    output, on_event, should_stop
+        See `finetune`.
+
+    Returns
+    -------
+    RunResult or None
+        None when stopped.
+    """
+    objective, settings = objective_for(training.task), training.settings
+    bundle = objective.load(training.model)
     longest = min(settings.max_length, longest_text(bundle))
+    model, seconds = _adapted(training, bundle, longest)
+    rows = objective.training_rows(settings.steps * settings.batch_size, training.seed)
+    data = objective.tokenise(bundle, rows, longest)
+    order = objective.order(data, settings.batch_size, settings.steps, training.seed)
+    rows = objective.validation_rows(_validation_count(settings))
+    validation = objective.tokenise(bundle, rows, longest)
+    rows = getattr(training.task, training.measure)
+    measured = objective.tokenise(bundle, rows, longest)
+    live = Live(settings, on_event, should_stop)
+    callbacks, checkpoint = [live], None
+    if training.method == "adalora":
+        callbacks.append(AdaLoraSteps())
+    elif output is not None:
+        identity = _identity(training, objective.sha256())
+        callbacks.append(checkpoints.CheckpointCallback(identity, live.seconds))
+        checkpoint = checkpoints.newest(output / "checkpoints", identity)
+    trainer = PartsTrainer(
+        model=model,
+        args=_arguments(settings, training.seed, training.method, output),
+        train_dataset=data.select(order),
+        eval_dataset=_by_length(validation),
+        data_collator=objective.collator(bundle),
+        compute_metrics=objective.progress,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    live.start(seconds if checkpoint is None else checkpoint[1])
+    with _resources_run_out(settings):
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint[0]))
+        seconds = live.seconds()
+        if live.stopped:
+            return None
+        if output is not None and training.plan is not None and training.measure == "test":
+            model.save_pretrained(output / "adapter")
+        predicted = trainer.predict(_by_length(measured))
+        if training.measure == "validation":
+            seconds = live.seconds()
+    live.check_finite(f"prediction for a {training.measure} text", predicted.predictions)
+    return RunResult(
+        seed=training.seed,
+        metrics=objective.metrics(predicted, training.measure),
+        train_seconds=round(seconds, 3),
+        steps=trainer.state.global_step,
+        lora_parameters=lora_size(model),
+        ranks=final_ranks(model, training.plan),
+    )
+
+
+def _adapted(training: Training, bundle: ModelBundle, longest: int) -> tuple:
+    """Return the model as it is trained, and the seconds that this took."""
     started = time.perf_counter()
+    eva, task = training.method == "eva", training.task
     first_token = first_token_modules(bundle)
-    adapting = adapted(
+    model = adapted(
         bundle,
-        plan,
-        method=method,
-        seed=seed,
-        steps=settings.steps,
-        texts=task.sample_texts(EVA_TEXTS, seed=seed).items if method == "eva" else (),
+        training.plan,
+        method=training.method,
+        seed=training.seed,
+        steps=training.settings.steps,
+        texts=task.sample_texts(EVA_TEXTS, seed=training.seed).items if eva else (),
         max_length=longest,
     )
     make_lean(bundle.model, first_token)
     if bf16_is_native():
         cast_frozen(bundle.model)
-    begun = time.perf_counter() - started
-    train = _tokenised(bundle, _enough(task.train, settings, seed), longest)
-    order = length_grouped_order(
-        [len(row) for row in train["input_ids"]],
-        train["labels"],
-        settings.batch_size,
-        settings.steps,
-        seed,
-    )
-    validation = _tokenised(bundle, _spread(task.validation, _validation_rows(settings)), longest)
-    measured = _tokenised(bundle, getattr(task, measure), longest)
-    live = Live(settings, on_event, should_stop)
-    callbacks, checkpoint = [live], None
-    if method == "adalora":
-        callbacks.append(AdaLoraSteps())
-    elif output is not None:
-        asked = {"model": model, "task": task_sha256(task), "settings": vars(settings)}
-        asked |= {"method": method, "plan": plan and plan.to_dict(), "seed": seed}
-        callbacks.append(checkpoints.Keeper(asked, live.seconds))
-        checkpoint = checkpoints.newest(output / "checkpoints", asked)
-    trainer = PartsTrainer(
-        model=adapting,
-        args=_arguments(settings, seed, method, output),
-        train_dataset=train.select(order),
-        eval_dataset=_by_length(validation),
-        data_collator=DataCollatorWithPadding(bundle.tokenizer),
-        compute_metrics=_validation_metrics,
-        callbacks=callbacks,
-    )
-    for printer in [c for c in trainer.callback_handler.callbacks if "Printer" in type(c).__name__]:
-        trainer.remove_callback(printer)
-    live.start(begun if checkpoint is None else checkpoint[1])
-    with _told_in_a_sentence(settings):
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint[0]))
-        train_seconds = live.seconds()
-        if live.stopped:
-            return None
-        if output is not None and plan is not None and measure == "test":
-            adapting.save_pretrained(output / "adapter")
-        predicted = trainer.predict(_by_length(measured))
-        if measure == "validation":
-            train_seconds = live.seconds()
-    live.check_finite(f"prediction for a {measure} text", predicted.predictions)
+    return model, time.perf_counter() - started
+
+
+def _identity(training: Training, task_sha256: str) -> dict:
+    """Return what tells a training from others, for its checkpoints."""
+    plan = training.plan and training.plan.to_dict()
     return {
-        "seed": seed,
-        **metrics_of(
-            predicted.predictions, predicted.label_ids, len(task.label_names), split=measure
-        ),
-        "train_seconds": round(train_seconds, 3),
-        "steps": trainer.state.global_step,
-        "lora_parameters": lora_size(adapting),
-        "ranks": final_ranks(adapting, plan),
+        "model": training.model,
+        "task": task_sha256,
+        "settings": vars(training.settings),
+        "method": training.method,
+        "plan": plan,
+        "seed": training.seed,
     }
 
 
-def task_sha256(task: Task) -> str:
-    """Return a digest of a task's texts, labels and their names.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
-    >>> one, other = (Task("mine", names, rows, rows, rows) for names in ("ab", "ac"))
-    >>> task_sha256(one) == task_sha256(one) != task_sha256(other)
-    True
-    """
-    from pandas.util import hash_pandas_object
-
-    digest = hashlib.sha256(repr(tuple(task.label_names)).encode())
-    for rows in (task.train, task.validation, task.test):
-        digest.update(hash_pandas_object(rows[["text", "label"]], index=False).to_numpy().tobytes())
-        digest.update(b"/")
-    return digest.hexdigest()
-
-
 @contextmanager
-def _told_in_a_sentence(settings: Settings):
-    """Tell what torch says when memory or the disk is full, which is long and of many kinds."""
+def _resources_run_out(settings: Settings):
+    """Say in a sentence what torch says in many ways when memory or the disk is full."""
     try:
         yield
     except (RuntimeError, MemoryError, SafetensorError) as error:
@@ -264,19 +279,19 @@ def _told_in_a_sentence(settings: Settings):
                 f"{settings.max_length} tokens; give a smaller {smaller}"
             ) from None
         # torch names no reason, safetensors does.
-        told = re.search(r"os error (\d+)", said)
-        if told or "inline_container" in said or "iostream" in said:
-            number = int(told[1]) if told else errno.ENOSPC
+        number = re.search(r"os error (\d+)", said)
+        if number or "inline_container" in said or "iostream" in said:
+            number = int(number[1]) if number else errno.ENOSPC
             raise OSError(number, os.strerror(number)) from error
         raise
 
 
-def _validation_rows(settings: Settings) -> int:
+def _validation_count(settings: Settings) -> int:
     """Return how many validation texts an evaluation on the way takes.
 
     Examples
     --------
-    >>> _validation_rows(Settings()), _validation_rows(Settings(steps=2000))
+    >>> _validation_count(Settings()), _validation_count(Settings(steps=2000))
     (32, 320)
     """
     fewest, most = VALIDATION_ROWS
@@ -284,30 +299,27 @@ def _validation_rows(settings: Settings) -> int:
     return min(most, max(fewest, round(rows)))
 
 
-def _spread(rows, count: int):
-    """Choose rows of all classes, in their proportion: files are often sorted by class.
+class OneDeviceArguments(TrainingArguments):
+    """Trainer's arguments, but for one device: one process, one device.
+
+    With several GPUs in sight Trainer would wrap the model in DataParallel, whose copies know
+    nothing of the lean forward pass.
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> _spread(pd.DataFrame({"label": [0, 0, 0, 0, 1, 1, 1, 1]}), 4)["label"].tolist()
-    [0, 0, 1, 1]
+    >>> OneDeviceArguments(output_dir="unused", use_cpu=True).n_gpu
+    0
     """
-    by_class = rows.sort_values("label", kind="stable")
-    return by_class.iloc[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
 
-
-def _enough(rows, settings: Settings, seed: int):
-    """Draw as many rows as the run will see; to tokenise all of a large task would take longer."""
-    seen = settings.steps * settings.batch_size
-    if len(rows) <= seen:
-        return rows
-    return rows.iloc[np.random.default_rng(seed).permutation(len(rows))[:seen]]
+    @property
+    def n_gpu(self) -> int:
+        """Return 1 where there are GPUs, however many, and else 0."""
+        return min(1, super().n_gpu)
 
 
 def _arguments(settings: Settings, seed: int, method: str, output: Path | None):
     rate = settings.learning_rate * (FULL_LEARNING_RATE if method == "full" else 1)
-    return TrainingArguments(
+    return OneDeviceArguments(
         output_dir="unused" if output is None else str(output / "checkpoints"),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
@@ -331,28 +343,6 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None):
     )
 
 
-def _tokenised(bundle: ModelBundle, frame, max_length: int):
-    from datasets import Dataset
-
-    tokens = bundle.tokenizer(list(frame["text"]), truncation=True, max_length=max_length)
-    return Dataset.from_dict(
-        {
-            "input_ids": tokens["input_ids"],
-            "attention_mask": tokens["attention_mask"],
-            "labels": [int(label) for label in frame["label"]],
-        }
-    )
-
-
 def _by_length(data):
     """Order by length, so that evaluation pads little; metrics do not depend on the order."""
     return data.select(np.argsort([len(row) for row in data["input_ids"]], kind="stable"))
-
-
-def _validation_metrics(predicted) -> dict:
-    # Not Trainer's eval_loss, which has AdaLoRA's penalty in it.
-    logits, labels = predicted.predictions, predicted.label_ids
-    return {
-        "cross_entropy": cross_entropy(logits, labels),
-        "accuracy": float((logits.argmax(-1) == labels).mean()),
-    }

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from adarank_core import AdaRankError
 from adarank_core.commands import options
-from adarank_core.commands.options import Watch, output_folder, told
+from adarank_core.commands.options import Watch, output_folder, print_status
 from adarank_core.runs.jobs import open_run, run_folder
 
 
@@ -39,8 +39,8 @@ def test_progress_is_for_who_watches(monkeypatch, capsys):
     for watched in (True, False):
         console = Console(stderr=True, force_terminal=watched)
         monkeypatch.setattr(options, "on_error_stream", console)
-        told("reading", 0.5)
-        told("done")
+        print_status("reading", 0.5)
+        print_status("done")
         assert ("reading" in capsys.readouterr().err) == watched
 
 

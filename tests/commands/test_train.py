@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from adarank_core.comparison.arms import same_rank
 from adarank_core.files import read_json, write_json
 from adarank_core.runs.jobs import run_folder, runs
 from adarank_core.training import finetuning as finetuning_file
+from adarank_core.training.settings import Settings
 
 ROOT = Path(finetuning_file.__file__).resolve().parents[2]
 
@@ -86,7 +88,7 @@ def test_compare_ends_in_a_verdict_and_can_be_resumed(
     assert "not empty" in refusal(*common)
     for changed in (["--steps", 3], ["--average-rank", 3], ["--max-length", 9]):
         assert "resume with the same values" in refusal(*common, "--resume", *changed)
-    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: pytest.fail("trained again"))
+    monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained again"))
     out = run(*common, "--seeds", "1,0", "--resume")
     assert "adarank's test loss" in out and "2 seeds" in out
 
@@ -151,7 +153,6 @@ def test_a_fine_tune_that_cannot_be(refusal, tiny_bert, tiny_file, options, mess
         (["--side-by-side", "0"], "side_by_side is 0"),
         (["--side-by-side", "x"], "side-by-side"),
         (["--resume"], "--resume needs --output"),
-        (["--resume", "--output", "no/such/folder"], "cannot be read"),
     ],
     ids=str,
 )
@@ -294,7 +295,7 @@ def test_a_run_waits_for_its_turn_and_says_so(
         return not recorder.should_stop()
 
     monkeypatch.setattr(run_queue, "wait_for_turn", wait_for_turn)
-    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: pytest.fail("trained"))
+    monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained"))
     arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", str(home / "r")]
     arguments += ["--uniform-rank", "2"] if command == "finetune" else []
     assert main([*arguments, "--queue"]) == 0
@@ -312,7 +313,152 @@ def test_a_run_that_does_not_wait_is_counted_where_runs_are_kept(
 
     asked = []
     monkeypatch.setattr(run_queue, "wait_for_turn", lambda recorder, waits: asked.append(waits))
-    monkeypatch.setattr(finetuning_file, "finetune", lambda *a, **o: None)
+    monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: None)
     arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", home / place]
     run(*arguments, *(["--uniform-rank", "2"] if command == "finetune" else []))
     assert asked == ([False] if place == "runs/run" else [])
+
+
+# One command for the first start and every restart
+
+
+def command_of(name, tiny_bert, task, folder, steps=3):
+    """Return a command that resumes in a folder, without what its arms or ranks are."""
+    words = [name, "--model", tiny_bert, "--task", task, "--steps", steps, "--batch-size", 4]
+    return [*words, "--output", folder, "--resume"]
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+@pytest.mark.parametrize("holds", [None, [], ["lock"], ["log.txt", "command.json"]], ids=str)
+def test_to_resume_where_nothing_has_begun_starts_the_run(
+    run, tiny_bert, tiny_file, home, command, holds
+):
+    folder = home / "run"
+    if holds is not None:
+        folder.mkdir()
+        for name in holds:
+            (folder / name).touch()
+    words = command_of(command, tiny_bert, tiny_file, folder, steps=1)
+    words += ["--uniform-rank", 2] if command == "finetune" else ["--arms", "uniform"]
+    run(*words)
+    assert run_folder(folder).state == "finished"
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_to_resume_in_a_folder_of_other_things_is_refused(
+    refusal, tiny_bert, tiny_file, tmp_path, command
+):
+    (tmp_path / "thesis.txt").write_text("mine")
+    words = command_of(command, tiny_bert, tiny_file, tmp_path)
+    words += ["--uniform-rank", 2] if command == "finetune" else []
+    assert "there is no run to resume in" in refusal(*words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "thesis.txt"]
+
+
+def stop_after_a_step(folder):
+    """Have a run cancelled at its first step."""
+    from adarank_core.commands import options
+
+    real = options.Watch.record
+
+    def record(watch, event):
+        real(watch, event)
+        if event["event"] == "step":
+            (folder / "cancel").touch()
+
+    patches = pytest.MonkeyPatch()
+    patches.setattr(options.Watch, "record", record)
+    return patches
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_run_goes_on_where_its_task_and_plan_are_gone(
+    run, tiny_bert, tiny_file, home, monkeypatch, command
+):
+    given = home / "given"
+    shutil.copytree(tiny_file, given / "tiny")
+    write_json(given / "mine.json", same_rank(tiny_bert, 2).to_dict())
+    monkeypatch.chdir(given)  # named from here, and gone on with from elsewhere
+    words = command_of(command, tiny_bert, "tiny", "{}")
+    words += ["--ranks", "mine.json"] if command == "finetune" else ["--arms", "mine.json,uniform"]
+
+    def words_for(name):
+        return [home / name if word == "{}" else word for word in words]
+
+    run(*words_for("whole"))
+    patches = stop_after_a_step(home / "broken")
+    run(*words_for("broken"))
+    patches.undo()
+    assert run_folder(home / "broken").state == "cancelled"
+    config = read_json(home / "broken" / "config.json")
+    assert config["task"] == "tiny" and config.get("arms", ["mine.json"])[0] == "mine.json"
+    shutil.rmtree(given)
+    monkeypatch.chdir(home)
+    run(*words_for("broken"))
+    results = [sorted((home / name).rglob("result.json")) for name in ("whole", "broken")]
+    assert len(results[0]) == (1 if command == "finetune" else 2)
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.relative_to(home / "whole") == theirs.relative_to(home / "broken")
+        ours, theirs = (
+            {k: v for k, v in read_json(path).items() if not k.endswith("seconds")}
+            for path in (ours, theirs)
+        )
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_queued_run_has_copied_what_it_needs_before_its_turn(
+    run, tiny_bert, tiny_file, home, monkeypatch, command
+):
+    from adarank_core.runs import run_queue
+
+    given = home / "given"
+    shutil.copytree(tiny_file, given / "tiny")
+    write_json(given / "mine.json", same_rank(tiny_bert, 2).to_dict())
+
+    def wait_for_turn(recorder, waits):
+        shutil.rmtree(given)
+        return True
+
+    monkeypatch.setattr(run_queue, "wait_for_turn", wait_for_turn)
+    words = command_of(command, tiny_bert, given / "tiny", home / "run", steps=1)
+    plan = given / "mine.json"
+    words += ["--ranks", plan] if command == "finetune" else ["--arms", plan]
+    run(*words, "--queue")
+    assert run_folder(home / "run").state == "finished" and not given.exists()
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_task_that_has_changed_since_is_refused(
+    run, refusal, tiny_bert, tiny_file, home, command
+):
+    shutil.copytree(tiny_file, home / "tiny")
+    words = command_of(command, tiny_bert, home / "tiny", home / "run")
+    words += ["--uniform-rank", 2] if command == "finetune" else ["--arms", "uniform"]
+    patches = stop_after_a_step(home / "run")
+    run(*words)
+    patches.undo()
+    with (home / "tiny" / "test.csv").open("a") as file:
+        file.write("a new cat,good\n")
+    assert "has changed since the run in" in refusal(*words)
+
+
+def test_a_rank_with_many_digits_goes_on_with_its_own_run(
+    run, tiny_bert, tiny_file, home, monkeypatch
+):
+    from adarank_core.comparison.request import ComparisonRequest
+
+    request = ComparisonRequest(
+        tiny_bert,
+        tiny_file,
+        ("uniform",),
+        7 / 3,
+        settings=Settings(steps=1, batch_size=4, learning_rate=1 / 300),
+        learning_rates=(1 / 3000, 1e-5),
+    )
+    output = ["--output", home / "run", "--resume"]
+    run("compare", *request.flags(), *output)
+    config = read_json(home / "run" / "config.json")
+    assert config["average_rank"] == 7 / 3 and config["learning_rates"][0] == 1 / 3000
+    monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained again"))
+    run("compare", *ComparisonRequest.from_dict(config).flags(), *output)

@@ -14,12 +14,14 @@ from adarank_core.comparison.arms import (
     permuted,
     same_rank,
 )
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.files import read_json
 from adarank_core.ranks.allocation import lora_parameters
 from adarank_core.scoring.baselines import depth_ramp
+from adarank_core.training.objectives import objective_for
 
-WITHOUT_RANKS = ("head-only", "full")
-RANKED = [arm for arm in ARMS if arm not in WITHOUT_RANKS]
+WITHOUT_RANKS = [name for name, arm in ARMS.items() if arm.trains]
+RANKED = [name for name, arm in ARMS.items() if not arm.trains]
 
 
 @given(st.integers(0, 99))
@@ -44,10 +46,15 @@ def test_ramps_grow_and_fall_with_depth(made_up):
     assert [down.ranks[m.name] for m in made_up().modules if m.family == "value"] == by_layer[::-1]
 
 
+def planner_of(model, task, folder, average_rank=4):
+    request = ComparisonRequest(model, task.name, ("uniform",), average_rank, trials=2)
+    return Planner(request, objective_for(task), output=folder)
+
+
 @pytest.fixture(scope="module")
 def planner(tiny_bert, tiny_task, tmp_path_factory):
     folder = tmp_path_factory.mktemp("planner")
-    return Planner(tiny_bert, tiny_task, 4, trials=2, max_length=128, output=folder)
+    return planner_of(tiny_bert, tiny_task, folder)
 
 
 @pytest.mark.parametrize("arm", RANKED)
@@ -98,7 +105,7 @@ def test_labels_come_from_the_training_rows_that_all_arms_read(
     name = {"gradient": "gradient_norm", "snip": "snip", "fisher": "empirical_fisher"}[arm]
     seen, real = [], getattr(baselines, name)
     monkeypatch.setattr(baselines, name, lambda *given: seen.append(given[1:]) or real(*given))
-    planner = Planner(tiny_bert, tiny_task, 4, trials=2, max_length=128, output=tmp_path)
+    planner = planner_of(tiny_bert, tiny_task, tmp_path)
     planner.plan(arm, seed=3)
     ((texts, labels, seed),) = seen
     assert texts.items == tiny_task.sample_texts(16, seed=3).items and seed == 3
@@ -118,11 +125,46 @@ def test_scores_are_computed_once_and_their_seconds_count_for_all(planner, monke
 
 
 def test_a_rank_that_is_no_whole_number_is_matched_too(tiny_bert, tiny_task, tmp_path):
-    planner = Planner(tiny_bert, tiny_task, 2.5, trials=2, max_length=128, output=tmp_path)
+    planner = planner_of(tiny_bert, tiny_task, tmp_path, average_rank=2.5)
     module = adaptable_modules(load_model(tiny_bert).model)[0]
     for arm in ("uniform", "adarank", "eva-ranks"):
         _, residual = planner.size_of(planner.plan(arm, 0).plan)
         assert 0 <= residual < module.in_features + module.out_features
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_the_table_says_what_is_read_for_an_arm(tiny_bert, tiny_task, tmp_path, name):
+    from adarank_core.training.objectives import Classification
+
+    class Spy(Classification):
+        def sample(self, count, seed):
+            texts, labels = super().sample(count, seed)
+            return texts, Labels(labels)
+
+    class Labels(list):
+        def __iter__(self):
+            read.append(name)
+            return super().__iter__()
+
+    events, read = [], []
+    request = ComparisonRequest(tiny_bert, "tiny", (name,), 2, trials=2)
+    options = {"output": tmp_path, "on_event": events.append}
+    Planner(request, Spy(tiny_task), **options).plan(name, 0)
+    assert bool(read) == ARMS[name].needs_labels
+    assert {event["arm"] for event in events} == ({name} if ARMS[name].scores else set())
+    kept = [path.name for path in tmp_path.rglob("*.json")]
+    costs = not ARMS[name].trains and not ARMS[name].origin.free
+    assert kept == ([f"{ARMS[name].origin.name}-seed0.json"] if costs else [])
+
+
+def test_every_arm_is_trained_by_a_method_that_there_is():
+    from adarank_core.training.adapters import METHODS
+
+    assert {arm.method for arm in ARMS.values()} == set(METHODS)
+    for name, arm in ARMS.items():
+        assert arm.name == name and arm.question
+        ways = [arm.texts, arm.score, arm.source, arm.trains]
+        assert sum(map(bool, ways)) == 1
 
 
 def test_file_names_are_plain(tmp_path):

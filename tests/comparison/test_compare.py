@@ -91,13 +91,13 @@ def test_the_permuted_arm_has_adarank_s_ranks_on_other_modules(compared):
 
 def test_finished_runs_are_taken_over(compared, tiny_bert, tiny_task, monkeypatch):
     verdict, _, folder = compared
-    trained, real = [], finetuning_file.finetune
+    trained, real = [], finetuning_file.train
 
-    def finetune(*arguments, **options):
-        trained.append((options["seed"], Path(options["output"]).name))
-        return real(*arguments, **options)
+    def train(training, **options):
+        trained.append((training.seed, options["output"].name))
+        return real(training, **options)
 
-    monkeypatch.setattr(finetuning_file, "finetune", finetune)
+    monkeypatch.setattr(finetuning_file, "train", train)
     options = {"output": folder, "average_rank": 4, "trials": 2, "settings": QUICK}
     again = compare(tiny_bert, tiny_task, list(verdict.arms), seeds=(0, 1), **options)
     assert again == verdict and not trained

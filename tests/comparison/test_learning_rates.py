@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +9,12 @@ import pytest
 from adarank_core import AdaRankError, RankPlan, Verdict, compare, load_model
 from adarank_core.comparison.arms import same_rank
 from adarank_core.comparison.compare import Comparison
-from adarank_core.comparison.learning_rates import best_rate, check_learning_rates
+from adarank_core.comparison.learning_rates import Trial, best_rate, check_learning_rates
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.files import read_json
 from adarank_core.training import finetuning
-from adarank_core.training.finetuning import Settings
+from adarank_core.training.objectives import Classification
+from adarank_core.training.settings import Settings
 
 QUICK = Settings(steps=3, batch_size=8, evaluations=1)
 
@@ -82,15 +83,16 @@ def test_trainings_use_the_chosen_rate_and_tell_what_the_search_took(
 
 
 def test_the_search_does_not_touch_the_test_texts(tiny_bert, tiny_task, tmp_path, monkeypatch):
-    real = finetuning._tokenised
+    real = Classification.tokenise
 
-    def tokenised(bundle, rows, length):
+    def tokenise(objective, bundle, rows, length):
         assert not set(rows["text"]) & set(tiny_task.test["text"])
-        return real(bundle, rows, length)
+        return real(objective, bundle, rows, length)
 
-    monkeypatch.setattr(finetuning, "_tokenised", tokenised)
+    monkeypatch.setattr(Classification, "tokenise", tokenise)
     arms, options = ("uniform", "head-only", "full"), {**GRID, "learning_rates": [1e-3]}
-    comparison = Comparison(tiny_bert, tiny_task, arms, output=tmp_path, seeds=(0,), **options)
+    request = ComparisonRequest(tiny_bert, "tiny", arms, **options)
+    comparison = Comparison(request, tiny_task, output=tmp_path)
     assert comparison.search()
     assert sorted(comparison.chosen) == sorted(arms) and not comparison.failed
     with pytest.raises(AssertionError):
@@ -99,13 +101,13 @@ def test_the_search_does_not_touch_the_test_texts(tiny_bert, tiny_task, tmp_path
 
 def test_a_search_is_taken_over_whatever_the_seeds(searched, tiny_bert, tiny_task, monkeypatch):
     verdict, _, folder = searched
-    trained, real = [], finetuning.finetune
+    trained, real = [], finetuning.train
 
-    def finetune(*arguments, **options):
-        trained.append((Path(options["output"]).name, options["seed"]))
-        return real(*arguments, **options)
+    def train(training, **options):
+        trained.append((options["output"].name, training.seed))
+        return real(training, **options)
 
-    monkeypatch.setattr(finetuning, "finetune", finetune)
+    monkeypatch.setattr(finetuning, "train", train)
     options = {"output": folder, **GRID}
     again = compare(tiny_bert, tiny_task, ("uniform", "ramp-up"), seeds=(2, 1), **options)
     assert not trained  # not even at the rate that diverged
@@ -163,10 +165,10 @@ def test_the_lowest_loss_wins_and_what_is_no_number_is_passed_over():
 
     def train(rate):
         seen.append(rate)
-        return {"validation_loss": losses[rate], "train_seconds": 10 * rate}
+        return Trial(losses[rate], 10 * rate)
 
     found = best_rate(list(losses), train)
-    assert seen == list(losses) and found["learning_rate"] == 0.1
-    assert found["search_seconds"] == pytest.approx(10.0)
-    assert found["validation_loss"] == {"0.3": 0.5, "0.1": 0.2, "0.2": None, "0.4": 0.2}
+    assert seen == list(losses) and found.learning_rate == 0.1
+    assert found.search_seconds == pytest.approx(10.0)
+    assert found.validation_loss == {"0.3": 0.5, "0.1": 0.2, "0.2": None, "0.4": 0.2}
     assert best_rate([1.0, 2.0], lambda rate: None) is None

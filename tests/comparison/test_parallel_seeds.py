@@ -6,25 +6,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from adarank_core import AdaRankError
 from adarank_core.__main__ import main
 from adarank_core.comparison import parallel_seeds
-from adarank_core.comparison.parallel_seeds import attend, check_processes, threads_each
+from adarank_core.comparison.parallel_seeds import run_workers, threads_each
 from adarank_core.files import read_json
 
 ROOT = Path(parallel_seeds.__file__).resolve().parents[2]
 TIMES = ("train_seconds", "allocation_seconds")
-LEASHED = (
-    "import time; from adarank_core.comparison.parallel_seeds import leash; tell, asked = leash(); "
+CONNECTED = (
+    "import time; from adarank_core.comparison.parallel_seeds import connect_to_parent; "
+    "tell, asked = connect_to_parent(); "
 )
 
 
 def script(code: str) -> list[str]:
-    return [sys.executable, "-c", LEASHED + code]
+    return [sys.executable, "-c", CONNECTED + code]
 
 
 def steps_until(condition: str) -> str:
@@ -52,28 +52,28 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-# Processes on a leash
+# Processes
 
 
 def test_events_of_all_processes_are_passed_on_and_nothing_else():
     events = []
     noise = "print('loading'); print('[1]'); print('{\"a\": 1}'); "
     commands = [script(f"{noise}tell({{'event': 'step', 'seed': {n}}})") for n in range(3)]
-    assert attend(commands, events.append, lambda: False)
+    assert run_workers(commands, events.append, lambda: False)
     assert sorted(event["seed"] for event in events) == [0, 1, 2]
 
 
 def test_processes_work_at_the_same_time():
     events = []
     commands = [script(steps_until("n == 30")) for _ in range(2)]
-    assert attend(commands, lambda event: events.append(event["event"]), lambda: False)
+    assert run_workers(commands, lambda event: events.append(event["event"]), lambda: False)
     assert events.count("end") == 2 and "end" not in events[:31]
 
 
 def test_who_asks_to_stop_stops_every_process_softly():
     events, began = [], time.monotonic()
     commands = [script(steps_until("asked()")) for _ in range(2)]
-    assert not attend(commands, events.append, lambda: len(events) > 5)
+    assert not run_workers(commands, events.append, lambda: len(events) > 5)
     assert [event["asked"] for event in events if event["event"] == "end"] == [True, True]
     assert time.monotonic() - began < 10
 
@@ -82,7 +82,7 @@ def test_a_process_that_is_killed_is_no_end_of_the_others():
     events = []
     killed = script("import os; tell({'event': 'step'}); os.kill(os.getpid(), 9)")
     commands = [killed, script(steps_until("n == 30"))]
-    assert attend(commands, events.append, lambda: False)
+    assert run_workers(commands, events.append, lambda: False)
     assert events[-1] == {"event": "end", "asked": False}
 
 
@@ -96,7 +96,7 @@ def test_an_error_here_ends_every_process():
     code = "import os; tell({'event': 'step', 'step': os.getpid()}); time.sleep(20)"
     began = time.monotonic()
     with pytest.raises(OSError, match="no space"):
-        attend([script(code)], on_event, lambda: False)
+        run_workers([script(code)], on_event, lambda: False)
     assert time.monotonic() - began < 8 and not is_alive(processes[0])
 
 
@@ -106,8 +106,8 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
         f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
         "time.sleep(30)"  # as long as a model loads, and nothing is told
     )
-    parent = "from adarank_core.comparison.parallel_seeds import attend; "
-    parent += f"attend({[script(work)] * 2!r}, print, lambda: False)"
+    parent = "from adarank_core.comparison.parallel_seeds import run_workers; "
+    parent += f"run_workers({[script(work)] * 2!r}, print, lambda: False)"
     started = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT)
     try:
         wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -119,7 +119,6 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
 
 
 def test_threads_are_shared_out(monkeypatch):
-
     monkeypatch.setattr(parallel_seeds, "cores", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [threads_each(count) for count in (1, 2, 3, 40)] == [16, 8, 5, 1]
@@ -127,14 +126,8 @@ def test_threads_are_shared_out(monkeypatch):
     assert [threads_each(count) for count in (1, 2, 8)] == [4, 2, 1]
     told = []
     code = "import os; tell({'event': 'threads', 'count': os.environ['OMP_NUM_THREADS']})"
-    attend([script(code)], told.append, lambda: False, threads=3)
+    run_workers([script(code)], told.append, lambda: False, threads=3)
     assert told[0]["count"] == "3"
-
-
-@pytest.mark.parametrize("count", [0, -1])
-def test_no_processes_are_refused(count):
-    with pytest.raises(AdaRankError, match=f"side_by_side is {count}"):
-        check_processes(count)
 
 
 # Comparisons
@@ -184,13 +177,13 @@ def test_seeds_side_by_side_give_the_numbers_of_one_after_another(
 ):
     from adarank_core.training import finetuning
 
-    trained, real = [], finetuning.finetune
+    trained, real = [], finetuning.train
 
-    def finetune(*arguments, **options):
+    def train(training, **options):
         trained.append(options["output"].name)
-        return real(*arguments, **options)
+        return real(training, **options)
 
-    monkeypatch.setattr(finetuning, "finetune", finetune)
+    monkeypatch.setattr(finetuning, "train", train)
     folder = tmp_path / "run"
     both = [*command, "--learning-rates", "2e-3", "--output", str(folder)]
     assert main([*both, "--side-by-side", "2"]) == 0
@@ -203,18 +196,18 @@ def test_seeds_side_by_side_give_the_numbers_of_one_after_another(
     assert told >= {(a, s, n) for a in ("uniform", "adarank") for s in (0, 1) for n in (1, 2)}
     assert read_json(folder / "config.json")["side_by_side"] == 2
     # Going on with it asks for nothing and needs no processes.
-    monkeypatch.setattr(finetuning, "finetune", lambda *a, **o: pytest.fail("trained again"))
+    monkeypatch.setattr(finetuning, "train", lambda *a, **o: pytest.fail("trained again"))
     assert main([*both, "--resume"]) == 0
 
 
 def test_what_the_processes_leave_undone_is_done_here(command, one_by_one, tmp_path, monkeypatch):
     started = []
 
-    def attend(commands, on_event, should_stop, threads):
+    def run_workers(commands, on_event, should_stop, threads):
         started.extend(commands)
         return True  # as where every process was killed
 
-    monkeypatch.setattr(parallel_seeds, "attend", attend)
+    monkeypatch.setattr(parallel_seeds, "run_workers", run_workers)
     folder = tmp_path / "run"
     grid = ["--learning-rates", "2e-3", "--output", str(folder)]
     assert main([*command, *grid, "--seeds", "0,1", "--side-by-side", "9"]) == 0
@@ -226,26 +219,27 @@ def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
     tiny_bert, tiny_task, tmp_path, monkeypatch
 ):
     from adarank_core.comparison.compare import Comparison
+    from adarank_core.comparison.request import ComparisonRequest
     from adarank_core.scoring import baselines
-    from adarank_core.training.finetuning import Settings
+    from adarank_core.training.settings import Settings
 
     def inverse(scores):
         raise AdaRankError("the score of 'query' is 0, which has no inverse")
 
     commands = []
     monkeypatch.setattr(baselines, "inverse", inverse)
-    monkeypatch.setattr(parallel_seeds, "attend", lambda given, *rest: commands.extend(given))
-    comparison = Comparison(
+    monkeypatch.setattr(parallel_seeds, "run_workers", lambda given, *rest: commands.extend(given))
+    request = ComparisonRequest(
         tiny_bert,
-        tiny_task,
+        "tiny",
         ("inverse", "uniform"),
-        output=tmp_path,
         average_rank=2,
         seeds=(5, 6, 7),
         trials=2,
         settings=Settings(steps=1, batch_size=4),
         learning_rates=(1e-3,),
     )
+    comparison = Comparison(request, tiny_task, output=tmp_path)
     parallel_seeds.train(comparison, "tiny", 2)
     assert all("--arms=uniform" in command for command in commands)
     assert ["--seeds=5,7" in command for command in commands] == [True, False]
@@ -254,28 +248,40 @@ def test_an_arm_that_failed_in_the_search_is_not_given_to_the_processes(
 def test_a_comparison_that_is_cancelled_is_not_judged(command, tmp_path, monkeypatch):
     folder = tmp_path / "run"
 
-    def attend(commands, on_event, should_stop, threads):
+    def run_workers(commands, on_event, should_stop, threads):
         (folder / "cancel").touch()
         return not should_stop()
 
-    monkeypatch.setattr(parallel_seeds, "attend", attend)
+    monkeypatch.setattr(parallel_seeds, "run_workers", run_workers)
     assert main([*command, "--output", str(folder), "--side-by-side", "2"]) == 0
     assert events_of(folder)[-1]["event"] == "cancelled"
     assert not (folder / "verdict.json").exists()
 
 
 def test_no_process_is_started_for_a_single_seed(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel_seeds, "attend", lambda *a: pytest.fail("started"))
+    monkeypatch.setattr(parallel_seeds, "run_workers", lambda *a: pytest.fail("started"))
     one = [*command, "--seeds", "3", "--arms", "uniform", "--side-by-side", "4"]
     assert main([*one, "--output", str(tmp_path / "run")]) == 0
 
 
-def test_a_process_s_share_trains_and_does_not_judge(command, tmp_path, monkeypatch):
-    events = []
-    leash = SimpleNamespace(told=events.append, asked=lambda: False)
-    monkeypatch.setattr(parallel_seeds, "leash", lambda: (leash.told, leash.asked))
-    folder = tmp_path / "run"
-    share = [*command, "--arms", "uniform", "--seeds", "1", "--part", "--output", str(folder)]
-    assert main(share) == 0
+def test_a_process_s_share_trains_and_does_not_judge(tiny_bert, tiny_file, tmp_path, monkeypatch):
+    from adarank_core.comparison.compare import Comparison
+    from adarank_core.comparison.request import ComparisonRequest
+    from adarank_core.data.tasks import load_task
+    from adarank_core.training.settings import Settings
+
+    events, folder = [], tmp_path / "run"
+    connection = events.append, lambda: False
+    monkeypatch.setattr(parallel_seeds, "connect_to_parent", lambda: connection)
+    # What no flag says is read from the folder.
+    settings = Settings(steps=2, batch_size=4, learning_rate=1 / 3000, evaluations=2)
+    arms, task = ("uniform", "adarank"), load_task(tiny_file)
+    request = ComparisonRequest(tiny_bert, task.name, arms, 7 / 3, (0, 1), settings=settings)
+    whole = Comparison(request, task, output=folder)
+    (command,) = [parallel_seeds._command(whole.output, tiny_file, ["uniform"], [1])]
+    assert len(command) == 9
+    assert main(command[3:]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["comparison.json", "runs"]
     assert events[-1]["event"] == "result" and events[-1]["seed"] == 1
+    assert [path.name for path in (folder / "runs").iterdir()] == ["uniform-seed1"]
+    assert sum(event["event"] == "evaluation" for event in events) == 2

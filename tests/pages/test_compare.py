@@ -144,7 +144,9 @@ def test_start_passes_all_that_was_chosen_as_arguments(started):
         "--trials=3",
         "--steps=12",
         "--batch-size=8",
-        "--queue",  # flags whose value is the default are left out
+        "--learning-rate=0.005",
+        "--max-length=128",
+        "--queue",
     }
     assert at.query_params["run"] in (folder.name, [folder.name])
 
@@ -378,7 +380,7 @@ def test_a_learning_rate_a_grid_and_seeds_side_by_side_are_asked_for(started, mo
     at.text_input(key="compare_rates").set_value("1e-3, 0.02")
     at.button(key="compare_start").click().run()
     assert "--learning-rates=0.001,0.02" in started[-1][0]
-    assert not any(word.startswith("--learning-rate=") for word in started[-1][0])
+    assert "--learning-rate=0.005" in started[-1][0]
 
 
 @pytest.mark.parametrize("rates", ["", "fast", "0", "-1e-3", "nan", "1e-3,1e-3"])

@@ -7,7 +7,7 @@ import pytest
 from adarank_core import AdaRankError
 from adarank_core.training import callbacks as live_file
 from adarank_core.training.callbacks import Live
-from adarank_core.training.finetuning import Settings
+from adarank_core.training.settings import Settings
 
 
 @pytest.fixture
@@ -57,4 +57,4 @@ def test_a_loss_that_is_no_number_is_refused(loss):
     with pytest.raises(AdaRankError, match=r"training loss at step 3 .* rate of 0.25"):
         live.on_log(None, state, None, logs={"loss": loss})
     with pytest.raises(AdaRankError, match="validation loss at step 3"):
-        live.on_log(None, state, None, logs={"eval_loss": 1.0, "eval_cross_entropy": loss})
+        live.on_log(None, state, None, logs={"eval_loss": 1.0, "eval_validation_loss": loss})

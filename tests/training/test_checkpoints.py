@@ -29,7 +29,7 @@ def plain(data):
 
 @pytest.fixture
 def every_step(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
 
 
 def trained(tiny_bert, tiny_task, method="lora", until=None, **options):
@@ -146,9 +146,9 @@ import os, signal, sys
 from adarank_core.runs import jobs
 from adarank_core.training import checkpoints
 from adarank_core.__main__ import main
-checkpoints.SECONDS_BETWEEN = 0.0
+checkpoints.CHECKPOINT_SECONDS = 0.0
 arm, step, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-record, on_save = jobs._Recorder.record, checkpoints.Keeper.on_save
+record, on_save = jobs._Recorder.record, checkpoints.CheckpointCallback.on_save
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 def recorded(self, event):
     record(self, event)
@@ -159,7 +159,7 @@ def saved(self, args, state, control, **kwargs):
     if moment == "save" and arm in args.output_dir and state.global_step == step:
         die()
     return on_save(self, args, state, control, **kwargs)
-jobs._Recorder.record, checkpoints.Keeper.on_save = recorded, saved
+jobs._Recorder.record, checkpoints.CheckpointCallback.on_save = recorded, saved
 sys.exit(main(sys.argv[4:]))
 """
 
@@ -236,7 +236,7 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_stays(
         return real(data, path, *arguments, **options)
 
     monkeypatch.setattr(torch, "save", save)
-    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
     assert main(command) == 2
     line = capsys.readouterr().err.strip().split("\n")[-1]
     assert line.startswith("error: ") and "No space left" in line and "stays" in line

@@ -1,6 +1,7 @@
 """One arm of LoRA: the same numbers again, the same conditions for every arm, honest ends."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from adarank_core.training import finetuning as finetuning_file
 from adarank_core.training.adapters import adapted
 from adarank_core.training.batches import PartsTrainer
 from adarank_core.training.finetuning import Settings
+from adarank_core.training.objectives import Classification
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
 TIMES = ("train_seconds", "seconds", "examples_per_second", "memory_mb")
@@ -86,13 +88,13 @@ def test_events_have_the_promised_keys(run):
 
 def test_validation_on_the_way_sees_every_class_of_a_sorted_file(tiny_task, tiny_bert, monkeypatch):
     seen = []
-    real = finetuning_file._tokenised
+    real = Classification.tokenise
 
-    def tokenised(bundle, rows, length):
+    def tokenise(objective, bundle, rows, length):
         seen.append(rows["label"].value_counts().to_dict())
-        return real(bundle, rows, length)
+        return real(objective, bundle, rows, length)
 
-    monkeypatch.setattr(finetuning_file, "_tokenised", tokenised)
+    monkeypatch.setattr(Classification, "tokenise", tokenise)
     monkeypatch.setattr(finetuning_file, "VALIDATION_ROWS", (8, 8))
     in_order = tiny_task.validation.sort_values("label", ignore_index=True)
     task = dataclasses.replace(tiny_task, validation=in_order)
@@ -199,14 +201,14 @@ def test_arms_see_the_same_batches(tiny_bert, tiny_task, plans, monkeypatch):
 
 
 def test_no_more_rows_are_tokenised_than_a_run_sees(tiny_bert, tiny_task, plans, monkeypatch):
-    real, sizes, seen = finetuning_file._tokenised, [], []
+    real, sizes, seen = Classification.tokenise, [], []
 
-    def tokenised(bundle, frame, longest):
-        sizes.append(len(frame))
-        seen.extend(frame["text"] if len(sizes) == 1 else ())
-        return real(bundle, frame, longest)
+    def tokenise(objective, bundle, rows, length):
+        sizes.append(len(rows))
+        seen.extend(rows["text"] if len(sizes) == 1 else ())
+        return real(objective, bundle, rows, length)
 
-    monkeypatch.setattr(finetuning_file, "_tokenised", tokenised)
+    monkeypatch.setattr(Classification, "tokenise", tokenise)
     finetune(tiny_bert, tiny_task, plans["uniform"], QUICK, seed=1)
     assert sizes == [48, 32, 48] and len(set(seen)) == 48  # train, validation, test
     assert set(seen) < set(tiny_task.train["text"]) and seen != list(tiny_task.train["text"][:48])
@@ -238,26 +240,6 @@ def test_a_loss_that_is_no_number_is_told(tiny_bert, tiny_task, plans, steps):
     settings = Settings(steps=steps, batch_size=8, learning_rate=1e30)
     with pytest.raises(AdaRankError, match="lower the learning rate of 1e\\+30"):
         finetune(tiny_bert, tiny_task, plans["uniform"], settings)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"steps": 0},
-        {"steps": -1},
-        {"batch_size": 0},
-        {"max_length": 0},
-        {"evaluations": 0},
-        {"learning_rate": 0},
-        {"learning_rate": -1e-3},
-        {"learning_rate": float("nan")},
-        {"learning_rate": float("inf")},
-    ],
-    ids=str,
-)
-def test_settings_out_of_range_are_refused(values):
-    with pytest.raises(AdaRankError, match=f"{next(iter(values))} is"):
-        Settings(**values)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
@@ -318,3 +300,25 @@ def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, mon
 def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, share):
     rate = finetuning_file._arguments(QUICK, 0, method, None).learning_rate
     assert rate == pytest.approx(share * QUICK.learning_rate)
+
+
+@pytest.mark.parametrize("seen", [1, 2, 8])
+def test_one_process_uses_one_device(monkeypatch, seen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: False)
+    arguments = finetuning_file._arguments(QUICK, 0, "lora", None)
+    assert not arguments.use_cpu and arguments.device.type == "cuda"
+    assert arguments._n_gpu == seen  # for as many Trainer would make copies
+    assert arguments.n_gpu == 1 and arguments.train_batch_size == QUICK.batch_size
+    assert arguments.parallel_mode.value == "not_parallel"
+
+
+def test_trainer_prints_nothing(tiny_bert, tiny_task, plans, capsys):
+    finetune(tiny_bert, tiny_task, plans["uniform"], QUICK)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_result_is_a_plain_dictionary_for_other_programs(run):
+    assert type(run[0]) is dict and json.loads(json.dumps(run[0])) == run[0]

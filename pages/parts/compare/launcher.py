@@ -6,17 +6,18 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.comparison.arms import ARMS, arm_label, check_arms
-from adarank_core.comparison.compare import check_learning_rates
+from adarank_core.comparison.learning_rates import check_learning_rates
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.hardware import cores
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import duration
+from adarank_core.training.settings import Settings
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 
 __all__ = [
-    "LEARNING_RATE",
     "OWN_PLAN",
     "arguments",
     "launcher",
@@ -27,8 +28,6 @@ __all__ = [
 
 #: Where the page Ranks leaves the path of a plan that is to be an arm.
 OWN_PLAN = "compare_own_plan"
-#: The command line's own; to ask `Settings` for it would import torch.
-LEARNING_RATE = 5e-3
 GRID = "1e-3, 5e-3, 2e-2"
 ONE, SEVERAL = "one for all", "best of a grid"
 KEPT = {"persist_state": "session"}
@@ -45,33 +44,16 @@ def arguments(config: dict) -> list[str]:
     Returns
     -------
     list of str
-        One word a flag, so that a value that begins with a dash is not taken for a flag.
+        One word a flag.
 
     Examples
     --------
     >>> config = {"model": "embedded", "task": "docstrings", "arms": ["uniform"], "seeds": [0],
     ...           "average_rank": 2.0, "trials": None, "settings": {"steps": 10}}
-    >>> arguments(config)[-2:]
-    ['--seeds=0', '--steps=10']
-    >>> arguments({**config, "learning_rates": [0.001, 0.005], "side_by_side": 2})[-2:]
-    ['--learning-rates=0.001,0.005', '--side-by-side=2']
+    >>> arguments(config)[:3]
+    ['compare', '--model=embedded', '--task=docstrings']
     """
-    settings = {name.replace("_", "-"): value for name, value in config["settings"].items()}
-    flags = {
-        "model": config["model"],
-        "task": config["task"],
-        "arms": ",".join(config["arms"]),
-        "average-rank": f"{config['average_rank']:g}",
-        "seeds": ",".join(map(str, config["seeds"])),
-        "trials": config["trials"],
-        **{name: value for name, value in settings.items() if name != "evaluations"},
-        "learning-rates": ",".join(f"{rate!r}" for rate in config.get("learning_rates") or ()),
-        "side-by-side": config.get("side_by_side", 1),
-    }
-    given = {flag: value for flag, value in flags.items() if value not in (None, "")}
-    if given["side-by-side"] == 1:
-        del given["side-by-side"]
-    return ["compare", *(f"--{flag}={value}" for flag, value in given.items())]
+    return ["compare", *ComparisonRequest.from_dict(config).flags()]
 
 
 def seeds_from(text: str) -> list[int]:
@@ -174,29 +156,8 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
         "average_rank": choice.average_rank,
         "settings": {"steps": int(steps), "batch_size": int(batch)},
     }
-    path = None
     with st.expander("More"):
-        rate, grid = _learning_rate()
-        if rate != LEARNING_RATE:
-            config["settings"]["learning_rate"] = rate
-        config["trials"] = int(
-            st.number_input(
-                "Trials",
-                2,
-                200,
-                8,
-                key="compare_trials",
-                help="Noisy models a module, for the arms whose ranks come from disagreement. "
-                "More take longer and give surer ranks.",
-                **KEPT,
-            )
-        )
-        side_by_side = _side_by_side()
-        own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
-        if own is not None:
-            path = state.save_upload(own.name, own.getvalue())
-            if str(path) not in arms:
-                arms.append(str(path))
+        grid, side_by_side, path = _more(config)
     problem = None
     try:
         config["seeds"] = seeds_from(seeds)
@@ -230,13 +191,39 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     return None
 
 
+def _more(config: dict) -> tuple[str | None, int, Path | None]:
+    """Draw what is seldom changed, into a config; return the grid, seeds at once, and an upload."""
+    rate, grid = _learning_rate()
+    if rate != Settings.learning_rate:
+        config["settings"]["learning_rate"] = rate
+    config["trials"] = int(
+        st.number_input(
+            "Trials",
+            2,
+            200,
+            8,
+            key="compare_trials",
+            help="Noisy models a module, for the arms whose ranks come from disagreement. "
+            "More take longer and give surer ranks.",
+            **KEPT,
+        )
+    )
+    side_by_side, path = _side_by_side(), None
+    own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
+    if own is not None:
+        path = state.save_upload(own.name, own.getvalue())
+        if str(path) not in config["arms"]:
+            config["arms"].append(str(path))
+    return grid, side_by_side, path
+
+
 def _arms() -> list[str]:
     """Draw the choice of arms, with the plan that came from the page Ranks."""
     arms = st.multiselect(
         "Arms", list(ARMS), ["uniform", "adarank"], key="compare_arms", placeholder="none", **KEPT
     )
     for arm in arms:
-        st.caption(f"**{arm}**: {ARMS[arm]}")
+        st.caption(f"**{arm}**: {ARMS[arm].question}")
     plan = st.session_state.get(OWN_PLAN)
     if plan is not None and not Path(plan).is_file():
         del st.session_state[OWN_PLAN]
@@ -261,7 +248,7 @@ def _arms() -> list[str]:
             "did not find the right modules."
         )
     with st.popover("What each arm is for", icon=":material/help:", type="tertiary"):
-        st.markdown("\n".join(f"- **{arm}**: {about}" for arm, about in ARMS.items()))
+        st.markdown("\n".join(f"- **{arm.name}**: {arm.question}" for arm in ARMS.values()))
     return [*arms, *([] if plan is None else [str(plan)])]
 
 
@@ -278,12 +265,13 @@ def _learning_rate() -> tuple[float, str | None]:
         **KEPT,
     )
     if how == SEVERAL:
-        return LEARNING_RATE, st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
+        grid = st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
+        return Settings.learning_rate, grid
     rate = st.number_input(
         "Rate",
         1e-6,
         1.0,
-        LEARNING_RATE,
+        Settings.learning_rate,
         step=1e-3,
         format="%g",
         key="compare_rate",

@@ -9,8 +9,6 @@ from pages.parts.shared import state
 
 __all__ = ["arm_sentences", "draw_legend"]
 
-WITHOUT_LORA = {"full": "all weights, and no LoRA", "head-only": "the head's weights only"}
-
 
 def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
     """Say of every arm what it controls for, what is known of it, and why it failed.
@@ -35,10 +33,10 @@ def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
     facts, results = arm_facts(events), finished_results(events)
     found = {}
     for arm in config["arms"]:
-        about, result = facts.get(arm, {}), results.get(arm)
+        about, result, known = facts.get(arm, {}), results.get(arm), ARMS.get(arm)
         said = []
-        if arm in WITHOUT_LORA:
-            said.append(WITHOUT_LORA[arm])
+        if known is not None and known.trains:
+            said.append(known.trains)
         elif result and result["lora_parameters"] != about.get("lora_parameters"):
             said.append(f"{result['lora_parameters']:,} LoRA parameters at the end")
         elif "lora_parameters" in about:
@@ -55,7 +53,8 @@ def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
             searched = _seconds(about["search_seconds"])
             said.append(f"learning rate {about['learning_rate']:g}, found in {searched}")
         failed = about.get("failed", "")
-        found[arm] = (ARMS.get(arm, "ranks from a file"), " · ".join(said), failed)
+        question = "ranks from a file" if known is None else known.question
+        found[arm] = (question, " · ".join(said), failed)
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.comparison.arms import arm_label
+from adarank_core.comparison.arms import ARMS, arm_label
 from adarank_core.comparison.tables import cost_table
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
 from adarank_core.files import read_json
@@ -30,7 +30,6 @@ METRICS = {
     "macro_f1": "Macro-F1",
     "auc": "AUC",
 }
-WITHOUT_LORA = ("head-only", "full")
 COSTS = {"parameters": "LoRA parameters", "seconds": "Seconds"}
 
 
@@ -258,7 +257,8 @@ def fairness(config: dict, events, arms: dict) -> str:
     - **LoRA parameters:** 1,024 in every arm.
     """
     # Reference arms, which say themselves that they are larger or smaller.
-    counts = {a: about["lora_parameters"] for a, about in arms.items() if a not in WITHOUT_LORA}
+    with_lora = [arm for arm in arms if arm not in ARMS or not ARMS[arm].trains]
+    counts = {arm: arms[arm]["lora_parameters"] for arm in with_lora}
     low, high = min(counts.values(), default=0), max(counts.values(), default=0)
     parameters = f"{high:,} in every arm."
     if low < high:

@@ -29,6 +29,8 @@ def test_the_command_line_takes_what_the_page_and_what_a_run_keeps():
         "--trials=8",
         "--steps=10",
         "--batch-size=32",
+        "--learning-rate=0.005",
+        "--max-length=128",
     ]
     settings = {"learning_rate": 0.005, "max_length": 128, "evaluations": 6}
     kept = {**CONFIG, "trials": None, "settings": {**CONFIG["settings"], **settings}}
@@ -47,6 +49,10 @@ def test_the_command_line_is_understood(monkeypatch):
     found = CliRunner().invoke(app, words)
     assert isinstance(found.exception, AdaRankError)
     assert "'nonsense' is unknown" in str(found.exception)  # all flags before it were taken
+
+
+def test_no_digit_of_a_rank_is_lost():
+    assert "--average-rank=2.3333333333333335" in arguments({**CONFIG, "average_rank": 7 / 3})
 
 
 def test_seeds_and_rates_are_numbers_with_commas():

@@ -1,0 +1,142 @@
+"""What is learned: from a task's rows to batches, a loss and metrics.
+
+An objective is all that a training or a comparison knows of a task. Nothing else looks at labels,
+so that another kind of task is another class here.
+"""
+
+import hashlib
+
+import numpy as np
+
+from adarank_core.data.task import Task
+from adarank_core.data.texts import Texts
+from adarank_core.scoring.encoding import tokenised
+from adarank_core.scoring.models import ModelBundle, load_model
+from adarank_core.training.batches import length_grouped_order
+from adarank_core.training.metrics import cross_entropy, metrics_of
+
+__all__ = ["Classification", "objective_for"]
+
+
+class Classification:
+    """Texts with one label each, and a head that is drawn anew for them.
+
+    Parameters
+    ----------
+    task : Task
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
+    >>> objective = Classification(Task("mine", ("bad", "good"), rows, rows, rows))
+    >>> objective.load("embedded").task_type
+    'SEQ_CLS'
+    >>> objective.sample(1, seed=0)[1]
+    [1]
+    """
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def load(self, model: str) -> ModelBundle:
+        """Load a model with a head for this task; PEFT's task type is the bundle's."""
+        return load_model(model, labels=len(self.task.label_names), head="classification")
+
+    def sha256(self) -> str:
+        """Return a digest of all rows and of the labels' names.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
+        >>> one, other = (Task("mine", names, rows, rows, rows) for names in ("ab", "ac"))
+        >>> Classification(one).sha256() == Classification(other).sha256()
+        False
+        """
+        from pandas.util import hash_pandas_object
+
+        digest = hashlib.sha256(repr(tuple(self.task.label_names)).encode())
+        for rows in (self.task.train, self.task.validation, self.task.test):
+            hashes = hash_pandas_object(rows[["text", "label"]], index=False)
+            digest.update(hashes.to_numpy().tobytes())
+            digest.update(b"/")
+        return digest.hexdigest()
+
+    def sample(self, count: int, seed: int) -> tuple[Texts, list[int]]:
+        """Draw training texts as `Task.sample_texts` does, with what is to be learned of each."""
+        drawn = np.random.default_rng(seed).permutation(len(self.task.train))[:count]
+        rows = self.task.train.iloc[drawn]
+        return Texts(self.task.name, tuple(rows["text"])), list(rows["label"])
+
+    def training_rows(self, count: int, seed: int):
+        """Draw as many rows as a run will see; to tokenise all of a large task takes longer."""
+        rows = self.task.train
+        if len(rows) <= count:
+            return rows
+        return rows.iloc[np.random.default_rng(seed).permutation(len(rows))[:count]]
+
+    def validation_rows(self, count: int):
+        """Choose rows of all classes, in their proportion: files are often sorted by class.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"text": list("abcdefgh"), "label": [0, 0, 0, 0, 1, 1, 1, 1]})
+        >>> task = Task("mine", ("bad", "good"), rows, rows, rows)
+        >>> Classification(task).validation_rows(4)["label"].tolist()
+        [0, 0, 1, 1]
+        """
+        rows = self.task.validation.sort_values("label", kind="stable")
+        places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+        return rows.iloc[places.round().astype(int)]
+
+    def tokenise(self, bundle: ModelBundle, rows, max_length: int):
+        """Return rows as a `datasets.Dataset` of what the model reads and is to answer."""
+        from datasets import Dataset
+
+        tokens = tokenised(bundle, list(rows["text"]), max_length)
+        return Dataset.from_dict({**tokens, "labels": [int(label) for label in rows["label"]]})
+
+    def order(self, data, batch_size: int, steps: int, seed: int) -> list[int]:
+        """Return the order in which a run sees tokenised rows: batches have all classes."""
+        lengths = [len(row) for row in data["input_ids"]]
+        return length_grouped_order(lengths, data["labels"], batch_size, steps, seed)
+
+    def collator(self, bundle: ModelBundle):
+        """Return what makes a batch of tokenised rows."""
+        from transformers import DataCollatorWithPadding
+
+        return DataCollatorWithPadding(bundle.tokenizer)
+
+    def progress(self, predicted) -> dict[str, float]:
+        """Return what is measured on validation while training goes on.
+
+        Parameters
+        ----------
+        predicted : transformers.EvalPrediction
+        """
+        # Not Trainer's own loss, which has AdaLoRA's penalty in it.
+        logits, labels = predicted.predictions, predicted.label_ids
+        return {
+            "validation_loss": cross_entropy(logits, labels),
+            "validation_accuracy": float((logits.argmax(-1) == labels).mean()),
+        }
+
+    def metrics(self, predicted, split: str) -> dict[str, float | None]:
+        """Return what a training is judged by, measured at its end; see `metrics_of`."""
+        classes = len(self.task.label_names)
+        return metrics_of(predicted.predictions, predicted.label_ids, classes, split)
+
+
+def objective_for(task: Task) -> Classification:
+    """Return the objective that a task is trained with.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"text": ["Good.", "Bad."], "label": [1, 0]})
+    >>> type(objective_for(Task("mine", ("bad", "good"), rows, rows, rows))).__name__
+    'Classification'
+    """
+    return Classification(task)
