@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
@@ -154,8 +155,6 @@ def table(title: str, columns, rows) -> None:
     >>> table("ranks", ("module", "rank"), [("query", "8")])  # doctest: +ELLIPSIS
     ranks...
     """
-    from rich.table import Table
-
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)

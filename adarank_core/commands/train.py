@@ -24,7 +24,13 @@ from adarank_core.commands.options import (
     table,
     write,
 )
+from adarank_core.comparison import parallel_seeds, verdicts
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json, runs_folder, write_json
+from adarank_core.ranks.plans import RankPlan
+from adarank_core.runs import jobs
+from adarank_core.runs.run_queue import wait_for_turn
+from adarank_core.training.settings import Settings
 
 __all__ = ["compare", "finetune"]
 
@@ -47,10 +53,6 @@ def finetune(
     """Fine-tune with given ranks and test once at the end."""
     from adarank_core.comparison.inputs import input_path, keep_input
     from adarank_core.data.tasks import load_task
-    from adarank_core.files import read_json, write_json
-    from adarank_core.ranks.plans import RankPlan
-    from adarank_core.runs import jobs
-    from adarank_core.training.settings import Settings
 
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
@@ -127,7 +129,6 @@ def compare(
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
     from adarank_core.comparison.request import ComparisonRequest
-    from adarank_core.training.settings import Settings
 
     names = tuple(arm.strip() for arm in arms.split(",") if arm.strip())
     numbers = _numbers("seeds", seeds, int, "whole numbers such as 0,1,2")
@@ -151,7 +152,6 @@ def compare(
 
 def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path) -> None:
     """Train a share of the seeds of another process, which judges."""
-    from adarank_core.comparison import parallel_seeds
     from adarank_core.comparison.compare import Comparison, read_request
     from adarank_core.data.tasks import load_task
 
@@ -164,11 +164,9 @@ def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output
 
 def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     """Run a comparison in its folder; None when stopped."""
-    from adarank_core.comparison import parallel_seeds
     from adarank_core.comparison.compare import Comparison
     from adarank_core.comparison.inputs import keep_input
     from adarank_core.data.tasks import load_task
-    from adarank_core.runs import jobs
 
     config, may_differ = request.to_dict(), ("arms", "seeds", "side_by_side")
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("compare")
@@ -191,7 +189,6 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
 
 
 def _print_verdict(verdict, seeds: int) -> None:
-    from adarank_core.comparison import verdicts
 
     table(
         f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
@@ -217,8 +214,6 @@ def _has_turn(watch: Watch, queue: bool) -> bool:
 
     One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
     """
-    from adarank_core.files import runs_folder
-    from adarank_core.runs.run_queue import wait_for_turn
 
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
     return not counted or wait_for_turn(watch, waits=queue)
