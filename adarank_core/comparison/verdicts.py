@@ -1,22 +1,22 @@
 """Verdicts: is one arm better than another, or can nobody tell with this many seeds?
 
 The test is the paired t-test and the interval is its own. How often each candidate finds a
-difference at 5% where there is none, over 2,000 comparisons of pure normal noise:
+difference at 5% where there is none, over 2,000 comparisons of pure normal noise
+(``python benchmarks/false_positives.py``):
 
 ===== ====== ========= ======== ==================== =============
 seeds t-test sign-flip Wilcoxon percentile bootstrap BCa bootstrap
 ===== ====== ========= ======== ==================== =============
-3     4.9%   0%        0%       24%                  --
-5     4.5%   0%        0%       15%                  18%
-8     4.5%   4.3%      3.5%     12%                  13%
-10    4.5%   4.4%      4.3%     10%                  10%
+3     5.1%   0.0%      0.0%     25.8%                28.2%
+5     4.2%   0.0%      0.0%     15.2%                15.4%
+8     5.2%   5.3%      4.5%     11.2%                11.2%
+10    5.1%   5.1%      5.1%     9.4%                 9.9%
 ===== ====== ========= ======== ==================== =============
 
 Flips of sign and ranks can say nothing below six seeds: of 2^5 outcomes the most extreme two are
 already 6%. Resampling five seeds makes far too narrow an interval. The t-test assumes that the
 differences are about normal; two arms under the same noise have differences that are symmetric at
-least, and with heavy tails (Laplace, Student's t with 3 degrees) it found 3 to 5%. Where the noise
-of one arm alone is skewed, all of them find too much.
+least. Where the noise of one arm alone is skewed, all of them find too much.
 """
 
 import math
