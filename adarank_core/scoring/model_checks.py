@@ -136,8 +136,9 @@ def _check_vocabulary(bundle: "ModelBundle") -> None:
 
 def _settle_padding(bundle: "ModelBundle") -> None:
     """Give model and tokenizer one padding token with which padding moves no logits."""
-    tokenizer, stored = bundle.tokenizer, bundle.model.config.pad_token_id
+    tokenizer, stored = bundle.tokenizer, getattr(bundle.model.config, "pad_token_id", None)
     tokenizer.padding_side = "right"
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # some ask for no mask
     candidates = [tokenizer.pad_token, _token(bundle, stored), tokenizer.eos_token]
     candidates = list(dict.fromkeys(token for token in candidates if token is not None))
     if not candidates:

@@ -99,7 +99,7 @@ def test_a_missing_wheel_is_told(monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "  ", "no/such", "a b", "../x", "a\0b", "x" * 500])
 def test_unknown_models_are_refused_without_network(name):
-    assert repr(name) in refusal(name) or not name.strip()
+    assert repr(name)[:50] in refusal(name) or not name.strip()
 
 
 def test_bad_options_are_refused():
@@ -141,7 +141,7 @@ def test_weights_that_are_missing_are_not_replaced_by_random_ones(copied):
 
 def test_a_decoder_without_a_start_is_refused(tiny_bert, tmp_path):
     config = T5Config(vocab_size=24, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-    config.decoder_start_token_id = 0
+    config.decoder_start_token_id, config.eos_token_id = 0, 3
     T5ForSequenceClassification(config).save_pretrained(tmp_path)
     load_model(tiny_bert).tokenizer.save_pretrained(tmp_path)
     assert type(load_model(tmp_path).model).__name__ == "T5ForSequenceClassification"

@@ -12,14 +12,13 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from tokenizers.normalizers import Replace
 from torch import nn
-from transformers import T5Config, T5ForSequenceClassification
 
 from adarank_core import AdaRankError, Scores, allocate, load_model, score, score_iter, sentence
 from adarank_core.scoring import estimators as estimators_file
 from adarank_core.scoring import score as scoring_file
 from adarank_core.scoring.encoding import BATCH_SIZE, encode
 from adarank_core.scoring.error_bars import mean_and_error
-from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head
+from adarank_core.scoring.models import adaptable_modules, fresh_head
 from adarank_core.scoring.noise import generator_for, weight_noise
 from tests.scoring.closed_form import small_noise_scores
 
@@ -371,17 +370,6 @@ def test_texts_of_special_tokens_alone_are_refused(embedded):
             embedded, [blank, "\u200b"]
         )
     assert len(score(embedded, ["\u200b", "cat"], trials=2, modules="5.output").modules) == 1
-
-
-def test_a_decoder_without_a_start_is_refused(bert):
-    config = T5Config(
-        vocab_size=24, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, eos_token_id=3
-    )
-    t5 = T5ForSequenceClassification(config).eval()
-    bundle = ModelBundle(t5, bert.tokenizer, "t5")
-    assert "the configuration of 't5' has no decoder_start_token_id" in refusal(bundle, ["cat"])
-    t5.config.decoder_start_token_id = 0
-    assert score(bundle, ["cat"], trials=2).modules
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -1,0 +1,288 @@
+"""Checkpoints whose files disagree: mended when they are loaded, or refused in one sentence."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BartForSequenceClassification,
+    FNetConfig,
+    FNetForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from adarank_core import AdaRankError, RankPlan, finetune, load_model, score
+from adarank_core.data.texts import Texts
+from adarank_core.scoring.encoding import encode, longest_text, tokenised
+from adarank_core.scoring.model_checks import TRIAL, padding_difference
+from adarank_core.scoring.models import adaptable_modules
+from adarank_core.training.settings import Settings
+
+
+@pytest.fixture
+def folder(tiny_bert, tmp_path):
+    """A copy of the tiny BERT to break."""
+    return Path(shutil.copytree(tiny_bert, tmp_path / "copied"))
+
+
+@pytest.fixture
+def saved(tiny_bert, tmp_path):
+    """Save a model with the tiny tokenizer; return its folder."""
+
+    def save(model, **tokenizer):
+        folder = tmp_path / type(model).__name__
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny_bert, **tokenizer).save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def edit(path, **values):
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, **values}))
+
+
+def refusal(folder, **options):
+    with pytest.raises(AdaRankError) as caught:
+        load_model(folder, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def tiny_llama(**config):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.3}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=24, **sizes, **heads, **config))
+
+
+def by_hand(bundle, texts):
+    """Logits of each text alone: the plain tokenizer, no padding, the model's own forward."""
+    with torch.inference_mode():
+        return torch.cat(
+            [bundle.model(**bundle.tokenizer(text, return_tensors="pt")).logits for text in texts]
+        )
+
+
+# Padding
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pad", [None, -1, 0, 5])
+def test_padding_moves_no_logits_whatever_the_files_say(saved, side, pad):
+    """The stored padding number of a decoder decides which token its classifier reads."""
+    model = tiny_llama(pad_token_id=None if pad == -1 else pad)
+    folder = saved(model, padding_side=side)
+    if pad == -1:
+        edit(folder / "config.json", pad_token_id=-1)
+    bundle = load_model(folder, head="classification")
+    assert bundle.tokenizer.padding_side == "right"
+    assert bundle.model.config.pad_token_id == bundle.tokenizer.pad_token_id
+    texts = ("the cat", "the old dog sat on the red cat")
+    [batch] = encode(bundle, Texts("list", texts))
+    with torch.inference_mode():
+        together = bundle.model(**batch).logits
+    assert torch.allclose(together, by_hand(bundle, texts), atol=1e-5)
+    assert padding_difference(bundle) < 1e-5
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_reported_loss_is_the_saved_adapter_s(saved, tiny_task, tmp_path, side, monkeypatch):
+    """Each test text alone through the saved adapter, by PEFT and torch."""
+    monkeypatch.setattr("adarank_core.training.finetuning.bf16_is_native", lambda: False)
+    from peft import PeftModel
+
+    folder = saved(tiny_llama(pad_token_id=3), padding_side=side)
+    names = [m.name for m in adaptable_modules(load_model(folder, head="classification").model)]
+    plan = RankPlan("tiny", dict.fromkeys(names, 2), dict.fromkeys(names, 4))
+    result = finetune(str(folder), tiny_task, plan, Settings(6, 8), output=tmp_path / "run")
+    bundle = load_model(folder, head="classification")
+    model = PeftModel.from_pretrained(bundle.model, tmp_path / "run/adapter").eval()
+    losses = []
+    with torch.inference_mode():
+        for text, label in zip(tiny_task.test["text"], tiny_task.test["label"], strict=True):
+            logits = model(**bundle.tokenizer(text, return_tensors="pt")).logits
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor([label])))
+    assert result["test_loss"] == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+
+
+def test_a_tokenizer_that_gives_no_mask_is_asked_for_one(folder):
+    edit(folder / "tokenizer_config.json", model_input_names=["input_ids"])
+    bundle = load_model(folder)
+    assert tokenised(bundle, ["the cat"], 8)["attention_mask"] == [[1, 1, 1, 1]]
+    assert padding_difference(bundle) < 1e-5
+
+
+def test_a_model_whose_logits_hang_on_padding_is_refused(saved):
+    """FNet mixes all tokens, padding too, by a Fourier transform."""
+    torch.manual_seed(0)
+    config = FNetConfig(vocab_size=24, hidden_size=16, num_hidden_layers=2, intermediate_size=32)
+    config.initializer_range = 0.3
+    said = refusal(saved(FNetForSequenceClassification(config)))
+    assert "padding changes a text's logits by" in said
+
+
+def test_a_model_that_cannot_read_two_texts_is_refused(folder, monkeypatch):
+    from transformers import BertForSequenceClassification
+
+    def fail(self, input_ids, **batch):
+        raise RuntimeError("mat1 and mat2 shapes\ncannot be multiplied")
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", fail)
+    assert "it cannot read two texts together (mat1 and mat2 shapes)" in refusal(folder)
+
+
+def test_the_trial_s_texts_are_of_unlike_length(embedded):
+    one, other = (len(row) for row in tokenised(embedded, TRIAL, 64)["input_ids"])
+    assert one < other / 2
+
+
+# Vocabulary
+
+
+def test_a_padding_token_beyond_the_model_gives_way_to_the_end_token(saved, tiny_bert):
+    model = tiny_llama(pad_token_id=None)
+    folder = saved(model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    tokenizer.save_pretrained(folder)
+    bundle = load_model(folder)
+    assert bundle.tokenizer.pad_token == bundle.tokenizer.eos_token
+    assert score(bundle, ["the cat", "the"], trials=2).modules
+    with pytest.raises(AdaRankError, match="has the token 24, but the model has 24 tokens"):
+        score(bundle, ["the <new> cat"], trials=2)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(saved, tiny_bert):
+    folder = saved(tiny_llama())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    tokenizer.add_tokens(["one", "two"])
+    tokenizer.save_pretrained(folder)
+    said = refusal(folder)
+    assert "has 26 tokens and the model 24" in said and "'one' is beyond them" in said
+
+
+def test_a_text_with_an_end_token_in_it_is_named(saved):
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=24,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=64,
+        eos_token_id=3,
+        pad_token_id=0,
+        bos_token_id=2,
+        decoder_start_token_id=3,
+        forced_eos_token_id=None,
+    )
+    bundle = load_model(saved(BartForSequenceClassification(config)))
+    assert score(bundle, ["the cat", "the red cat"], trials=2, modules="fc1").modules
+    with pytest.raises(AdaRankError, match=r"'the \[SEP\] cat' holds '\[SEP\]'"):
+        score(bundle, ["the [SEP] cat", "the red cat"], trials=2, modules="fc1")
+
+
+# Positions
+
+
+@pytest.mark.parametrize(("padding", "longest"), [(0, 39), (1, 38)])
+def test_roberta_counts_positions_after_its_padding(saved, padding, longest):
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=24,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=40,
+        pad_token_id=padding,
+    )
+    bundle = load_model(saved(RobertaForSequenceClassification(config)))
+    assert longest_text(bundle) == longest
+    text = " ".join(["cat"] * 60)
+    assert score(bundle, [text], trials=2).modules  # the longest that it reads
+    with torch.inference_mode(), pytest.raises((IndexError, RuntimeError)):
+        bundle.model(torch.full((1, longest + 1), 7))
+
+
+@pytest.mark.parametrize("limit", [-1, 0])
+def test_a_configuration_without_a_limit_sets_none(folder, limit):
+    bundle = load_model(folder)
+    bundle.model.config.max_position_embeddings = limit
+    assert longest_text(bundle) == bundle.tokenizer.model_max_length
+
+
+# Weights and configuration
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(folder, value):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["bert.encoder.layer.1.output.dense.weight"][0, 0] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    said = refusal(folder)
+    assert "the weight 'bert.encoder.layer.1.output.dense.weight'" in said
+    assert "not finite" in said
+
+
+def test_a_folder_with_an_adapter_is_refused(folder):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(load_model(folder).model, LoraConfig(target_modules=["query"]))
+    model.save_pretrained(folder)
+    assert "also holds an adapter" in refusal(folder)
+
+
+def test_a_language_model_s_head_is_not_drawn_at_random(tiny_bert):
+    """A classifier's checkpoint has none; its scores would come from a random vocabulary head."""
+    assert "incomplete" in refusal(tiny_bert, head="causal")
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi_label_classification"])
+def test_what_a_checkpoint_was_trained_for_does_not_decide_the_loss(folder, kind):
+    edit(folder / "config.json", problem_type=kind)
+    bundle = load_model(folder, labels=3)
+    batch = bundle.tokenizer("the cat", return_tensors="pt")
+    found = bundle.model(**batch, labels=torch.tensor([2]))
+    expected = torch.nn.functional.cross_entropy(found.logits, torch.tensor([2]))
+    assert torch.equal(found.loss, expected)
+
+
+@pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_head_is_drawn_whatever_the_configuration_says(folder, deviation):
+    from adarank_core.scoring.models import fresh_head
+
+    bundle = load_model(folder)
+    bundle.model.config.initializer_range = deviation
+    head = fresh_head(bundle.model, seed=0)["classifier"]
+    assert float(head.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
+
+
+def test_a_missing_shard_is_named(folder):
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    shards = {"model-00001-of-00002.safetensors": names[:9]}
+    shards["model-00002-of-00002.safetensors"] = names[9:]
+    index = {name: shard for shard, kept in shards.items() for name in kept}
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index})
+    )
+    first = {name: tensors[name] for name in names[:9]}
+    save_file(first, folder / "model-00001-of-00002.safetensors", metadata={"format": "pt"})
+    said = refusal(folder)
+    assert "'model-00002-of-00002.safetensors', which its index names, is missing" in said
