@@ -12,7 +12,7 @@ from benchmarks.architectures import ARCHITECTURES, examine
 
 # Unlike in what they are made of, and quick.
 ALWAYS = (
-    "bert roberta distilbert electra deberta-v2 albert mpnet modernbert nomic_bert openai-gpt "
+    "bert roberta distilbert electra deberta-v2 albert modernbert openai-gpt olmoe cohere "
     "gpt2 opt bloom falcon mixtral granitemoe gpt2-causal gpt_neox-causal gpt_oss-causal "
     "phi3-causal llama-causal gemma2-causal mpt-causal codegen rwkv"
 )
