@@ -13,8 +13,8 @@ from benchmarks.architectures import ARCHITECTURES, examine
 # Unlike in what they are made of, and quick.
 ALWAYS = (
     "bert roberta distilbert electra deberta-v2 albert modernbert openai-gpt olmoe cohere "
-    "gpt2 opt bloom-causal falcon-causal mixtral-causal granitemoe gpt2-causal gpt_neox-causal gpt_oss-causal "
-    "phi3-causal llama-causal gemma2-causal mpt-causal codegen rwkv"
+    "gpt2 opt bloom-causal falcon-causal mixtral-causal granitemoe gpt2-causal "
+    "gpt_neox-causal gpt_oss-causal phi3-causal llama-causal gemma2-causal mpt-causal codegen rwkv"
 )
 ALWAYS = ALWAYS.split()
 
