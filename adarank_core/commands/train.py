@@ -68,6 +68,12 @@ def finetune(
 
     if ranks is None:
         plan = same_rank(model, uniform_rank)
+        cut = [name for name, rank in plan.ranks.items() if rank < uniform_rank]
+        if cut:
+            print_status(
+                f"rank {uniform_rank} is cut to the size of {len(cut)} of {len(plan.ranks)} "
+                f"modules, such as {cut[0]!r}, which gets {plan.ranks[cut[0]]}"
+            )
     config = {
         "command": "finetune",
         "model": model,

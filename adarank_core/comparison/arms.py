@@ -326,8 +326,11 @@ class Planner:
         self.bundle = objective.load(request.model)
         self.plain = plain_scores(self.bundle)
         self.average_rank = request.average_rank
-        # Refuses a bad rank at once.
-        allocate(self.plain, self.average_rank, budget_by="parameters")
+        # What uniform ranks have, small modules cut to their size. Refuses a bad rank at once.
+        uniform = allocate(self.plain, self.average_rank, budget_by="parameters")
+        if float(self.average_rank).is_integer():
+            uniform = uniform_plan(self.plain, int(self.average_rank))
+        self.uniform, self.parameters = uniform, uniform.budget["lora_parameters"]
 
     def plan(self, name: str, seed: int) -> Planned | None:
         """Return how an arm is trained, or None when stopped.
@@ -348,11 +351,10 @@ class Planner:
         started = time.perf_counter()
         if arm.of_scores is not None:
             scores = arm.of_scores(scores)
-        if scores is self.plain and float(self.average_rank).is_integer():
-            plan = uniform_plan(self.plain, int(self.average_rank))
+        if scores is self.plain:
+            plan = self.uniform
         else:
-            budget = {"budget_by": "parameters", "min_rank": arm.origin.min_rank}
-            plan = allocate(scores, self.average_rank, **budget)
+            plan = allocate(scores, parameters=self.parameters, min_rank=arm.origin.min_rank)
         if arm.of_plan is not None:
             plan = arm.of_plan(plan, scores, seed)
         if not arm.origin.free:
@@ -362,8 +364,7 @@ class Planner:
     def size_of(self, plan: RankPlan | None) -> tuple[int, int]:
         """Return a plan's LoRA parameters, and how many it is short of the comparison's."""
         used = 0 if plan is None else lora_parameters(self.plain, plan.ranks)
-        sizes = sum(module.in_features + module.out_features for module in self.plain.modules)
-        return used, round(self.average_rank * sizes) - used
+        return used, self.parameters - used
 
     def _scores(self, arm: Arm, seed: int) -> tuple[Scores | None, float]:
         """Return the scores that an arm starts from, None when stopped, and their seconds."""

@@ -93,10 +93,13 @@ def allocate(scores: Scores, average_rank: float | None = None, **options) -> Ra
 def uniform_plan(scores: Scores, rank: int) -> RankPlan:
     """Give every module the same rank; only names and sizes of ``scores`` are used.
 
+    A module whose smaller side is below the rank, such as a gate with one output, gets that; the
+    budget's ``residual`` is what all of them are short of.
+
     Raises
     ------
     AdaRankError
-        If the rank is below 1 or above a module's smaller side.
+        If the rank is below 1 or above the size of every module.
 
     Examples
     --------
@@ -108,14 +111,13 @@ def uniform_plan(scores: Scores, rank: int) -> RankPlan:
     if type(rank) is not int or rank < 1:
         raise AdaRankError(f"the uniform rank is {rank!r}; it must be a whole number of at least 1")
     check_modules(scores)
-    smallest = min(scores.modules, key=largest_rank)
-    cap = largest_rank(smallest)
-    if rank > cap:
+    largest = max(scores.modules, key=largest_rank)
+    if rank > largest_rank(largest):
         raise AdaRankError(
-            f"the uniform rank is {rank}, above the size of {smallest.name!r}; it may be {cap} "
-            "at most"
+            f"the uniform rank is {rank}, above the size of {largest.name!r}; it may be "
+            f"{largest_rank(largest)} at most"
         )
-    ranks = {module.name: rank for module in scores.modules}
+    ranks = {module.name: min(rank, largest_rank(module)) for module in scores.modules}
     budget = {"by": "rank", "requested": rank * len(ranks), "rounding": "none"}
     return _build_plan(scores, ranks, {**budget, "alpha_policy": "proportional"}, "")
 

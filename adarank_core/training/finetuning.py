@@ -204,6 +204,7 @@ def train(
         eval_dataset=_by_length(validation),
         data_collator=objective.collator(bundle),
         compute_metrics=objective.progress,
+        preprocess_logits_for_metrics=objective.logits,
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)

@@ -109,6 +109,10 @@ class Classification:
 
         return DataCollatorWithPadding(bundle.tokenizer)
 
+    def logits(self, outputs, labels):
+        """Return the logits of what a model gives in evaluation: T5's and BART's give more."""
+        return outputs[0] if isinstance(outputs, tuple) else outputs
+
     def progress(self, predicted) -> dict[str, float]:
         """Return what is measured on validation while training goes on.
 

@@ -411,10 +411,21 @@ def test_the_largest_budgets_are_split_to_the_last_parameter():
 def test_any_uniform_rank_is_given_or_refused(scores, rank):
     plan = extremes.result_or_refusal(uniform_plan, scores, rank)
     if plan is not None:
-        assert set(plan.ranks.values()) == {rank}
+        sizes = {m.name: min(m.in_features, m.out_features) for m in scores.modules}
+        assert plan.ranks == {name: min(rank, size) for name, size in sizes.items()}
         check_plan(scores, plan)
 
 
 def test_an_unknown_option_is_named(made_up):
     with pytest.raises(TypeError, match="'max_ranks'"):
         allocate(made_up(), 8, max_ranks=3, min_rank=0)
+
+
+def test_a_uniform_rank_is_cut_at_a_small_module_s_size():
+    gate = ModuleScore("0.gate", 0, "gate", 32, 1, 1.0, 0.0)
+    query = ModuleScore("0.query", 0, "query", 32, 32, 1.0, 0.0)
+    plan = uniform_plan(Scores("tiny", "none", "none", 1.0, 0, {}, (gate, query)), 4)
+    assert plan.ranks == {"0.gate": 1, "0.query": 4} and plan.scaling == {"0.gate": 2, "0.query": 2}
+    assert plan.budget["residual"] == 3 and plan.budget["lora_parameters"] == 33 + 4 * 64
+    with pytest.raises(AdaRankError, match=r"is 33, above the size of .0\.query.; it may be 32"):
+        uniform_plan(Scores("tiny", "none", "none", 1.0, 0, {}, (gate, query)), 33)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -322,3 +323,15 @@ def test_trainer_prints_nothing(tiny_bert, tiny_task, plans, capsys):
 
 def test_the_result_is_a_plain_dictionary_for_other_programs(run):
     assert type(run[0]) is dict and json.loads(json.dumps(run[0])) == run[0]
+
+
+def test_an_encoder_decoder_is_trained_and_tested(tiny_bert, tiny_task, tmp_path):
+    from transformers import AutoTokenizer, T5Config, T5ForSequenceClassification
+
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=24, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    config.decoder_start_token_id, config.eos_token_id = 0, 3
+    T5ForSequenceClassification(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    result = finetune(str(tmp_path), tiny_task, same_rank(str(tmp_path), 2), Settings(2, 4))
+    assert math.isfinite(result["test_loss"]) and result["steps"] == 2

@@ -75,3 +75,8 @@ def test_nothing_else_looks_at_labels():
             name = getattr(node, "attr", None) or getattr(node, "id", None)
             said = node.value if isinstance(node, ast.Constant) else None
             assert name not in words and said not in words, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("outputs", ["logits", ("logits", "encoder's last states")])
+def test_only_logits_are_kept_of_what_a_model_gives(outputs, tiny_task):
+    assert Classification(tiny_task).logits(outputs, None) == "logits"
