@@ -28,6 +28,7 @@ class AdaRankError(ValueError):
 
     def __init__(self, message: str = ""):
         message = _cut(str(message), 4 * MOST_SAID)  # the search below need not read megabytes
+        message = re.sub(r"\s*[\r\n]\s*", " ", message)  # what libraries say has several
         message = QUOTE.sub(lambda found: _cut(found[0], MOST_QUOTED), message)
         shown = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
         super().__init__(_cut("".join(shown), MOST_SAID))

@@ -284,7 +284,7 @@ def test_a_run_of_an_older_version_is_gone_on_with(run, tiny_bert, tiny_file, ho
 def test_a_run_waits_for_its_turn_and_says_so(
     tiny_bert, tiny_file, home, monkeypatch, capsys, command
 ):
-    from adarank_core.runs import run_queue
+    from adarank_core.commands import train as train_commands
 
     asked = []
 
@@ -294,7 +294,7 @@ def test_a_run_waits_for_its_turn_and_says_so(
         (recorder.folder / "cancel").touch()
         return not recorder.should_stop()
 
-    monkeypatch.setattr(run_queue, "wait_for_turn", wait_for_turn)
+    monkeypatch.setattr(train_commands, "wait_for_turn", wait_for_turn)
     monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained"))
     arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", str(home / "r")]
     arguments += ["--uniform-rank", "2"] if command == "finetune" else []
@@ -309,10 +309,12 @@ def test_a_run_waits_for_its_turn_and_says_so(
 def test_a_run_that_does_not_wait_is_counted_where_runs_are_kept(
     run, tiny_bert, tiny_file, home, monkeypatch, command, place
 ):
-    from adarank_core.runs import run_queue
+    from adarank_core.commands import train as train_commands
 
     asked = []
-    monkeypatch.setattr(run_queue, "wait_for_turn", lambda recorder, waits: asked.append(waits))
+    monkeypatch.setattr(
+        train_commands, "wait_for_turn", lambda recorder, waits: asked.append(waits)
+    )
     monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: None)
     arguments = [command, "--model", tiny_bert, "--task", tiny_file, "--output", home / place]
     run(*arguments, *(["--uniform-rank", "2"] if command == "finetune" else []))
@@ -410,7 +412,7 @@ def test_a_run_goes_on_where_its_task_and_plan_are_gone(
 def test_a_queued_run_has_copied_what_it_needs_before_its_turn(
     run, tiny_bert, tiny_file, home, monkeypatch, command
 ):
-    from adarank_core.runs import run_queue
+    from adarank_core.commands import train as train_commands
 
     given = home / "given"
     shutil.copytree(tiny_file, given / "tiny")
@@ -420,7 +422,7 @@ def test_a_queued_run_has_copied_what_it_needs_before_its_turn(
         shutil.rmtree(given)
         return True
 
-    monkeypatch.setattr(run_queue, "wait_for_turn", wait_for_turn)
+    monkeypatch.setattr(train_commands, "wait_for_turn", wait_for_turn)
     words = command_of(command, tiny_bert, given / "tiny", home / "run", steps=1)
     plan = given / "mine.json"
     words += ["--ranks", plan] if command == "finetune" else ["--arms", plan]
