@@ -25,6 +25,8 @@ os.environ["ADARANK_HOME"] = str(_HOME)
 # Nothing asks the network: who tests the Hub's code starts a Hub of his own.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# The models are tiny: a second thread only waits, and keeps the other test process from working.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sun", "rain", "sat", "ran", "sang", "on", "under"]
 WORDS += ["red", "old", "new", "good", "bad", "very", "not", "and"]
