@@ -3,13 +3,15 @@
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adarank_core.checks import is_whole
 from adarank_core.comparison.inputs import input_path
 from adarank_core.data.texts import Texts, generic_texts
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json, write_json
 from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
 from adarank_core.scoring.scores import ModuleScore, Scores
@@ -445,13 +447,13 @@ def check_arms(arms: Sequence[str], seeds: Sequence[int], folder: Path | None = 
         raise AdaRankError("no arms are given; name at least one, such as 'uniform'")
     if not seeds:
         raise AdaRankError("no seeds are given; name at least one, such as 0")
+    for seed in seeds:
+        if not is_whole(seed, 0, 2**32 - 1):
+            raise AdaRankError(f"the seed is {quoted(seed)}; it must be from 0 to {2**32 - 1}")
     for kind, items in (("arm", arms), ("seed", seeds)):
-        twice = next((item for item in items if list(items).count(item) > 1), None)
+        twice = next((item for item, count in Counter(items).items() if count > 1), None)
         if twice is not None:
             raise AdaRankError(f"the {kind} {twice!r} is given twice; give each once")
-    for seed in seeds:
-        if not 0 <= seed < 2**32:
-            raise AdaRankError(f"the seed is {seed}; it must be from 0 to {2**32 - 1}")
     for arm in arms:
         if arm not in ARMS and not arm.endswith(".json"):
             raise AdaRankError(

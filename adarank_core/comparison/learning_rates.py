@@ -1,10 +1,10 @@
 """The best of a small grid of learning rates, chosen on validation and counted in the cost."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from adarank_core.errors import AdaRankError
+from adarank_core.checks import is_number
+from adarank_core.errors import AdaRankError, quoted
 
 __all__ = ["ChosenRate", "Trial", "best_rate", "check_learning_rates"]
 
@@ -54,8 +54,10 @@ def check_learning_rates(rates: Sequence[float]) -> None:
     if not 1 <= len(rates) <= MOST_RATES:
         raise AdaRankError(f"{len(rates)} learning rates are given; give 1 to {MOST_RATES}")
     for rate in rates:
-        if not 0 < rate < math.inf:
-            raise AdaRankError(f"learning_rates holds {rate}; each must be above 0 and finite")
+        if not is_number(rate, above=0):
+            raise AdaRankError(
+                f"learning_rates holds {quoted(rate)}; each must be above 0 and finite"
+            )
         if list(rates).count(rate) > 1:
             raise AdaRankError(f"learning_rates holds {rate} twice; give each once")
 

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from adarank_core.checks import is_whole
 from adarank_core.comparison.arms import check_arms
 from adarank_core.comparison.learning_rates import check_learning_rates
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.ranks.allocation import check_average_rank
+from adarank_core.scoring.options import check_trials
 from adarank_core.training.settings import Settings
 
 __all__ = ["ComparisonRequest"]
+
+
+MOST_PROCESSES = 256
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,12 @@ class ComparisonRequest:
         if self.learning_rates:
             check_learning_rates(self.learning_rates)
         check_average_rank(self.average_rank)
-        if self.trials is not None and self.trials < 2:
-            raise AdaRankError(f"trials is {self.trials}; an error bar needs at least 2")
-        if self.side_by_side < 1:
-            raise AdaRankError(f"side_by_side is {self.side_by_side}; it must be at least 1")
+        check_trials(self.trials)
+        if not is_whole(self.side_by_side, 1, MOST_PROCESSES):
+            raise AdaRankError(
+                f"side_by_side is {quoted(self.side_by_side)}; it must be at least 1 and at most "
+                f"{MOST_PROCESSES}"
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:

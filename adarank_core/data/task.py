@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from adarank_core.checks import is_whole
 from adarank_core.data.texts import Texts, check_text
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 
 __all__ = ["SPLITS", "Task", "normalised", "split_of"]
 
@@ -85,10 +86,12 @@ class Task:
         >>> len(Task("mine", ("bad", "good"), rows, rows, rows).sample_texts(16, seed=0))
         2
         """
-        if count < 1:
-            raise AdaRankError(f"the number of texts to draw is {count}; it must be at least 1")
-        if seed < 0:
-            raise AdaRankError(f"the seed is {seed}; it must be at least 0")
+        if not is_whole(count, 1, 10**9):
+            raise AdaRankError(
+                f"the number of texts to draw is {quoted(count)}; it must be at least 1"
+            )
+        if not is_whole(seed, 0, 2**64):
+            raise AdaRankError(f"the seed is {quoted(seed)}; it must be at least 0")
         drawn = np.random.default_rng(seed).permutation(len(self.train))[:count]
         return Texts(self.name, tuple(self.train["text"].iloc[drawn]))
 

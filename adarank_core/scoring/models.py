@@ -13,7 +13,8 @@ from pathlib import Path
 
 from torch import nn
 
-from adarank_core.errors import AdaRankError
+from adarank_core.checks import is_whole
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
 from adarank_core.scoring.model_checks import check_model
 from adarank_core.scoring.noise import generator_for
@@ -141,8 +142,8 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     """
     if head not in ("auto", "classification", "causal"):
         raise AdaRankError(f"head is {head!r}; it must be 'auto', 'classification' or 'causal'")
-    if labels < 2:
-        raise AdaRankError(f"labels is {labels}; a classification head needs at least 2")
+    if not is_whole(labels, 2, 10**6):
+        raise AdaRankError(f"labels is {quoted(labels)}; a classification head needs at least 2")
     name = str(name)
     source = str(embedded_folder()) if name == "embedded" else name
     if not name.strip():

@@ -3,15 +3,16 @@
 It needs no torch, so that pages and ``--help`` do not wait for it.
 """
 
-import re
-import sys
 from dataclasses import dataclass, replace
 
-from adarank_core.errors import AdaRankError
+from adarank_core.checks import is_number, is_whole
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import bf16_is_native
+from adarank_core.patterns import check_pattern
 
-__all__ = ["ScoringOptions", "check_max_length", "compiled_pattern"]
+__all__ = ["ScoringOptions", "check_max_length", "check_trials"]
 
+LONGEST = 10**6  # tokens
 MODES = ("paper", "notebook", "notebook-accumulating")
 TRIALS = {"paired": 5, "fast": 8}
 # Of few texts more noisy instances are taken by default, so that a module is seen about this often.
@@ -87,7 +88,7 @@ class ScoringOptions:
     logits: str = "last"
 
     def __post_init__(self):
-        if self.estimator not in TRIALS:
+        if self.estimator not in tuple(TRIALS):
             raise AdaRankError(f"estimator is {self.estimator!r}; it must be 'paired' or 'fast'")
         if self.mode not in MODES:
             raise AdaRankError(f"mode is {self.mode!r}; it must be one of {', '.join(MODES)}")
@@ -95,12 +96,13 @@ class ScoringOptions:
             raise AdaRankError(f"scan is {self.scan!r}; it must be 'forward' or 'reversed'")
         if self.tolerance is not None:
             self._check_tolerance()
-        if self.trials is not None and self.trials < 2:
-            raise AdaRankError(f"trials is {self.trials}; an error bar needs at least 2")
-        if not _is_positive(self.noise_scale):
-            raise AdaRankError(f"noise_scale is {self.noise_scale}; it must be a number above 0")
-        if not -(2**63) <= self.seed < 2**63:
-            raise AdaRankError(f"seed is {self.seed}; it must fit into 64 bits")
+        check_trials(self.trials)
+        if not is_number(self.noise_scale, above=0):
+            raise AdaRankError(
+                f"noise_scale is {quoted(self.noise_scale)}; it must be a number above 0"
+            )
+        if not is_whole(self.seed, -(2**63), 2**63 - 1):
+            raise AdaRankError(f"seed is {quoted(self.seed)}; it must fit into 64 bits")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise AdaRankError(
                 f"precision is {self.precision!r}; it must be auto, float32 or bfloat16"
@@ -109,19 +111,19 @@ class ScoringOptions:
             raise AdaRankError(f"logits is {self.logits!r}; it must be 'last' or 'all'")
         check_max_length(self.max_length)
         if self.modules is not None:
-            compiled_pattern(self.modules)
+            check_pattern(self.modules, "modules")
 
     def _check_tolerance(self) -> None:
         if self.trials is not None or self.estimator != "fast" or self.mode != "paper":
             raise AdaRankError(
                 "tolerance works with the fast estimator in mode 'paper', and in place of trials"
             )
-        if not _is_positive(self.tolerance):
+        if not is_number(self.tolerance, above=0):
             raise AdaRankError(
-                f"tolerance is {self.tolerance}; it must be a number of ranks above 0"
+                f"tolerance is {quoted(self.tolerance)}; it must be a number of ranks above 0"
             )
-        if not _is_positive(self.average_rank):
-            raise AdaRankError(f"average_rank is {self.average_rank}; it must be above 0")
+        if not is_number(self.average_rank, above=0):
+            raise AdaRankError(f"average_rank is {quoted(self.average_rank)}; it must be above 0")
 
     def resolved(self, texts: int) -> "ScoringOptions":
         """Return the same options with each default decided for a number of texts.
@@ -146,28 +148,15 @@ class ScoringOptions:
 
 def check_max_length(max_length: int) -> None:
     """Raise `AdaRankError` unless texts keep at least one token."""
-    if max_length < 1:
-        raise AdaRankError(f"max_length is {max_length}; it must be at least 1")
+    if not is_whole(max_length, 1, LONGEST):
+        raise AdaRankError(
+            f"max_length is {quoted(max_length)}; it must be at least 1 and at most {LONGEST:,}"
+        )
 
 
-def compiled_pattern(pattern: str) -> re.Pattern:
-    """Compile the regular expression that chooses modules.
-
-    Raises
-    ------
-    AdaRankError
-        If it is none.
-
-    Examples
-    --------
-    >>> compiled_pattern("^v").pattern
-    '^v'
-    """
-    try:
-        return re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise AdaRankError(f"modules is {pattern!r}, no regular expression ({error})") from None
-
-
-def _is_positive(value: float) -> bool:
-    return 0 < value <= sys.float_info.max  # a whole number may be too large for a float
+def check_trials(trials: int | None) -> None:
+    """Raise `AdaRankError` unless so many noisy instances give an error bar, and end some day."""
+    if trials is not None and not is_whole(trials, 2, 10**6):
+        raise AdaRankError(
+            f"trials is {quoted(trials)}; an error bar needs at least 2, and 1,000,000 are the most"
+        )

@@ -8,6 +8,7 @@ import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
+from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
 from adarank_core.scoring.estimators import Step, fast, paired
 from adarank_core.scoring.models import (
@@ -16,7 +17,7 @@ from adarank_core.scoring.models import (
     adaptable_modules,
 )
 from adarank_core.scoring.notebook import notebook
-from adarank_core.scoring.options import ScoringOptions, compiled_pattern
+from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.scores import Scores, origin_of
 
@@ -188,8 +189,8 @@ def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[Ad
     """
     if pattern is None:
         return list(modules)
-    expression = compiled_pattern(pattern)
-    chosen = [module for module in modules if expression.search(module.name)]
+    found = set(matching_names(pattern, [module.name for module in modules], "modules"))
+    chosen = [module for module in modules if module.name in found]
     if not chosen:
         raise AdaRankError(
             f"modules is {pattern!r}, which matches none of the {len(modules)} modules; "

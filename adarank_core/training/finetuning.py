@@ -15,8 +15,9 @@ import torch
 from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainingArguments
 
+from adarank_core.checks import is_whole
 from adarank_core.data.task import Task
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import bf16_is_native
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
@@ -152,8 +153,8 @@ class Training:
     seed: int = 0
 
     def __post_init__(self):
-        if not 0 <= self.seed < 2**32:
-            raise AdaRankError(f"the seed is {self.seed}; it must be from 0 to {2**32 - 1}")
+        if not is_whole(self.seed, 0, 2**32 - 1):
+            raise AdaRankError(f"the seed is {quoted(self.seed)}; it must be from 0 to {2**32 - 1}")
         if self.measure not in ("test", "validation"):
             raise AdaRankError(f"measure is {self.measure!r}; it must be 'test' or 'validation'")
 

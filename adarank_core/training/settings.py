@@ -1,11 +1,15 @@
 """What all trainings of a comparison share. Without torch, for whoever only passes it on."""
 
-import math
 from dataclasses import dataclass
 
-from adarank_core.errors import AdaRankError
+from adarank_core.checks import is_number, is_whole
+from adarank_core.errors import AdaRankError, quoted
 
 __all__ = ["Settings"]
+
+
+# Beyond these nothing would ever end, or fit into memory.
+MOST = {"steps": 10**7, "batch_size": 10**5, "max_length": 10**6, "evaluations": 10**4}
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,13 @@ class Settings:
     evaluations: int = 6
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "max_length", "evaluations"):
-            if getattr(self, name) < 1:
-                raise AdaRankError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 < self.learning_rate < math.inf:
+        for name, most in MOST.items():
+            value = getattr(self, name)
+            if not is_whole(value, 1, most):
+                raise AdaRankError(
+                    f"{name} is {quoted(value)}; it must be at least 1 and at most {most:,}"
+                )
+        if not is_number(self.learning_rate, above=0):
             raise AdaRankError(
-                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
+                f"learning_rate is {quoted(self.learning_rate)}; it must be above 0 and finite"
             )
