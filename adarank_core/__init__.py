@@ -31,7 +31,7 @@ _MODULE_OF = {
     "score": "scoring.score",
     "score_iter": "scoring.score",
     "RankPlan": "ranks.plans",
-    "read_plan": "ranks.plans",
+    "read_plan": "ranks.plan_files",
     "allocate": "ranks.allocation",
     "uniform_plan": "ranks.allocation",
     "rank_intervals": "ranks.intervals",

@@ -8,7 +8,7 @@ import typer
 from adarank_core.commands.options import Json, print_status, write
 from adarank_core.files import read_json
 from adarank_core.ranks import export as exporting
-from adarank_core.ranks.plans import read_plan
+from adarank_core.ranks.plan_files import read_plan
 from adarank_core.ranks.portable import portable
 from adarank_core.scoring.scores import Scores
 

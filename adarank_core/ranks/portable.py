@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.plans import adapter_patterns
+from adarank_core.ranks.plan_files import adapter_patterns
 
 __all__ = ["portable"]
 

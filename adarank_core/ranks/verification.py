@@ -13,7 +13,8 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.plans import RankPlan, read_plan
+from adarank_core.ranks.plan_files import read_plan
+from adarank_core.ranks.plans import RankPlan
 
 __all__ = [
     "AdapterLayer",

@@ -10,7 +10,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.ranks.costs import module_parameters, plan_costs, uniform_rank
 from adarank_core.ranks.intervals import average_interval, rank_intervals
-from adarank_core.ranks.plans import read_plan
+from adarank_core.ranks.plan_files import read_plan
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared import charts, state
 
