@@ -22,36 +22,6 @@ ROOT = Path(finetuning_file.__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("home")
 
 
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process; give what it wrote on standard output."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == 0, err
-        return out
-
-    return run
-
-
-@pytest.fixture
-def refusal(capsys):
-    """Run a command that must be refused in one line; give that line."""
-
-    def refusal(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == 2
-        assert err.startswith("error: ") and err.count("\n") == 1, err
-        assert out == "" and "Traceback" not in err
-        return err
-
-    return refusal
-
-
 def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, tmp_path):
     write_json(tmp_path / "ranks.json", same_rank(tiny_bert, 4).to_dict())
     common = (
