@@ -11,7 +11,7 @@ import pytest
 
 from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core.__main__ import main
-from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.planner import same_rank
 from adarank_core.files import read_json, write_json
 from adarank_core.runs.jobs import run_folder, runs
 from adarank_core.training import finetuning as finetuning_file
