@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import check_format, check_keys, read_json
+from adarank_core.files import read_json
+from adarank_core.schemas import check_format, check_keys
 
 __all__ = ["ALPHA_POLICIES", "TASK_TYPES", "RankPlan", "alphas", "read_plan"]
 
