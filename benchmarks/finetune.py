@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from transformers import Trainer, get_linear_schedule_with_warmup
 
 from adarank_core import load_model, load_task
-from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.planner import same_rank
 from adarank_core.comparison.verdicts import paired_comparison
 from adarank_core.hardware import bf16_is_native
 from adarank_core.runs import jobs

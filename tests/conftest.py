@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from adarank_core.files import cache_folder
+from adarank_core.files import cache_folder, write_json
 
 # The same examples each time: a red test is about the change at hand. No time limits: machines
 # differ.
@@ -198,3 +198,47 @@ def _tokenizer(classifier=True):
         sep_token="[SEP]",
         eos_token="[SEP]",
     )
+
+
+@pytest.fixture(scope="session")
+def files(tiny_bert, tmp_path_factory):
+    """A folder with a scores.json and a ranks.json of the tiny BERT; the command line's input."""
+    from adarank_core import allocate, load_model, score
+
+    folder = tmp_path_factory.mktemp("files")
+    scores = score(load_model(tiny_bert), ["the cat sat", "a red dog"], trials=2)
+    write_json(folder / "scores.json", scores.to_dict())
+    write_json(folder / "ranks.json", allocate(scores, 4).to_dict())
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process; give what it wrote on standard output."""
+    from adarank_core.__main__ import main
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out
+
+    return run
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Run a command that must be refused in one line; give that line."""
+    from adarank_core.__main__ import main
+
+    def refusal(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert code == 2
+        assert err.startswith("error: ") and err.count("\n") == 1, err
+        assert out == "" and "Traceback" not in err
+        return err
+
+    return refusal

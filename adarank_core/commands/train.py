@@ -63,7 +63,7 @@ def finetune(
             ranks = kept if kept.exists() else ranks
         plan = RankPlan.from_dict(read_json(ranks))
     loaded = load_task(input_path(output if resume else None, task), print_status)
-    from adarank_core.comparison.arms import same_rank
+    from adarank_core.comparison.planner import same_rank
     from adarank_core.training import checkpoints, finetuning
 
     if ranks is None:

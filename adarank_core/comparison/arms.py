@@ -2,31 +2,24 @@
 
 import hashlib
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adarank_core.checks import is_whole
 from adarank_core.comparison.inputs import input_path
 from adarank_core.data.texts import Texts, generic_texts
 from adarank_core.errors import AdaRankError, quoted
-from adarank_core.files import read_json, write_json
-from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
-from adarank_core.scoring.scores import ModuleScore, Scores
+from adarank_core.files import read_json
+from adarank_core.ranks.allocation import RankPlan
+from adarank_core.scoring.scores import Scores
 
-__all__ = [
-    "ARMS",
-    "Arm",
-    "Planned",
-    "Planner",
-    "check_arms",
-    "file_name",
-    "permuted",
-    "plain_scores",
-    "same_rank",
-]
+if TYPE_CHECKING:  # which builds on this file
+    from adarank_core.comparison.planner import Planner
+
+__all__ = ["ARMS", "Arm", "check_arms", "file_name", "permuted"]
 
 SAMPLED = 16  # texts that an arm may look at
 
@@ -99,6 +92,7 @@ def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
 
     Examples
     --------
+    >>> from adarank_core.scoring.scores import ModuleScore
     >>> query = [ModuleScore(f"{n}.query", n, "query", 8, 8, 1.0, 0.0) for n in range(3)]
     >>> scores = Scores("tiny", "none", "none", 1.0, 0, {}, tuple(query))
     >>> plan = RankPlan("tiny", {"0.query": 1, "1.query": 2, "2.query": 3}, {
@@ -269,164 +263,6 @@ _TABLE = (
 )
 #: Every arm by its name; to add one is to add a line to the table.
 ARMS: Mapping[str, Arm] = {arm.name: arm for arm in _TABLE}
-
-
-@dataclass(frozen=True)
-class Planned:
-    """How an arm is trained.
-
-    Parameters
-    ----------
-    plan : RankPlan or None
-        None for an arm without ranks.
-    method : str
-        See `finetune`.
-    seconds : float
-        What it took to find the ranks.
-    """
-
-    plan: RankPlan | None
-    method: str = "lora"
-    seconds: float = 0.0
-
-
-class Planner:
-    """Ranks of every arm at the same LoRA parameters, and the seconds that they took.
-
-    Scores are computed once a seed and source, and kept in the output folder. All arms that read
-    texts read the same 16 of the training texts, and those that need labels theirs.
-
-    Parameters
-    ----------
-    request : ComparisonRequest
-        What the comparison is asked for.
-    objective : Classification
-        See `adarank_core.training.objectives.objective_for`.
-    output : pathlib.Path
-    on_event : callable
-        Called with ``"score"`` events.
-    should_stop : callable
-
-    Raises
-    ------
-    AdaRankError
-        If the model cannot be loaded, or cannot have such ranks.
-    """
-
-    def __init__(
-        self,
-        request,
-        objective,
-        *,
-        output: Path,
-        on_event: Callable[[dict], None] = lambda event: None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ):
-        self.objective, self.output = objective, output
-        self.trials, self.max_length = request.trials, request.settings.max_length
-        self.on_event, self.should_stop = on_event, should_stop
-        self.bundle = objective.load(request.model)
-        self.plain = plain_scores(self.bundle)
-        self.average_rank = request.average_rank
-        # What uniform ranks have, small modules cut to their size. Refuses a bad rank at once.
-        uniform = allocate(self.plain, self.average_rank, budget_by="parameters")
-        if float(self.average_rank).is_integer():
-            uniform = uniform_plan(self.plain, int(self.average_rank))
-        self.uniform, self.parameters = uniform, uniform.budget["lora_parameters"]
-
-    def plan(self, name: str, seed: int) -> Planned | None:
-        """Return how an arm is trained, or None when stopped.
-
-        Raises
-        ------
-        AdaRankError
-            If this arm cannot have ranks, as where a score is 0 and one over it is asked for.
-        """
-        if name.endswith(".json"):
-            return Planned(RankPlan.from_dict(read_json(input_path(self.output, name))))
-        arm = ARMS[name]
-        if arm.trains:
-            return Planned(None, arm.method)
-        scores, seconds = self._scores(arm, seed)
-        if scores is None:
-            return None
-        started = time.perf_counter()
-        if arm.of_scores is not None:
-            scores = arm.of_scores(scores)
-        if scores is self.plain:
-            plan = self.uniform
-        else:
-            plan = allocate(scores, parameters=self.parameters, min_rank=arm.origin.min_rank)
-        if arm.of_plan is not None:
-            plan = arm.of_plan(plan, scores, seed)
-        if not arm.origin.free:
-            seconds = round(seconds + time.perf_counter() - started, 3)
-        return Planned(plan, arm.method, seconds)
-
-    def size_of(self, plan: RankPlan | None) -> tuple[int, int]:
-        """Return a plan's LoRA parameters, and how many it is short of the comparison's."""
-        used = 0 if plan is None else lora_parameters(self.plain, plan.ranks)
-        return used, self.parameters - used
-
-    def _scores(self, arm: Arm, seed: int) -> tuple[Scores | None, float]:
-        """Return the scores that an arm starts from, None when stopped, and their seconds."""
-        origin = arm.origin
-        if origin.free:
-            return origin.score(self, seed), 0.0
-        path = self.output / "scores" / f"{origin.name}-seed{seed}.json"
-        if path.exists():
-            saved = read_json(path)
-            return Scores.from_dict(saved), saved["seconds"]
-        started = time.perf_counter()
-        if origin.texts is None:
-            scores = origin.score(self, seed)
-        else:
-            scores = self._disagreement(origin.texts(self, seed), arm.name, seed)
-        seconds = round(time.perf_counter() - started, 3)
-        if scores is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**scores.to_dict(), "seconds": seconds})
-        return scores, seconds
-
-    def _disagreement(self, texts: Texts, arm: str, seed: int) -> Scores | None:
-        from adarank_core.scoring.score import score_iter
-
-        options = {"trials": self.trials, "seed": seed, "max_length": self.max_length}
-        for progress in score_iter(self.bundle, texts, **options):
-            if self.should_stop():
-                return None
-            counts = {"done": progress.done, "total": progress.total}
-            self.on_event({"event": "score", "arm": arm, "seed": seed, **counts})
-        return progress.scores
-
-
-def same_rank(model: str, rank: int) -> RankPlan:
-    """Return the plan that gives every module of a model the same rank.
-
-    Raises
-    ------
-    AdaRankError
-        If the model cannot be loaded, or the rank is below 1 or above a module's size.
-
-    Examples
-    --------
-    >>> same_rank("embedded", 8).budget["lora_parameters"]
-    331776
-    """
-    from adarank_core.scoring.models import load_model
-
-    return uniform_plan(plain_scores(load_model(model)), rank)
-
-
-def plain_scores(bundle) -> Scores:
-    """Return equal scores for all modules of a model: for names and sizes."""
-    from adarank_core.scoring.models import adaptable_modules
-
-    modules = tuple(
-        ModuleScore(**vars(module), score=1.0, standard_error=0.0)
-        for module in adaptable_modules(bundle.model)
-    )
-    return Scores(bundle.name, "none", "none", 1.0, 0, {}, modules, task_type=bundle.task_type)
 
 
 def check_arms(arms: Sequence[str], seeds: Sequence[int], folder: Path | None = None) -> None:

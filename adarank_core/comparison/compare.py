@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from adarank_core.comparison.arms import Planned, Planner, file_name
+from adarank_core.comparison.arms import file_name
 from adarank_core.comparison.inputs import input_path, keep_input
 from adarank_core.comparison.learning_rates import ChosenRate, Trial, best_rate
+from adarank_core.comparison.planner import Planned, Planner
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.comparison.verdicts import Verdict, verdict_of
 from adarank_core.errors import AdaRankError

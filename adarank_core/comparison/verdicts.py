@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import check_format, check_keys
+from adarank_core.schemas import check_format, check_keys
 
 __all__ = ["METRICS", "Verdict", "describe", "paired_comparison", "verdict_of"]
 

@@ -1,16 +1,9 @@
 """Algorithm 3 of the paper: turn scores into one LoRA rank a module, within a budget."""
 
 from adarank_core.errors import AdaRankError
-from adarank_core.ranks.constraints import (
-    Bounds,
-    Budget,
-    Rule,
-    check_average_rank,
-    check_modules,
-    constraints,
-    largest_rank,
-)
+from adarank_core.ranks.constraints import check_modules, constraints
 from adarank_core.ranks.costs import lora_parameters
+from adarank_core.ranks.options import Bounds, Budget, Rule, check_average_rank, largest_rank
 from adarank_core.ranks.plans import RankPlan, alphas
 from adarank_core.scoring.scores import Scores
 
@@ -31,7 +24,7 @@ def allocate(scores: Scores, average_rank: float | None = None, **options) -> Ra
     average_rank : float, optional
         8 where no budget is given.
     **options
-        By name, what the three classes of `adarank_core.ranks.constraints` hold and explain.
+        By name, what the three classes of `adarank_core.ranks.options` hold and explain.
         `Budget`: ``parameters``, ``share``, ``adaptive``, ``budget_by``, ``group_by``. `Bounds`:
         ``min_rank``, ``max_rank``, ``pinned``, ``excluded``. `Rule`: ``temperature``,
         ``rounding``, ``alpha_policy``.

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import check_format, check_keys
+from adarank_core.schemas import check_format, check_keys
 
 __all__ = ["ALPHA_POLICIES", "TASK_TYPES", "RankPlan", "alphas"]
 

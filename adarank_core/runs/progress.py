@@ -1,10 +1,14 @@
 """How far a comparison is by its recorded events: what is being done, its share, the time left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adarank_core.comparison.arms import ARMS, arm_label
+from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
+from adarank_core.runs.jobs import Run
 
-__all__ = ["ComparisonWork", "RunProgress", "duration"]
+__all__ = ["ComparisonWork", "RunProgress", "duration", "seconds_expected"]
 
 
 @dataclass(frozen=True)
@@ -218,3 +222,38 @@ def duration(seconds: float) -> str:
     if seconds >= 600 or seconds % 60 == 0:
         return f"{round(seconds / 60)} min"
     return f"{seconds // 60} min {seconds % 60} s"
+
+
+def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
+    """Foretell how long a comparison takes, at the pace of an earlier one on this machine.
+
+    Parameters
+    ----------
+    config : dict
+    recent : sequence of Run
+        The newest first.
+
+    Returns
+    -------
+    float or None
+        None where no finished comparison had the same model, task and batch size.
+    """
+    alike = ("model", "task")
+    for run in recent:
+        had = run.config
+        if (
+            run.state == "finished"
+            and all(had.get(key) == config[key] for key in alike)
+            and had.get("settings", {}).get("batch_size") == config["settings"]["batch_size"]
+        ):
+            try:
+                arms = read_json(run.folder / "verdict.json")["arms"].values()
+                ranks = [about["allocation_seconds"] for about in arms]
+                paces = [r["train_seconds"] / r["steps"] for about in arms for r in about["runs"]]
+                pace = sum(paces) / len(paces)
+            except (AdaRankError, LookupError, TypeError, AttributeError, ZeroDivisionError):
+                continue
+            trainings = len(config["seeds"]) + len(config.get("learning_rates") or ())
+            training = len(config["arms"]) * trainings * config["settings"]["steps"] * pace
+            return training + len(config["seeds"]) * max(ranks)
+    return None

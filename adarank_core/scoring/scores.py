@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 
 from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
-from adarank_core.files import STRICT, FailFast, Name, Text, check_format, validated
+from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
 
 __all__ = ["ModuleScore", "Scores", "origin_of"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from adarank_core.files import check_keys
+from adarank_core.schemas import check_keys
 
 __all__ = ["RunResult"]
 

@@ -31,7 +31,7 @@ def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
     Examples
     --------
     >>> from adarank_core import load_model
-    >>> from adarank_core.comparison.arms import same_rank
+    >>> from adarank_core.comparison.planner import same_rank
     >>> from adarank_core.scoring.token_use import first_token_modules
     >>> from adarank_core.training.adapters import adapted
     >>> bundle, tokens = load_model("embedded"), torch.tensor([[101, 2000, 102]])

@@ -11,7 +11,7 @@ import pytest
 
 from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core.__main__ import main
-from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.planner import same_rank
 from adarank_core.files import read_json, write_json
 from adarank_core.runs.jobs import run_folder, runs
 from adarank_core.training import finetuning as finetuning_file
@@ -20,36 +20,6 @@ from adarank_core.training.settings import Settings
 ROOT = Path(finetuning_file.__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process; give what it wrote on standard output."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == 0, err
-        return out
-
-    return run
-
-
-@pytest.fixture
-def refusal(capsys):
-    """Run a command that must be refused in one line; give that line."""
-
-    def refusal(*arguments):
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert code == 2
-        assert err.startswith("error: ") and err.count("\n") == 1, err
-        assert out == "" and "Traceback" not in err
-        return err
-
-    return refusal
 
 
 def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, tmp_path):

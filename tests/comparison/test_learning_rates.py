@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from adarank_core import AdaRankError, RankPlan, Verdict, compare, load_model
-from adarank_core.comparison.arms import same_rank
 from adarank_core.comparison.compare import Comparison
 from adarank_core.comparison.learning_rates import Trial, best_rate, check_learning_rates
+from adarank_core.comparison.planner import same_rank
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.files import read_json
 from adarank_core.training import finetuning

@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 
-from adarank_core.runs.progress import ComparisonWork, duration
+from adarank_core.files import write_json
+from adarank_core.runs.jobs import Run
+from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected
 
 CONFIG = {"arms": ["uniform", "adarank"], "seeds": [0, 1], "settings": {"steps": 10}}
 
@@ -166,3 +170,36 @@ def test_a_training_that_went_on_says_so():
     assert now == "uniform seed 0: step 7 of 10, went on after step 6"
     again = [event("started"), plan("uniform", 0), *steps("uniform", 0, 2)]
     assert progress_of(CONFIG, [*events, *again]).now == "uniform seed 0: step 2 of 10"
+
+
+LAUNCHED = {
+    "model": "embedded",
+    "task": "docstrings",
+    "arms": ["uniform", "adarank"],
+    "seeds": [0, 1],
+    "settings": {"steps": 10, "batch_size": 32},
+}
+
+
+def earlier(folder, **changes):
+    runs = [{"train_seconds": 20.0, "steps": 10}, {"train_seconds": 40.0, "steps": 10}]
+    arms = {"uniform": {"allocation_seconds": 0.0}, "adarank": {"allocation_seconds": 5.0}}
+    write_json(folder / "verdict.json", {"arms": {a: {**v, "runs": runs} for a, v in arms.items()}})
+    return Run(folder, {**LAUNCHED, **changes}, "finished")
+
+
+def test_the_time_is_foretold_from_a_run_that_was_alike(tmp_path):
+    # Two arms and two seeds, ten steps of three seconds; ranks once a seed.
+    assert seconds_expected(LAUNCHED, [earlier(tmp_path)]) == 2 * 2 * 30 + 2 * 5
+    grid = {**LAUNCHED, "learning_rates": [0.001, 0.005]}
+    assert seconds_expected(grid, [earlier(tmp_path)]) == 2 * (2 + 2) * 30 + 2 * 5
+
+
+def test_nothing_is_foretold_from_a_run_that_was_other_or_is_damaged(tmp_path):
+    assert seconds_expected(LAUNCHED, []) is None
+    assert seconds_expected(LAUNCHED, [earlier(tmp_path, task="trec")]) is None
+    assert seconds_expected(LAUNCHED, [Run(Path("none"), LAUNCHED, "finished")]) is None
+    run = earlier(tmp_path)
+    for damaged in ({"arms": {}}, {"arms": {"uniform": 1}}, {}, []):
+        write_json(tmp_path / "verdict.json", damaged)
+        assert seconds_expected(LAUNCHED, [run]) is None

@@ -9,19 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
-    BartConfig,
-    BartForSequenceClassification,
     FNetConfig,
     FNetForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
-    RobertaConfig,
-    RobertaForSequenceClassification,
 )
 
 from adarank_core import AdaRankError, RankPlan, finetune, load_model, score
 from adarank_core.data.texts import Texts
-from adarank_core.scoring.encoding import encode, longest_text, tokenised
+from adarank_core.scoring.encoding import encode, tokenised
 from adarank_core.scoring.model_checks import TRIAL, padding_difference
 from adarank_core.scoring.models import adaptable_modules
 from adarank_core.training.settings import Settings
@@ -31,19 +27,6 @@ from adarank_core.training.settings import Settings
 def folder(tiny_bert, tmp_path):
     """A copy of the tiny BERT to break."""
     return Path(shutil.copytree(tiny_bert, tmp_path / "copied"))
-
-
-@pytest.fixture
-def saved(tiny_bert, tmp_path):
-    """Save a model with the tiny tokenizer; return its folder."""
-
-    def save(model, **tokenizer):
-        folder = tmp_path / type(model).__name__
-        model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(tiny_bert, **tokenizer).save_pretrained(folder)
-        return folder
-
-    return save
 
 
 def edit(path, **values):
@@ -158,8 +141,6 @@ def test_a_padding_token_beyond_the_model_gives_way_to_the_end_token(saved, tiny
     bundle = load_model(folder)
     assert bundle.tokenizer.pad_token == bundle.tokenizer.eos_token
     assert score(bundle, ["the cat", "the"], trials=2).modules
-    with pytest.raises(AdaRankError, match="has the token 24, but the model has 24 tokens"):
-        score(bundle, ["the <new> cat"], trials=2)
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(saved, tiny_bert):
@@ -169,60 +150,6 @@ def test_a_tokenizer_larger_than_the_model_is_refused(saved, tiny_bert):
     tokenizer.save_pretrained(folder)
     said = refusal(folder)
     assert "has 26 tokens and the model 24" in said and "is beyond them" in said
-
-
-def test_a_text_with_an_end_token_in_it_is_named(saved):
-    torch.manual_seed(0)
-    config = BartConfig(
-        vocab_size=24,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        max_position_embeddings=64,
-        eos_token_id=3,
-        pad_token_id=0,
-        bos_token_id=2,
-        decoder_start_token_id=3,
-        forced_eos_token_id=None,
-    )
-    bundle = load_model(saved(BartForSequenceClassification(config)))
-    assert score(bundle, ["the cat", "the red cat"], trials=2, modules="fc1").modules
-    with pytest.raises(AdaRankError, match=r"'the \[SEP\] cat' holds '\[SEP\]'"):
-        score(bundle, ["the [SEP] cat", "the red cat"], trials=2, modules="fc1")
-
-
-# Positions
-
-
-@pytest.mark.parametrize(("padding", "longest"), [(0, 39), (1, 38)])
-def test_roberta_counts_positions_after_its_padding(saved, padding, longest):
-    torch.manual_seed(0)
-    config = RobertaConfig(
-        vocab_size=24,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=40,
-        pad_token_id=padding,
-    )
-    bundle = load_model(saved(RobertaForSequenceClassification(config)))
-    assert longest_text(bundle) == longest
-    text = " ".join(["cat"] * 60)
-    assert score(bundle, [text], trials=2).modules  # the longest that it reads
-    with torch.inference_mode(), pytest.raises((IndexError, RuntimeError)):
-        bundle.model(torch.full((1, longest + 1), 7))
-
-
-@pytest.mark.parametrize("limit", [-1, 0])
-def test_a_configuration_without_a_limit_sets_none(folder, limit):
-    bundle = load_model(folder)
-    bundle.model.config.max_position_embeddings = limit
-    assert longest_text(bundle) == bundle.tokenizer.model_max_length
 
 
 # Weights and configuration

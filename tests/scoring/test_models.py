@@ -323,12 +323,3 @@ def test_a_fresh_head_depends_on_the_seed_alone(embedded):
     assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
     assert one.weight.std().item() == pytest.approx(0.02, rel=0.1) and not one.bias.any()
     assert torch.equal(embedded.model.classifier.weight, before)
-
-
-def test_the_longest_text_is_the_smaller_of_both_limits(tiny_bert):
-    bundle = load_model(tiny_bert)
-    assert longest_text(bundle) == 160
-    bundle.tokenizer.model_max_length = 12
-    assert longest_text(bundle) == 12
-    bundle.tokenizer.model_max_length = int(1e30)
-    assert longest_text(bundle) == 160

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import random
 import re
 import threading
 
@@ -10,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
-from tokenizers.normalizers import Replace
 from torch import nn
 
 from adarank_core import AdaRankError, Scores, allocate, load_model, score, score_iter, sentence
 from adarank_core.scoring import estimators as estimators_file
-from adarank_core.scoring import score as scoring_file
-from adarank_core.scoring.encoding import BATCH_SIZE, encode, logits_of
+from adarank_core.scoring.encoding import BATCH_SIZE
 from adarank_core.scoring.error_bars import mean_and_error
 from adarank_core.scoring.models import adaptable_modules, fresh_head
 from adarank_core.scoring.noise import generator_for, weight_noise
@@ -33,11 +30,6 @@ MINILM = (
 @pytest.fixture(params=["tiny_bert", "tiny_gpt2"])
 def tiny(request):
     return load_model(request.getfixturevalue(request.param))
-
-
-@pytest.fixture
-def bert(tiny_bert):
-    return load_model(tiny_bert)
 
 
 def refusal(*arguments, **options):
@@ -193,28 +185,6 @@ def test_sessions_that_share_a_model_do_not_disturb_each_other(bert, texts, esti
     assert together == alone
 
 
-def test_sessions_that_share_a_tokenizer_do_not_disturb_each_other(bert):
-    """A fast tokenizer keeps how it pads and cuts; another thread may change that meanwhile."""
-    texts = scoring_file.as_texts(["cat", "the cat sat on the red dog", "the dog"])
-    failures = []
-
-    def work(longest):
-        for _ in range(100):
-            try:
-                (batch,) = encode(bert, texts, longest)
-                if batch["input_ids"].shape[1] != min(longest, 9):
-                    failures.append(batch["input_ids"].shape)
-            except ValueError as error:
-                failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(longest,)) for longest in (4, 6, 20, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-
-
 # What is left behind
 
 
@@ -349,29 +319,6 @@ def test_bad_options_are_refused_at_once(bert):
     assert "has a classification head" in refusal(bert, ["a"], logits="all")
 
 
-def test_a_sentence_past_the_model_s_length_is_refused_and_a_text_is_cut(bert):
-    long = " ".join(random.Random(0).choices(["cat", "dog"], k=400))
-    assert "402 tokens and the model reads at most 160" in refusal(bert, sentence(long))
-    batch = encode(bert, scoring_file.as_texts([long, "cat"]), max_length=128)[0]
-    assert batch["input_ids"].shape == (2, 128)
-    assert batch["attention_mask"].sum(dim=1).tolist() == [128, 3]
-    assert encode(bert, scoring_file.as_texts([long]), 999)[0]["input_ids"].shape == (1, 160)
-
-
-def test_a_text_without_tokens_is_refused(tiny_gpt2):
-    bundle = load_model(tiny_gpt2)
-    bundle.tokenizer.backend_tokenizer.normalizer = Replace("bird", "")
-    assert "the text 'bird' has no tokens" in refusal(bundle, ["cat", "bird"])
-
-
-def test_texts_of_special_tokens_alone_are_refused(embedded):
-    for blank in ("\u200b", "\u00ad\u200d"):
-        assert f"none of the texts has a token for this model (the first is {blank!r})" in refusal(
-            embedded, [blank, "\u200b"]
-        )
-    assert len(score(embedded, ["\u200b", "cat"], trials=2, modules="5.output").modules) == 1
-
-
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_module_that_no_logit_depends_on_scores_zero_and_gets_ranks(bert, texts, estimator):
     """One before a weight of zeros, that weight (noise is relative to it), one nobody runs."""
@@ -402,16 +349,6 @@ def test_broken_weights_are_told(bert, estimator):
     bert.model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = math.nan
     with pytest.raises(AdaRankError, match="not finite"):
         score(bert, ["the cat"], trials=2, estimator=estimator)
-
-
-def test_the_last_real_token_is_what_a_language_model_is_judged_by(tiny_gpt2):
-    bundle = load_model(tiny_gpt2)
-    texts = scoring_file.as_texts(["the cat sat on the red dog", "cat"])
-    with torch.inference_mode():
-        both = logits_of(bundle.model, encode(bundle, texts)[0])
-        alone = logits_of(bundle.model, encode(bundle, sentence("cat"))[0])
-    assert both.shape == (2, bundle.model.config.vocab_size)
-    torch.testing.assert_close(both[1:], alone)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -468,11 +405,3 @@ def test_a_single_token_is_the_last_and_all(tiny_gpt2, estimator):
         score(bundle, ["the red cat"], logits=logits, **options) for logits in ("last", "all")
     ]
     assert named(longer[0]) != pytest.approx(named(longer[1]), rel=1e-2)
-
-
-def test_half_precision_logits_are_compared_in_full_precision(bert):
-    bert.model.to(torch.bfloat16)
-    assert isinstance(bert.model.classifier, nn.Linear)
-    with torch.inference_mode():
-        logits = logits_of(bert.model, encode(bert, sentence("cat"))[0])
-    assert logits.dtype == torch.float32

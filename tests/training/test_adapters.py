@@ -7,7 +7,7 @@ from peft.tuners.adalora.model import AdaLoraModel
 from peft.tuners.lora.eva import initialize_lora_eva_weights
 
 from adarank_core import AdaRankError, RankPlan, finetune, load_model
-from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.planner import same_rank
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode
 from adarank_core.scoring.models import head_names

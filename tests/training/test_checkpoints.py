@@ -12,7 +12,7 @@ import torch
 
 from adarank_core import compare, finetune
 from adarank_core.__main__ import main
-from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.planner import same_rank
 from adarank_core.files import read_json
 from adarank_core.training import checkpoints
 from adarank_core.training.finetuning import Settings

@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer
 
 from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
-from adarank_core.comparison.arms import plain_scores, same_rank
+from adarank_core.comparison.planner import plain_scores, same_rank
 from adarank_core.ranks.allocation import lora_parameters
 from adarank_core.scoring.baselines import depth_ramp
 from adarank_core.training import finetuning as finetuning_file

@@ -5,7 +5,7 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
 from peft import LoraConfig, get_peft_model
 
-from adarank_core.comparison.arms import same_rank
+from adarank_core.comparison.planner import same_rank
 from adarank_core.scoring.models import load_model
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training.adapters import adapted

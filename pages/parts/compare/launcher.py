@@ -9,22 +9,14 @@ from adarank_core.comparison.arms import ARMS, arm_label, check_arms
 from adarank_core.comparison.learning_rates import check_learning_rates
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
 from adarank_core.hardware import cores
 from adarank_core.runs.jobs import Run
-from adarank_core.runs.progress import duration
+from adarank_core.runs.progress import duration, seconds_expected
 from adarank_core.training.settings import Settings
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 
-__all__ = [
-    "OWN_PLAN",
-    "arguments",
-    "launcher",
-    "rates_from",
-    "seconds_expected",
-    "seeds_from",
-]
+__all__ = ["OWN_PLAN", "arguments", "launcher", "rates_from", "seeds_from"]
 
 #: Where the page Ranks leaves the path of a plan that is to be an arm.
 OWN_PLAN = "compare_own_plan"
@@ -84,41 +76,6 @@ def rates_from(text: str) -> list[float]:
         raise AdaRankError(f"learning_rates is {text!r}; give numbers such as {GRID}") from None
     check_learning_rates(rates)
     return rates
-
-
-def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
-    """Foretell how long a comparison takes, at the pace of an earlier one on this machine.
-
-    Parameters
-    ----------
-    config : dict
-    recent : sequence of Run
-        The newest first.
-
-    Returns
-    -------
-    float or None
-        None where no finished comparison had the same model, task and batch size.
-    """
-    alike = ("model", "task")
-    for run in recent:
-        had = run.config
-        if (
-            run.state == "finished"
-            and all(had.get(key) == config[key] for key in alike)
-            and had.get("settings", {}).get("batch_size") == config["settings"]["batch_size"]
-        ):
-            try:
-                arms = read_json(run.folder / "verdict.json")["arms"].values()
-                ranks = [about["allocation_seconds"] for about in arms]
-                paces = [r["train_seconds"] / r["steps"] for about in arms for r in about["runs"]]
-                pace = sum(paces) / len(paces)
-            except (AdaRankError, LookupError, TypeError, AttributeError, ZeroDivisionError):
-                continue
-            trainings = len(config["seeds"]) + len(config.get("learning_rates") or ())
-            training = len(config["arms"]) * trainings * config["settings"]["steps"] * pace
-            return training + len(config["seeds"]) * max(ranks)
-    return None
 
 
 def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:

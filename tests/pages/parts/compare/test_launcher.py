@@ -1,11 +1,7 @@
-from pathlib import Path
-
 import pytest
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import write_json
-from adarank_core.runs.jobs import Run
-from pages.parts.compare.launcher import arguments, rates_from, seconds_expected, seeds_from
+from pages.parts.compare.launcher import arguments, rates_from, seeds_from
 
 CONFIG = {
     "model": "embedded",
@@ -62,27 +58,3 @@ def test_seeds_and_rates_are_numbers_with_commas():
         seeds_from("x")
     with pytest.raises(AdaRankError, match="'fast'; give numbers such as 1e-3"):
         rates_from("fast")
-
-
-def earlier(folder, **changes):
-    runs = [{"train_seconds": 20.0, "steps": 10}, {"train_seconds": 40.0, "steps": 10}]
-    arms = {"uniform": {"allocation_seconds": 0.0}, "adarank": {"allocation_seconds": 5.0}}
-    write_json(folder / "verdict.json", {"arms": {a: {**v, "runs": runs} for a, v in arms.items()}})
-    return Run(folder, {**CONFIG, **changes}, "finished")
-
-
-def test_the_time_is_foretold_from_a_run_that_was_alike(tmp_path):
-    # Two arms and two seeds, ten steps of three seconds; ranks once a seed.
-    assert seconds_expected(CONFIG, [earlier(tmp_path)]) == 2 * 2 * 30 + 2 * 5
-    grid = {**CONFIG, "learning_rates": [0.001, 0.005]}
-    assert seconds_expected(grid, [earlier(tmp_path)]) == 2 * (2 + 2) * 30 + 2 * 5
-
-
-def test_nothing_is_foretold_from_a_run_that_was_other_or_is_damaged(tmp_path):
-    assert seconds_expected(CONFIG, []) is None
-    assert seconds_expected(CONFIG, [earlier(tmp_path, task="trec")]) is None
-    assert seconds_expected(CONFIG, [Run(Path("none"), CONFIG, "finished")]) is None
-    run = earlier(tmp_path)
-    for damaged in ({"arms": {}}, {"arms": {"uniform": 1}}, {}, []):
-        write_json(tmp_path / "verdict.json", damaged)
-        assert seconds_expected(CONFIG, [run]) is None

@@ -1,0 +1,48 @@
+"""``export``: the files that it writes, and adapters made portable."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adarank_core import RankPlan, load_model
+from adarank_core.files import read_json
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def test_export_writes_the_plan_in_every_form(run, files, tmp_path):
+    out = run("export", "--ranks", files / "ranks.json", "--output", tmp_path, "--json", "-")
+    written = json.loads(out)["files"]
+    names = ["ranks.json", "adapter_config.json", "lora_config.py", "ranks.csv", "report.html"]
+    assert [Path(file).name for file in written] == names
+    assert run("export", "--ranks", files / "ranks.json", "--output", tmp_path).split() == written
+    assert "family" not in (tmp_path / "ranks.csv").read_text()
+    both = ("--ranks", files / "ranks.json", "--scores", files / "scores.json")
+    run("export", *both, "--output", tmp_path)
+    assert "family" in (tmp_path / "ranks.csv").read_text()
+
+
+def test_export_reads_an_adapter_and_makes_it_portable(
+    run, refusal, files, tiny_bert, tiny_gpt2, tmp_path
+):
+    from peft import LoraConfig, get_peft_model
+
+    patterns = {"rank_pattern": {"key": 2, "value": 5}, "r": 3, "lora_alpha": 6}
+    config = LoraConfig(target_modules=["key", "value"], **patterns)
+    get_peft_model(load_model(tiny_bert).model, config).save_pretrained(tmp_path / "adapter")
+    ranks = ("--ranks", tmp_path / "adapter" / "adapter_config.json", "--output", tmp_path / "out")
+    options = ("--model", tiny_bert, "--adapter", tmp_path / "adapter", "--json", "-")
+    result = json.loads(run("export", *ranks, *options))
+    plan = RankPlan.from_dict(read_json(tmp_path / "out" / "ranks.json"))
+    assert sorted(plan.ranks.values()) == [2, 2, 5, 5] and all(".layer." in n for n in plan.ranks)
+    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 7
+    sizes = [result["compact_bytes"], result["portable_bytes"]]
+    weights = "adapter_model.safetensors"
+    folders = (tmp_path / "adapter", tmp_path / "out" / "portable")
+    assert sizes == [(folder / weights).stat().st_size for folder in folders]
+    assert sizes[0] < sizes[1]
+    wrong = ("--ranks", files / "ranks.json", "--output", tmp_path, "--adapter", tmp_path)
+    assert "has no adapter_model.safetensors" in refusal("export", *wrong)
+    others = ("--ranks", files / "ranks.json", "--output", tmp_path, "--model", tiny_gpt2)
+    assert "use ranks made for this model" in refusal("export", *others)

@@ -1,0 +1,52 @@
+"""What a schema says of data that does not fit it."""
+
+import math
+from typing import Annotated, NotRequired
+
+import pytest
+from annotated_types import Ge
+from typing_extensions import TypedDict
+
+from adarank_core.errors import AdaRankError
+from adarank_core.schemas import STRICT, FailFast, Name, validated
+
+
+class Run(TypedDict):
+    __pydantic_config__ = STRICT
+    seed: Annotated[int, Ge(0)]
+    loss: float
+
+
+class Result(TypedDict):
+    __pydantic_config__ = STRICT
+    runs: Annotated[list[Run], FailFast()]
+    ranks: NotRequired[dict[Name, Annotated[int, Ge(1)]]]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (3, "the result is 3; it must be a valid dictionary"),
+        ({}, "'runs' is missing from the result; write it as AdaRank does"),
+        ({"runs": [{"seed": 1}]}, "'loss' is missing from run 1 of the result; write it as"),
+        ({"runs": [{"seed": -1, "loss": 1.0}]}, "'seed' of run 1 of the result is -1; it must be"),
+        (
+            {"runs": [{"seed": 1, "loss": math.nan}]},
+            "'loss' of run 1 of the result is nan; it must",
+        ),
+        ({"runs": [{"seed": True, "loss": 1.0}]}, "'seed' of run 1 of the result is True; it must"),
+        ({"runs": [], "ranks": {"a.b": 0}}, "'a.b' of 'ranks' of the result is 0; it must be"),
+        ({"runs": [], "ranks": {1: 1}}, "of the result is 1; it must be a valid string"),
+        ({"runs": [], "ranks": {"\udce9": 1}}, "of the result is '\\udce9'; it must be a valid"),
+    ],
+    ids=range(9),
+)
+def test_a_schema_says_where_what_is_wrong_stands(data, sentence):
+    with pytest.raises(AdaRankError) as caught:
+        validated(data, Result, "the result")
+    assert sentence in str(caught.value)
+
+
+def test_what_fits_a_schema_comes_back_as_it_is():
+    data = {"runs": [{"seed": 1, "loss": 1, "more": [1]}], "others": None}
+    assert validated(data, Result, "the result") is data and type(data["runs"][0]["loss"]) is int
