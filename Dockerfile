@@ -7,13 +7,10 @@ RUN useradd --create-home --uid 1000 user
 USER user
 WORKDIR /home/user/app
 
-# A Space is shown in a frame of another site, where a browser sends the cookie that an upload
-# needs only when it says SameSite=None.
 ENV HOME=/home/user \
     PATH=/home/user/venv/bin:$PATH \
     ADARANK_HOME=/home/user/adarank \
-    PYTHONUNBUFFERED=1 \
-    STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE=none
+    PYTHONUNBUFFERED=1
 
 # torch without CUDA, which would add gigabytes. With a GPU: --build-arg PIP_EXTRA_INDEX_URL=
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
@@ -33,4 +30,6 @@ COPY --chown=user app.py ./
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
-CMD ["streamlit", "run", "app.py", "--server.address=0.0.0.0", "--server.port=8501", "--server.headless=true"]
+# A Space is shown in a frame of another site, where a browser sends the cookie that an upload needs
+# only when it says SameSite=None. Such a cookie is for https alone, so elsewhere it stays as it is.
+CMD ["sh", "-c", "exec streamlit run app.py --server.address=0.0.0.0 --server.port=8501 --server.headless=true ${SPACE_ID:+--server.xsrfCookieSameSite=none}"]

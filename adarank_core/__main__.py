@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     # Threads that wait must not spin for long: with a page or another run on the same cores,
     # spinning made training three times slower. Read when torch is imported, which is later.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what cannot be shown is shown escaped, not lost
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return app(arguments or ["--help"], standalone_mode=False) or 0

@@ -245,10 +245,12 @@ def test_the_dockerfile_installs_and_starts_for_an_ordinary_user(user):
         port = str(free.getsockname()[1])
     start = json.loads(last["CMD"].replace("8501", port))
     check = json.loads(last["HEALTHCHECK"].split("CMD", 1)[1].replace("8501", port))
+    in_a_space = user.options()
+    in_a_space["env"] = {**in_a_space["env"], "SPACE_ID": "somebody/adarank"}
     log = user.home / "log.txt"
     with log.open("wb") as file:
         server = subprocess.Popen(
-            start, stdout=file, stderr=file, start_new_session=True, **user.options()
+            start, stdout=file, stderr=file, start_new_session=True, **in_a_space
         )
     try:
         end = time.monotonic() + 120

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.commands.options import Json, table, write
+from adarank_core.commands.options import Json, refuse_inputs, table, write
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.ranks import allocation
@@ -43,6 +43,7 @@ def allocate(
     json_path: Json = None,
 ) -> None:
     """Turn scores into ranks within a budget."""
+    refuse_inputs(json_path, scores)
     read = Scores.from_dict(read_json(scores))
     plan = allocation.allocate(
         read,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.commands.options import Json, print_status, write
+from adarank_core.commands.options import Json, print_status, refuse_inputs, write
 from adarank_core.files import read_json
 from adarank_core.ranks import export as exporting
 from adarank_core.ranks.plan_files import read_plan
@@ -32,6 +32,7 @@ def export(
     json_path: Json = None,
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
+    refuse_inputs(json_path, ranks, scores)
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
     if model is not None:

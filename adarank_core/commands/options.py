@@ -1,7 +1,9 @@
 """What the commands share: types of their options, bars, tables, and where results are written."""
 
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.files import read_json, write_text
 
 __all__ = [
     "Watch",
@@ -19,11 +22,14 @@ __all__ = [
     "on_error_stream",
     "output_folder",
     "print_status",
+    "refuse_inputs",
     "table",
     "write",
 ]
 
 on_error_stream = Console(stderr=True)
+# What a terminal that knows only ASCII is shown instead.
+IN_ASCII = {ord("±"): "+/-", ord("…"): "...", ord("·"): "-", ord("×"): "x", ord("−"): "-"}
 
 # What a folder may hold in which no run has begun: from who starts the process or tags it, and
 # from a process that ended before it wrote what it was asked for.
@@ -32,9 +38,40 @@ NOT_BEGUN = ("log.txt", "command.json", "cancel", "lock", "tags.json")
 
 def _check_writable(path: str | None) -> str | None:
     """Refuse a place for the result before anything is computed for it."""
-    if path not in (None, "-") and not Path(path).parent.is_dir():
-        raise AdaRankError(f"{path!r} cannot be written (there is no such folder)")
+    if path in (None, "-"):
+        return path
+    target, why = Path(path), ""
+    try:
+        if not path:
+            why = "it has no name"
+        elif not target.parent.is_dir():
+            why = "there is no such folder"
+        elif target.is_dir():
+            why = "it is a folder"
+        elif target.is_fifo() or target.is_socket():
+            why = "it is no file"
+        elif not os.access(target if target.exists() else target.parent, os.W_OK):
+            why = "it is read-only"
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        why = getattr(error, "strerror", None) or str(error)
+    if why:
+        raise AdaRankError(f"{path!r} cannot be written ({why}); give another file")
     return path
+
+
+def refuse_inputs(json_path: str | None, *inputs: Path | None) -> None:
+    """Raise `AdaRankError` where the result would be written over a file that is read.
+
+    Examples
+    --------
+    >>> refuse_inputs("-", Path("scores.json"))
+    """
+    for path in inputs:
+        same = path is not None and json_path not in (None, "-") and path.exists()
+        if same and Path(json_path).exists() and path.samefile(json_path):
+            raise AdaRankError(
+                f"--json is {json_path!r}, which is read by this command; give another file"
+            )
 
 
 TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."
@@ -126,7 +163,7 @@ def bar(shown: bool = True) -> Progress:
     True
     """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total}"),
         TimeRemainingColumn(),
@@ -155,10 +192,21 @@ def table(title: str, columns, rows) -> None:
     >>> table("ranks", ("module", "rank"), [("query", "8")])  # doctest: +ELLIPSIS
     ranks...
     """
-    table = Table(*columns, title=title, title_justify="left")
+    console = Console()
+    shown = partial(_as_text, ascii_only=console.options.ascii_only)
+    table = Table(title=shown(title), title_justify="left")
+    for column in columns:
+        table.add_column(shown(column), overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*map(shown, row))
+    console.print(table)
+
+
+def _as_text(cell: str, ascii_only: bool = False) -> Text:
+    """Return a cell as it is: no markup, nothing that a terminal would take for a command."""
+    if ascii_only:
+        cell = cell.translate(IN_ASCII).encode("ascii", "backslashreplace").decode()
+    return Text("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in cell))
 
 
 def write(data: dict, path: str | None) -> None:
@@ -183,7 +231,10 @@ def write(data: dict, path: str | None) -> None:
         sys.stdout.write(text)
         return
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        if Path(path).exists() and not Path(path).is_file():  # such as /dev/null
+            Path(path).write_text(text, encoding="utf-8")
+        else:
+            write_text(Path(path), text)
     except OSError as error:
         raise AdaRankError(f"{path!r} cannot be written ({error.strerror})") from None
 

@@ -14,6 +14,7 @@ from adarank_core.commands.options import (
     Seed,
     bar,
     print_status,
+    refuse_inputs,
     table,
     write,
 )
@@ -53,6 +54,7 @@ def score(
 
     Under accelerate launch or torchrun, the modules are split over the processes.
     """
+    refuse_inputs(json_path, texts)
     options = ScoringOptions(
         trials=trials,
         tolerance=tolerance,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.commands.options import Json, print_status, table, write
+from adarank_core.commands.options import Json, print_status, refuse_inputs, table, write
 from adarank_core.files import read_json
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.verification import verify as verification
@@ -19,6 +19,7 @@ def verify(
     json_path: Json = None,
 ) -> None:
     """Tell whether an adapter has the ranks and scalings of a plan; exit 1 when not."""
+    refuse_inputs(json_path, ranks)
     checked = verification(adapter, RankPlan.from_dict(read_json(ranks)))
     result = checked.to_dict()
     write(result, json_path)

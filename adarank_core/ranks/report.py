@@ -60,11 +60,11 @@ def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
         columns += ["layer", "family", "in_features", "out_features", "lora_parameters"]
         columns += ["score", "standard_error"]
         parameters = module_parameters(scores, plan.ranks)
-    text = io.StringIO()
+    scaling, text = plan.scaling, io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
     for name, rank in plan.ranks.items():
-        row = [_cell(name), rank, plan.alpha[name], plan.scaling.get(name, "")]
+        row = [_cell(name), rank, plan.alpha[name], scaling.get(name, "")]
         if known:
             module = known[name]
             row += [module.layer, _cell(module.family), module.in_features, module.out_features]
@@ -74,7 +74,7 @@ def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
 
 
 def _cell(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
 
 
 def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
@@ -214,9 +214,10 @@ def _module_table(plan: RankPlan, known: dict[str, ModuleScore]) -> str:
     lines = ["<details><summary>Numbers</summary><table><tr>"]
     lines += [f'<th class="{"number" if at else ""}">{head}</th>' for at, head in enumerate(heads)]
     lines.append("</tr>")
+    scaling = plan.scaling
     for name, rank in plan.ranks.items():
-        scaling = f"{plan.scaling[name]:.3g}" if rank else "–"
-        cells = [str(rank), f"{plan.alpha[name]:g}", scaling]
+        scaled = f"{scaling[name]:.3g}" if rank else "–"
+        cells = [str(rank), f"{plan.alpha[name]:g}", scaled]
         if known:
             cells += [f"{known[name].score:.4g}", f"{known[name].standard_error:.2g}"]
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)

@@ -1,11 +1,17 @@
 """What the commands share: bars, and where a run's folder may be."""
 
+import io
+import json
+import os
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
 from adarank_core import AdaRankError
+from adarank_core.__main__ import main
 from adarank_core.commands import options
-from adarank_core.commands.options import Watch, output_folder, print_status
+from adarank_core.commands.options import Watch, output_folder, print_status, table, write
 from adarank_core.runs.jobs import open_run, run_folder
 
 
@@ -71,3 +77,63 @@ def test_a_run_is_resumed_with_what_it_was_asked_for(tmp_path, had, asked, fine)
         return
     with pytest.raises(AdaRankError, match="resume with the same values"):
         output_folder(tmp_path, asked, True, ("arms",))
+
+
+# Results
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: "", "it has no name"),
+        (lambda folder: str(folder), "it is a folder"),
+        (lambda folder: str(folder / "no" / "x.json"), "there is no such folder"),
+        (lambda folder: str(folder / ("x" * 300)), "File name too long"),
+        (lambda folder: os.mkfifo(folder / "pipe") or str(folder / "pipe"), "it is no file"),
+        (lambda folder: str(folder / "a\0b"), "null"),
+    ],
+    ids=["empty", "folder", "nowhere", "long", "pipe", "zero"],
+)
+def test_a_result_that_cannot_be_written_is_refused_at_once(tmp_path, capsys, make, said):
+    path = make(tmp_path)
+    assert main(["score", "--sentence", "cat", "--model", "none", f"--json={path}"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written" in error and said in error
+
+
+def test_a_read_only_place_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(AdaRankError, match="it is read-only"):
+        options._check_writable(str(tmp_path / "x.json"))
+
+
+def test_a_result_is_not_written_over_its_input(tmp_path, made_up, capsys):
+    path, link = tmp_path / "scores.json", tmp_path / "link.json"
+    path.write_text(json.dumps(made_up().to_dict()))
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for target in (path, link):
+        assert main(["allocate", "--scores", str(path), "--json", str(target)]) == 2
+        assert "which is read by this command" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_device_stays_one(made_up, tmp_path):
+    write({"rank": 8}, "/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+NAMES = ("query[/red]", "[bold]key[/bold]", "\x1b[31mred\x1b[0m", "caf\udce9", "± × é")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_any_name_is_shown_as_text_on_any_terminal(monkeypatch, encoding):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr("sys.stdout", screen)
+    table("± error", ("module ·", "rank"), [(name, "1") for name in NAMES])
+    screen.flush()
+    shown = screen.buffer.getvalue()
+    assert b"\x1b" not in shown and b"query[/red]" in shown and b"[bold]key[/bold]" in shown
+    assert b"\\x1b[31mred" in shown and b"caf\\udce9" in shown
+    if encoding == "ascii":
+        assert b"+/- x \\xe9" in shown and b"module -" in shown

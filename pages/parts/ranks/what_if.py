@@ -176,7 +176,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
     if by_rank:
         modules.sort(key=lambda module: -plan.ranks[module.name])
     names = [module.name for module in modules]
-    parameters = module_parameters(scores, plan.ranks)
+    parameters, scaling = module_parameters(scores, plan.ranks), plan.scaling
     columns = {
         "module": [charts.module_label(module) for module in modules],
         "rank": [plan.ranks[name] for name in names],
@@ -185,7 +185,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         "uniform": [round(now.uniform, 2)] * len(names),
         "LoRA parameters": [parameters[name] for name in names],
         "alpha": [plan.alpha[name] for name in names],
-        "scaling": [plan.scaling.get(name) for name in names],
+        "scaling": [scaling.get(name) for name in names],
         "path": names,
     }
     for name, (low, high) in now.intervals.items():
