@@ -30,10 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from adarank_core import AdaRankError, allocate, finetune, load_model, score
 from adarank_core.data.task import Task
 from adarank_core.data.texts import as_texts
+from adarank_core.scoring.encoding import encode, logits_of
+from adarank_core.scoring.estimators import prepared
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 from adarank_core.scoring.partial_forward import Recording
-from adarank_core.scoring.score import encode, logits_of, prepared
 from adarank_core.training.finetuning import Settings
 
 WORDS = "the a cat dog bird sun rain sat ran sang on under red old new good bad very not and"
