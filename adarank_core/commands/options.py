@@ -42,8 +42,8 @@ def _check_writable(path: str | None) -> str | None:
         return path
     target, why = Path(path), ""
     try:
-        if not path:
-            why = "it has no name"
+        if not path or "\0" in path:
+            why = "it has no name" if not path else "a null character is in its name"
         elif not target.parent.is_dir():
             why = "there is no such folder"
         elif target.is_dir():

@@ -27,7 +27,7 @@ LARGE = 10**400  # no float holds it
         ({"noise_scale": LARGE}, "noise_scale is 1000"),
         ({"seed": 2**63}, f"seed is {2**63}; it must fit into 64 bits"),
         ({"max_length": 0}, "max_length is 0; it must be at least 1"),
-        ({"modules": "("}, "modules is '(', no regular expression"),
+        ({"modules": "("}, "modules is '(', which is not a regular expression"),
         ({"precision": "x"}, "precision is 'x'; it must be auto, float32 or bfloat16"),
         ({"logits": "x"}, "logits is 'x'; it must be 'last' or 'all'"),
         ({"tolerance": 0}, "tolerance is 0; it must be a number of ranks above 0"),

@@ -314,7 +314,7 @@ def test_bad_options_are_refused_at_once(bert):
         assert f"max_length is {length}" in refusal(bert, ["a"], max_length=length)
     assert "modules is 'zork', which matches none of the 12" in refusal(bert, ["a"], modules="zork")
     for pattern in ("(", "a{99999999999999}", "*"):
-        assert "no regular expression" in refusal(bert, ["a"], modules=pattern)
+        assert "not a regular expression" in refusal(bert, ["a"], modules=pattern)
     assert "logits is 'first'; it must be 'last' or 'all'" in refusal(bert, ["a"], logits="first")
     assert "has a classification head" in refusal(bert, ["a"], logits="all")
 
