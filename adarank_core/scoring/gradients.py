@@ -40,8 +40,9 @@ def output_gradients(
     outputs: dict[str, list] = {name: [] for name in names}
 
     def keep(name, output):
-        # Nothing before the first module needs a gradient, whether weights ask for one or not.
-        outputs[name].append(output if output.requires_grad else output.requires_grad_())
+        if isinstance(output, torch.Tensor):  # a router may give more than one
+            # Nothing before the first module needs a gradient, whether weights ask for it or not.
+            outputs[name].append(output if output.requires_grad else output.requires_grad_())
 
     handles = [
         model.get_submodule(name).register_forward_hook(
