@@ -139,12 +139,17 @@ def _paired_distances(
 def _check_called(
     model: nn.Module, name: str, weight: torch.Tensor, batch: dict, options: ScoringOptions
 ) -> None:
-    """Refuse a module that matters though nothing comes of changing its output.
+    """Refuse a module that matters though it is never called, so that no noise comes in.
 
     Such as Mamba's ``dt_proj``, whose weight is read without a call: LoRA would do nothing on it.
     """
     layer, noise = model.get_submodule(name), weight_noise(weight, 1.0, generator_for(0, name))
-    clean, own = logits_of(model, batch), layer.weight
+    calls, own = [], layer.weight
+    handle = layer.register_forward_hook(lambda *_call: calls.append(name))
+    clean = logits_of(model, batch)
+    handle.remove()
+    if calls:
+        return
     layer.weight = nn.Parameter(own + noise.to(own), requires_grad=False)
     try:
         moved = not logits_of(model, batch).equal(clean)

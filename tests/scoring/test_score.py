@@ -16,7 +16,7 @@ from torch import nn
 from adarank_core import AdaRankError, Scores, allocate, load_model, score, score_iter, sentence
 from adarank_core.scoring import estimators as estimators_file
 from adarank_core.scoring import score as scoring_file
-from adarank_core.scoring.encoding import BATCH_SIZE, encode
+from adarank_core.scoring.encoding import BATCH_SIZE, encode, logits_of
 from adarank_core.scoring.error_bars import mean_and_error
 from adarank_core.scoring.models import adaptable_modules, fresh_head
 from adarank_core.scoring.noise import generator_for, weight_noise
@@ -259,7 +259,7 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
     def breaks(model, batch):
         calls.append(1)
         if len(calls) == 6:
-            raise RuntimeError("out of memory")
+            raise torch.OutOfMemoryError("out of memory")
         return real(model, batch)
 
     monkeypatch.setattr(estimators_file, "logits_of", breaks)
@@ -445,8 +445,8 @@ def test_the_last_real_token_is_what_a_language_model_is_judged_by(tiny_gpt2):
     bundle = load_model(tiny_gpt2)
     texts = scoring_file.as_texts(["the cat sat on the red dog", "cat"])
     with torch.inference_mode():
-        both = scoring_file.logits_of(bundle.model, encode(bundle, texts)[0])
-        alone = scoring_file.logits_of(bundle.model, encode(bundle, sentence("cat"))[0])
+        both = logits_of(bundle.model, encode(bundle, texts)[0])
+        alone = logits_of(bundle.model, encode(bundle, sentence("cat"))[0])
     assert both.shape == (2, bundle.model.config.vocab_size)
     torch.testing.assert_close(both[1:], alone)
 
@@ -511,5 +511,5 @@ def test_half_precision_logits_are_compared_in_full_precision(bert):
     bert.model.to(torch.bfloat16)
     assert isinstance(bert.model.classifier, nn.Linear)
     with torch.inference_mode():
-        logits = scoring_file.logits_of(bert.model, encode(bert, sentence("cat"))[0])
+        logits = logits_of(bert.model, encode(bert, sentence("cat"))[0])
     assert logits.dtype == torch.float32
