@@ -35,6 +35,7 @@ from adarank_core.scoring.estimators import prepared
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 from adarank_core.scoring.partial_forward import Recording
+from adarank_core.training.adapters import adapted
 from adarank_core.training.finetuning import Settings
 
 WORDS = "the a cat dog bird sun rain sat ran sang on under red old new good bad very not and"
@@ -577,13 +578,12 @@ def _check_noise(bundle: ModelBundle) -> None:
 
 
 def _read_back(bundle: ModelBundle, plan):
-    """Let PEFT build the plan's adapter, and read back what it adapted and how."""
-    from peft import get_peft_model
+    """Build the plan's adapter as training does, and read back what PEFT adapted and how."""
     from peft.tuners.lora import LoraLayer
 
     ranks = {name: rank for name, rank in plan.ranks.items() if rank}
     planned = {name: (rank, plan.alpha[name] / rank) for name, rank in ranks.items()}
-    model = get_peft_model(bundle.model, plan.lora_config()).base_model.model
+    model = adapted(bundle, plan).base_model.model
     built = {
         name: (module.r["default"], module.scaling["default"])
         for name, module in model.named_modules()

@@ -332,3 +332,26 @@ def test_the_longest_text_is_the_smaller_of_both_limits(tiny_bert):
     assert longest_text(bundle) == 12
     bundle.tokenizer.model_max_length = int(1e30)
     assert longest_text(bundle) == 160
+
+
+class Router(nn.Linear):
+    """As PhiMoE's: it gives the chosen experts, too."""
+
+    def forward(self, inputs):
+        return super().forward(inputs), inputs.argmax(dim=-1)
+
+
+class Plain(nn.Linear):
+    """As Falcon's: a forward of its own, which gives what a linear module gives."""
+
+    def forward(self, inputs):
+        return inputs @ self.weight.T
+
+
+def test_a_linear_module_that_gives_more_than_a_tensor_is_not_listed(tiny_bert):
+    model = load_model(tiny_bert).model
+    layer = model.bert.encoder.layer[0]
+    before = [module.name for module in adaptable_modules(model)]
+    layer.router, layer.own = Router(32, 4), Plain(32, 4)
+    added = {module.name for module in adaptable_modules(model)} - set(before)
+    assert added == {"bert.encoder.layer.0.own"}
