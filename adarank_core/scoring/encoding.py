@@ -16,7 +16,15 @@ from adarank_core.scoring.options import check_max_length
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.scoring.models import ModelBundle
 
-__all__ = ["encode", "lengths_of", "logits_of", "longest_text", "padded", "tokenised"]
+__all__ = [
+    "encode",
+    "has_classification_head",
+    "lengths_of",
+    "logits_of",
+    "longest_text",
+    "padded",
+    "tokenised",
+]
 
 BATCH_SIZE = 16
 # Tokenizers keep truncation as state, and sessions share them with the model.
@@ -194,9 +202,20 @@ def known_tokens(model: nn.Module) -> int | None:
 def _end_token(model: nn.Module) -> int | None:
     """Return the token at which an encoder-decoder reads off its class, or None."""
     config = model.config
-    classifies = type(model).__name__.endswith("ForSequenceClassification")
-    reads_end = classifies and getattr(config, "is_encoder_decoder", False)
+    reads_end = has_classification_head(model) and getattr(config, "is_encoder_decoder", False)
     return getattr(config, "eos_token_id", None) if reads_end else None
+
+
+def has_classification_head(model: nn.Module) -> bool:
+    """Tell a sequence classifier from a language model.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> has_classification_head(load_model("embedded").model)
+    True
+    """
+    return type(model).__name__.endswith("ForSequenceClassification")
 
 
 def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
@@ -213,7 +232,7 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
     torch.Tensor
         float32 or float64; never a lower precision.
     """
-    if not getattr(model, "gives_all_logits", False) and _takes_logits_to_keep(type(model)):
+    if not getattr(model, "gives_all_logits", False) and _can_keep_few_logits(type(model)):
         # A vocabulary is large: no logits at tokens that are last in no text.
         last, at = (batch["attention_mask"].sum(dim=1) - 1).unique(return_inverse=True)
         logits = model(**batch, logits_to_keep=last).logits
@@ -226,6 +245,10 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
 
 
 @cache
-def _takes_logits_to_keep(model_class: type) -> bool:
-    """Tell whether a language model can be asked for the logits at some tokens only."""
-    return "logits_to_keep" in inspect.signature(model_class.forward).parameters
+def _can_keep_few_logits(model_class: type) -> bool:
+    """Tell whether a model can be asked for the logits at some tokens only.
+
+    A classifier that takes the argument, as BioGPT's does, still looks for a text's last token.
+    """
+    classifies = model_class.__name__.endswith("ForSequenceClassification")
+    return not classifies and "logits_to_keep" in inspect.signature(model_class.forward).parameters

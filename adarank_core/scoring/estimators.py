@@ -34,6 +34,7 @@ from adarank_core.scoring.scores import ModuleScore
 
 __all__ = [
     "Step",
+    "computes_in_bfloat16",
     "fast",
     "module_score",
     "paired",
@@ -129,7 +130,58 @@ def _paired_distances(
         )
         for trial in range(first, first + options.trials)
     ]
-    return torch.stack(distances).double().cpu().numpy()
+    distances = torch.stack(distances).double().cpu().numpy()
+    if not distances.any():
+        _check_called(model, name, weight, batches[0], options)
+    return distances
+
+
+def _check_called(
+    model: nn.Module, name: str, weight: torch.Tensor, batch: dict, options: ScoringOptions
+) -> None:
+    """Refuse a module that matters though it is never called, so that no noise comes in.
+
+    Such as Mamba's ``dt_proj``, whose weight is read without a call: LoRA would do nothing on it.
+    """
+    layer, noise = model.get_submodule(name), weight_noise(weight, 1.0, generator_for(0, name))
+    calls, own = [], layer.weight
+    handle = layer.register_forward_hook(lambda *_call: calls.append(name))
+    clean = logits_of(model, batch)
+    handle.remove()
+    if calls:
+        return
+    layer.weight = nn.Parameter(own + noise.to(own), requires_grad=False)
+    try:
+        moved = not logits_of(model, batch).equal(clean)
+    finally:
+        layer.weight = own
+    if moved:
+        raise AdaRankError(
+            f"the model reads the weight of {name!r} without calling the module, so that LoRA on "
+            f"it would do nothing; leave it out with --modules '^(?!.*{name.rpartition('.')[2]}$)'"
+        )
+
+
+def computes_in_bfloat16(bundle: ModelBundle, batch: dict) -> bool:
+    """Tell whether a model gives finite logits with its matrix products in bfloat16.
+
+    Not every model does: some write such a product into a tensor of float32.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model, sentence
+    >>> from adarank_core.scoring.encoding import encode
+    >>> bundle = load_model("embedded")
+    >>> computes_in_bfloat16(bundle, encode(bundle, sentence("What is a rank?"))[0])
+    True
+    """
+    try:
+        with _computing(bundle.model, ScoringOptions(precision="bfloat16")):
+            return bool(logits_of(bundle.model, batch).isfinite().all())
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # whatever a model raises where a product's type is not the weights'
+        return False
 
 
 def fast(
@@ -169,12 +221,18 @@ def fast(
     batches = [part for batch in batches for part in _smaller_batches(batch)]
     tallies = {name: Tally(len(positions)) for name in weights}
     scored: dict[str, ModuleScore] = {}
+    replayed: set[str] | None = None  # where going on from a module is right, tried once
     done, in_round = 0, len(chosen) * len(batches)
     for number in range(rounds):
         left = iter(positions)
         for batch in batches:
             places = list(islice(left, len(batch["input_ids"])))
-            by_module = _batch_distances(model, batch, chosen, weights, places, options, number)
+            with _computing(model, options):
+                recording = Recording(model, batch, list(weights), logits_of)
+                replayed = recording.faithful(list(weights)) if replayed is None else replayed
+            by_module = _batch_distances(
+                recording, chosen, weights, replayed, places, options, number
+            )
             for module, distances in by_module:
                 tally = tallies[module.name]
                 tally.add(places, *distances)
@@ -203,21 +261,21 @@ def _rank_change(tallies: dict[str, Tally], options: ScoringOptions) -> float:
 
 
 def _batch_distances(
-    model: nn.Module,
-    batch: dict,
+    recording: Recording,
     chosen: Sequence[AdaptableModule],
     weights: dict[str, torch.Tensor],
+    replayed: set[str],
     places: list[int],
     options: ScoringOptions,
     round_: int,
 ) -> Iterator[tuple[AdaptableModule, tuple[np.ndarray, np.ndarray]]]:
     """Yield each module with its texts' mean distances and their variances, block by block."""
-    with _computing(model, options):
-        recording = Recording(model, batch, list(weights), logits_of)
     for _, members in groupby(chosen, lambda module: block_of(module.name)):
         members = list(members)
-        with _computing(model, options):
-            distances = _block_distances(recording, members, weights, places, options, round_)
+        with _computing(recording.model, options):
+            distances = _block_distances(
+                recording, members, weights, replayed, places, options, round_
+            )
         for module in members:
             yield module, distances[module.name]
 
@@ -239,6 +297,7 @@ def _block_distances(
     recording: Recording,
     members: list[AdaptableModule],
     weights: dict[str, torch.Tensor],
+    replayed: set[str],
     places: list[int],
     options: ScoringOptions,
     round_: int,
@@ -248,7 +307,7 @@ def _block_distances(
     factors = _Factors(recording)
     for module in members:
         name, weight = module.name, weights[module.name]
-        if not recording.is_replayable(name):
+        if name not in replayed or not recording.is_replayable(name):
             first = options.trials * round_
             batches = [recording.batch]
             distances = _paired_distances(recording.model, name, weight, batches, options, first)

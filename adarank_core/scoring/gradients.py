@@ -40,8 +40,14 @@ def output_gradients(
     outputs: dict[str, list] = {name: [] for name in names}
 
     def keep(name, output):
-        # Nothing before the first module needs a gradient, whether weights ask for one or not.
-        outputs[name].append(output if output.requires_grad else output.requires_grad_())
+        if not isinstance(output, torch.Tensor):  # a router may give more than one
+            return None
+        outputs[name].append(output)
+        if output.requires_grad:
+            return None
+        # Nothing before the first module needs a gradient, whether weights ask for it or not. The
+        # model gets a copy, for a tensor that gradients begin at cannot be changed in place.
+        return output.requires_grad_().clone()
 
     handles = [
         model.get_submodule(name).register_forward_hook(

@@ -1,12 +1,12 @@
 """Do model, tokenizer and configuration belong together? Asked once, when a model is loaded.
 
 A checkpoint's files can disagree without any error: another padding token, padding on the left, a
-mask that nobody asks for; and a text's logits then hang on the texts beside it. So two texts of
+mask that nobody asks for; and a text's logits then hang on the texts beside it. So some texts of
 unlike length are read alone and together. Where that gives other logits, what can be mended is
 mended, and else the model is refused with what differs.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,12 +20,19 @@ if TYPE_CHECKING:  # which builds on this file
 
 __all__ = ["check_model", "padding_difference"]
 
-TRIAL = ("A short text.", "This text has more words than the other one, so that one is padded.")
+# Of 1 to 8 words and of 20, each with other words first and last: some models read tokens in
+# groups, and go wrong at some lengths only. Common words, which small vocabularies have too.
+WORDS = "the old cat sat on a red mat and not very good dog ran under the new sun in rain"
+WORDS = WORDS.split()
+TRIAL = (*(" ".join((WORDS * 2)[n : 2 * n]) for n in range(1, 9)), " ".join(WORDS))
 LONGEST_TRIAL = 24  # tokens
+SAME = 1e-6  # of the largest logit: rounding
 TOLERANCE = 1e-4  # of the largest logit
 
 
-def check_model(bundle: "ModelBundle", random: Collection[str], fresh: Collection[str]) -> None:
+def check_model(
+    bundle: "ModelBundle", random: Collection[str], fresh: Mapping[str, nn.Module]
+) -> None:
     """Make a loaded model and its tokenizer agree, or refuse them.
 
     Parameters
@@ -34,14 +41,16 @@ def check_model(bundle: "ModelBundle", random: Collection[str], fresh: Collectio
         Its tokenizer's padding and its model's configuration may be changed.
     random : collection of str
         Names of the weights that the checkpoint did not have.
-    fresh : collection of str
-        Names of the modules that are meant to be drawn anew: a classifier's head.
+    fresh : mapping of str to torch.nn.Module
+        The modules that are meant to be drawn anew, a classifier's head, as scoring draws them:
+        what the checkpoint has there need not tell texts apart.
 
     Raises
     ------
     AdaRankError
         If the model carries an adapter, if weights are missing or not finite, if the tokenizer has
-        tokens that the model has not, or if a text's logits depend on the padding beside it.
+        tokens that the model has not, if a text's logits depend on the padding beside it, or if
+        unlike texts have the same logits.
     """
     _check_no_adapter(bundle)
     _check_complete(bundle, random, fresh)
@@ -51,13 +60,21 @@ def check_model(bundle: "ModelBundle", random: Collection[str], fresh: Collectio
         # A stored one, such as regression, is what the checkpoint was trained for before.
         bundle.model.config.problem_type = "single_label_classification"
     _check_vocabulary(bundle)
-    _settle_padding(bundle)
+    stored = {name: getattr(bundle.model, name) for name in fresh}
+    try:
+        for name, head in fresh.items():
+            setattr(bundle.model, name, head)
+        _settle_padding(bundle)
+        _check_texts_differ(bundle)
+    finally:
+        for name, head in stored.items():
+            setattr(bundle.model, name, head)
 
 
 def padding_difference(bundle: "ModelBundle") -> float:
     """Return by how much padding moves a text's logits, over the largest logit.
 
-    Two texts are read alone, and together in one padded batch.
+    Some texts are read alone, and together in one padded batch.
 
     Examples
     --------
@@ -68,13 +85,28 @@ def padding_difference(bundle: "ModelBundle") -> float:
     rows = tokenised(bundle, TRIAL, LONGEST_TRIAL)
     with torch.inference_mode():
         together = logits_of(bundle.model, padded(bundle, rows))
-        alone = [logits_of(bundle.model, padded(bundle, row)) for row in _one_by_one(rows)]
-    alone = torch.cat(alone)
+    alone = _logits_alone(bundle, rows)
     return float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
 
 
-def _one_by_one(rows: dict[str, list]) -> list[dict[str, list]]:
-    return [{key: [value[at]] for key, value in rows.items()} for at in range(len(TRIAL))]
+def _logits_alone(bundle: "ModelBundle", rows: dict[str, list]) -> torch.Tensor:
+    """Return the logits of tokenised texts, each read without the others, texts × logits."""
+    one_by_one = [{key: [value[at]] for key, value in rows.items()} for at in range(len(TRIAL))]
+    with torch.inference_mode():
+        return torch.cat([logits_of(bundle.model, padded(bundle, row)) for row in one_by_one])
+
+
+def _check_texts_differ(bundle: "ModelBundle") -> None:
+    """Refuse a model to which all texts are one, as where attention needs a compiled kernel."""
+    rows = tokenised(bundle, TRIAL, LONGEST_TRIAL)
+    if len(set(map(frozenset, rows["input_ids"]))) == 1:
+        return  # to the tokenizer these texts are one
+    alone = _logits_alone(bundle, rows)
+    if (alone - alone[0]).abs().max() <= SAME * alone.abs().max():
+        raise AdaRankError(
+            f"the model {bundle.name!r} gives unlike texts the same logits: nothing could be "
+            "scored; it may need a compiled kernel that this machine has not"
+        )
 
 
 def check_decoder_start(name: str, model: nn.Module) -> None:
@@ -155,7 +187,7 @@ def _settle_padding(bundle: "ModelBundle") -> None:
             raise
         except Exception as error:  # a model may raise whatever it stumbles over
             first = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
-            problem = problem or f"it cannot read two texts together ({first[:200]})"
+            problem = problem or f"it cannot read some texts together ({first[:200]})"
             continue
         if difference <= TOLERANCE:
             return

@@ -16,6 +16,7 @@ from torch import nn
 from adarank_core.checks import is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
+from adarank_core.scoring.encoding import has_classification_head
 from adarank_core.scoring.model_checks import check_model
 from adarank_core.scoring.noise import generator_for
 
@@ -152,7 +153,7 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
     bundle = ModelBundle(model.eval(), tokenizer, name)
-    check_model(bundle, random, head_names(model) if has_classification_head(model) else ())
+    check_model(bundle, random, fresh_head(model, seed=0))
     return bundle
 
 
@@ -311,6 +312,8 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
         block = re.match(r"(.*?)\.(\d+)\.(.+)$", name)
         if block and isinstance(module, nn.Linear | Conv1D):
             _check_weight(name, module)
+            if not _gives_tensor(module):
+                continue
             stack, layer, inside = block.groups()
             inside = ".".join(part for part in inside.split(".") if not part.isdigit())
             found.append((name, stack, int(layer), inside, module))
@@ -340,6 +343,21 @@ def _check_weight(name: str, module: nn.Module) -> None:
             f"{str(weight.dtype).removeprefix('torch.')} of shape {tuple(weight.shape)}; load the "
             "model without quantisation"
         )
+
+
+def _gives_tensor(module: nn.Module) -> bool:
+    """Tell a linear module from a subclass that makes something else of it.
+
+    Such as a mixture of experts' router, whose forward also gives the chosen experts.
+    """
+    forward, inputs = type(module).forward, module.weight.new_zeros(1, _sizes(module)[0])
+    if forward is nn.Linear.forward:
+        return True
+    try:
+        output = forward(module, inputs)
+    except Exception:  # of whatever it wants in place of a row of features
+        return False
+    return getattr(output, "shape", None) == (1, _sizes(module)[1])
 
 
 def _sizes(module: nn.Module) -> tuple[int, int]:
@@ -377,17 +395,6 @@ def _families(places: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
             family = f"{next(unlike, stack)}.{family}"
         families[stack, inside] = family
     return families
-
-
-def has_classification_head(model: nn.Module) -> bool:
-    """Tell a sequence classifier from a language model.
-
-    Examples
-    --------
-    >>> has_classification_head(load_model("embedded").model)
-    True
-    """
-    return type(model).__name__.endswith("ForSequenceClassification")
 
 
 def head_names(model: nn.Module) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ class ScoringOptions:
         Longer texts are cut to this many tokens.
     precision : {"auto", "float32", "bfloat16"}
         Of the fast estimator's matrix products; ``"auto"`` takes bfloat16 where the machine
-        computes in it natively. Noise, its factors and differences are never below float32.
+        computes in it natively and the model runs in it. Noise, its factors and differences are
+        never below float32.
     logits : {"last", "all"}
         Of a causal language model: those at the last real token, or those at all of them, a
         text's distance then being the mean over its tokens. Padding never counts. All of them

@@ -18,12 +18,16 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from adarank_core.scoring.gradients import output_gradients
+from adarank_core.scoring.noise import generator_for
 from adarank_core.scoring.token_use import tokens_that_count
 
 __all__ = ["Recording", "block_of", "private_copy"]
 
 # Each logit's gradient costs a backward pass: for a vocabulary, more than scoring itself.
 MOST_LOGITS = 8
+# How far going on from a module may be off a whole pass, over how far its noise moves the logits.
+# What is wrong is as large as that; rounding is not.
+TOLERANCE = 0.1
 
 
 def private_copy(model: nn.Module) -> nn.Module:
@@ -142,6 +146,89 @@ class Recording:
         if len(self.calls[block_of(name)]) != 1 or len(self._inside(name)[name]) != 1:
             return False
         return self._goes_by_text(self._inside(name)[name][0].output, self._sizes[name].output)
+
+    def faithful(self, names: Sequence[str]) -> set[str]:
+        """Return the modules from which going on gives what a whole pass gives.
+
+        A model can do what no recording knows of: change a recorded tensor, keep a cache, exchange
+        a module, count tokens in plain numbers. So this is tried, with noise as large as a
+        module's output. Blocks that are made of the same modules work alike: of those the last
+        is tried, before which most is skipped.
+
+        Parameters
+        ----------
+        names : sequence of str
+
+        Returns
+        -------
+        set of str
+            Another batch may still have nowhere to go on from, which `is_replayable` tells.
+        """
+        alike: dict[tuple, dict[str, list[str]]] = {}
+        for block, members in itertools.groupby(names, block_of):
+            inside = self.model.get_submodule(block).named_modules()
+            kinds = tuple((path, type(child)) for path, child in inside)
+            alike.setdefault((_stack_of(block), kinds), {})[block] = list(members)
+        found = set()
+        for blocks in alike.values():
+            last = list(blocks)[-1]
+            right = {name.removeprefix(last) for name in self._faithful_of_block(blocks[last])}
+            for block, members in blocks.items():
+                found |= {name for name in members if name.removeprefix(block) in right}
+        return found
+
+    def _faithful_of_block(self, names: list[str]) -> set[str]:
+        """Hold going on from each module of a block against one whole pass with hooks."""
+        try:
+            names = [name for name in names if self.is_replayable(name)]
+            added = {name: self._noise(name) for name in names}
+            found = self.logits_with(added) if added else {}
+            wanted = self._whole_pass({name: noise[0, 1] for name, noise in added.items()})
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whatever a model stumbles over when it does not run from the start
+            return set()
+        clean = self.logits[0]
+        device = clean.device.type
+        lower = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if lower else self.model.dtype
+        rounding = 8 * torch.finfo(dtype).eps * clean.abs().max()
+        return {
+            name
+            for name, logits in zip(names, wanted, strict=True)
+            if (found[name][0, 1] - logits).abs().max()
+            <= TOLERANCE * (logits - clean).abs().max() + rounding
+        }
+
+    def _noise(self, name: str) -> torch.Tensor:
+        """Draw two copies of noise, alike for all texts: nothing, and as large as the output."""
+        output = self._inside(name)[name][0].output
+        shape = output.reshape(self.texts, -1, output.shape[-1]).shape[1:]
+        drawn = torch.randn(shape, generator=generator_for(0, name)).to(output.device)
+        noise = drawn * output.float().std()
+        return torch.stack([torch.zeros_like(noise), noise]).repeat(self.texts, 1, 1, 1)
+
+    def _whole_pass(self, added: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the first text's logits with each module's noise, modules × logits."""
+
+        def add(row, noise):
+            def hook(_module, _args, output):
+                noisy = output.reshape(len(added), *noise.shape).clone()
+                noisy[row] += noise.to(noisy.dtype)
+                return noisy.reshape(output.shape)
+
+            return hook
+
+        handles = [
+            self.model.get_submodule(name).register_forward_hook(add(row, noise))
+            for row, (name, noise) in enumerate(added.items())
+        ]
+        try:
+            batch = {key: value[[0] * len(added)] for key, value in self.batch.items()}
+            return self.read(self.model, batch) if added else self.logits[:0]
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def input_of(self, name: str) -> torch.Tensor:
         """Return the module's clean input, texts × tokens × in_features."""
@@ -350,7 +437,7 @@ def _recorded(
 
         def after(_module, _args, _kwargs, output):
             call = next(call for call in reversed(calls[name]) if not call.ended)
-            call.output, call.ended = keep(output), next(clock)
+            call.output, call.ended = keep(_own(output)), next(clock)
 
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(module.register_forward_hook(after, with_kwargs=True))
@@ -362,6 +449,13 @@ def _recorded(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _own(value):
+    """Copy a module's output: what runs later may change it in place, such as add to it."""
+    if type(value) in (tuple, list):
+        return type(value)(_own(item) for item in value)
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _answer(output) -> Callable:

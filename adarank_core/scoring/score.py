@@ -10,7 +10,7 @@ from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
-from adarank_core.scoring.estimators import Step, fast, paired
+from adarank_core.scoring.estimators import Step, computes_in_bfloat16, fast, paired
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
@@ -109,6 +109,7 @@ def score_iter(
     """
     options = replace(options or ScoringOptions(), **changes)
     texts = as_texts(texts)
+    automatic = options.precision == "auto"
     options = options.resolved(len(texts))
     if options.logits == "all":
         bundle = _with_all_tokens(bundle)
@@ -118,6 +119,9 @@ def score_iter(
         order = sorted(range(len(texts)), key=lambda at: lengths[at])
         by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
         batches = encode(bundle, by_length, options.max_length)
+        lower = options.precision == "bfloat16"
+        if automatic and lower and not computes_in_bfloat16(bundle, batches[0]):
+            options = replace(options, precision="float32")
         steps = fast(bundle, chosen, batches, order, options)
     else:
         scored = paired if options.mode == "paper" else notebook

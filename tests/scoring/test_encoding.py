@@ -2,6 +2,7 @@
 
 import random
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -152,3 +153,18 @@ def test_roberta_counts_positions_after_its_padding(saved, padding, longest):
 def test_a_configuration_without_a_limit_sets_none(bert, limit):
     bert.model.config.max_position_embeddings = limit
     assert longest_text(bert) == bert.tokenizer.model_max_length
+
+
+class OwnForSequenceClassification(nn.Module):
+    """As BioGPT's classifier: it takes ``logits_to_keep``, and looks for the last token itself."""
+
+    def forward(self, input_ids, attention_mask, logits_to_keep=0):
+        assert logits_to_keep == 0
+        last = attention_mask.sum(dim=1) - 1
+        return SimpleNamespace(logits=input_ids[torch.arange(len(last)), last][:, None].float())
+
+
+def test_a_classifier_is_never_asked_for_few_logits():
+    batch = {"input_ids": torch.tensor([[5, 7, 0], [1, 2, 3]])}
+    batch["attention_mask"] = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert logits_of(OwnForSequenceClassification(), batch).tolist() == [[7], [3]]

@@ -18,7 +18,7 @@ from transformers import (
 from adarank_core import AdaRankError, RankPlan, finetune, load_model, score
 from adarank_core.data.texts import Texts
 from adarank_core.scoring.encoding import encode, tokenised
-from adarank_core.scoring.model_checks import TRIAL, padding_difference
+from adarank_core.scoring.model_checks import LONGEST_TRIAL, TRIAL, padding_difference
 from adarank_core.scoring.models import adaptable_modules
 from adarank_core.training.settings import Settings
 
@@ -121,12 +121,65 @@ def test_a_model_that_cannot_read_two_texts_is_refused(folder, monkeypatch):
         raise RuntimeError("mat1 and mat2 shapes\ncannot be multiplied")
 
     monkeypatch.setattr(BertForSequenceClassification, "forward", fail)
-    assert "it cannot read two texts together (mat1 and mat2 shapes)" in refusal(folder)
+    assert "it cannot read some texts together (mat1 and mat2 shapes)" in refusal(folder)
 
 
-def test_the_trial_s_texts_are_of_unlike_length(embedded):
-    one, other = (len(row) for row in tokenised(embedded, TRIAL, 64)["input_ids"])
-    assert one < other / 2
+def test_the_trial_s_texts_are_of_all_short_lengths_and_a_long_one(embedded):
+    rows = tokenised(embedded, TRIAL, LONGEST_TRIAL)["input_ids"]
+    assert {len(row) - 2 for row in rows} == {*range(1, 9), 20}
+    assert len({row[1] for row in rows}) > 4  # and they start with unlike words
+
+
+def test_padding_that_counts_at_some_lengths_only_is_seen(folder, monkeypatch):
+    """A model that reads tokens in fours, as some do that pool or hash them."""
+    from transformers import BertForSequenceClassification
+
+    forward = BertForSequenceClassification.forward
+
+    def in_fours(self, input_ids, attention_mask):
+        out = forward(self, input_ids=input_ids, attention_mask=attention_mask)
+        padded = (attention_mask.sum(dim=1) == 7) & (input_ids.shape[1] > 7)
+        out.logits = out.logits + 0.1 * padded[:, None]
+        return out
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", in_fours)
+    assert "padding changes a text's logits by" in refusal(folder)
+
+
+# Unlike texts
+
+
+def test_a_model_to_which_all_texts_are_one_is_refused(folder, monkeypatch):
+    """As MRA is without its CUDA kernel: attention gives nothing, and the first token is alone."""
+    from transformers import BertModel
+
+    forward = BertModel.forward
+
+    def of_the_first_token(self, input_ids, attention_mask, **_options):
+        return forward(self, input_ids=input_ids[:, :1], attention_mask=attention_mask[:, :1])
+
+    monkeypatch.setattr(BertModel, "forward", of_the_first_token)
+    assert "gives unlike texts the same logits" in refusal(folder)
+
+
+def test_a_stored_head_of_zeros_is_no_reason_to_refuse(folder):
+    """Scoring and fine-tuning draw a head of their own, and so does the trial."""
+    path = folder / "model.safetensors"
+    tensors = {
+        name: torch.zeros_like(tensor) if name.startswith("classifier") else tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(tensors, path, metadata={"format": "pt"})
+    model = load_model(folder).model
+    assert not model.classifier.weight.any()  # which is still the stored one
+
+
+def test_a_tokenizer_that_knows_no_word_of_the_trial_says_nothing(folder):
+    edit(
+        folder / "tokenizer.json",
+        normalizer={"type": "Replace", "pattern": {"Regex": "[a-z]"}} | {"content": "x"},
+    )
+    assert load_model(folder).model
 
 
 # Vocabulary

@@ -323,3 +323,26 @@ def test_a_fresh_head_depends_on_the_seed_alone(embedded):
     assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
     assert one.weight.std().item() == pytest.approx(0.02, rel=0.1) and not one.bias.any()
     assert torch.equal(embedded.model.classifier.weight, before)
+
+
+class Router(nn.Linear):
+    """As PhiMoE's: it gives the chosen experts, too."""
+
+    def forward(self, inputs):
+        return super().forward(inputs), inputs.argmax(dim=-1)
+
+
+class Plain(nn.Linear):
+    """As Falcon's: a forward of its own, which gives what a linear module gives."""
+
+    def forward(self, inputs):
+        return inputs @ self.weight.T
+
+
+def test_a_linear_module_that_gives_more_than_a_tensor_is_not_listed(tiny_bert):
+    model = load_model(tiny_bert).model
+    layer = model.bert.encoder.layer[0]
+    before = [module.name for module in adaptable_modules(model)]
+    layer.router, layer.own = Router(32, 4), Plain(32, 4)
+    added = {module.name for module in adaptable_modules(model)} - set(before)
+    assert added == {"bert.encoder.layer.0.own"}

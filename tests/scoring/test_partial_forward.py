@@ -301,6 +301,95 @@ def test_deberta_s_projections_that_also_serve_positions_are_not_replayable():
             check(model, recording, name, 2)
 
 
+# Where going on is wrong
+
+
+class Block(nn.Module):
+    """A residual block of two branches; what it does besides, a test says."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.one, self.two, self.how = nn.Linear(8, 8), nn.Linear(8, 8), how
+
+    def forward(self, states, *cache):
+        if self.how == "output changed in place":  # as in Falcon's parallel attention
+            one = self.one(states)
+            two = self.two(states)
+            two += torch.tanh(one)
+            return states + torch.tanh(two)
+        if self.how == "input changed in place":
+            states += torch.tanh(self.two(torch.tanh(self.one(states))))
+            return states
+        two = self.two(torch.tanh(self.one(states)))
+        if self.how == "cache that grows":  # as in XLM
+            cache[0].append(two)
+            return states + torch.cat(cache[0], dim=1)[:, -states.shape[1] :] + len(cache[0])
+        if self.how == "counts in plain numbers":  # as JetMoE's router
+            return states + torch.cat(two.split(cache[0], dim=0))
+        return states + two
+
+
+class Blocks(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList([Block(how), Block(how)])
+        self.how, self.dtype = how, torch.float32
+
+    def forward(self, input_ids, attention_mask):
+        states = torch.sin(input_ids[:, :, None] * torch.arange(1, 9)).float()
+        cache = {"cache that grows": [[]], "counts in plain numbers": [[1, len(input_ids) - 1]]}
+        for layer in self.layers:
+            states = layer(states, *cache.get(self.how, []))
+        return states
+
+
+LINEAR = [f"layers.{layer}.{name}" for layer in (0, 1) for name in ("one", "two")]
+HOW = ["plain", "output changed in place", "input changed in place", "cache that grows"]
+
+
+@pytest.mark.parametrize(
+    ("how", "right"), list(zip([*HOW, "counts in plain numbers"], [4, 4, 0, 0, 0], strict=True))
+)
+def test_going_on_is_tried_and_left_where_it_is_wrong(how, right):
+    with torch.inference_mode(False):
+        model = Blocks(how).requires_grad_(False)
+    batch = batch_of((5, 3, 7, 4))
+
+    def read(model, batch):
+        return model(**batch)[:, 0]
+
+    recording = Recording(model, batch, LINEAR, read)
+    assert recording.faithful(LINEAR) == set(LINEAR[:right])
+    for name in LINEAR[:right]:
+        added = noise_for(recording, name, 2)
+        handle = model.get_submodule(name).register_forward_hook(
+            lambda _module, _args, output, added=added: output + added[:, 1]
+        )
+        wanted = read(model, batch)
+        handle.remove()
+        torch.testing.assert_close(go_on(recording, name, added)[:, 1], wanted)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("lengths", [(5, 3, 7, 4), (6,)], ids=str)
+def test_going_on_is_right_wherever_there_is_one_place_to_go_on_from(name, lengths):
+    names = names_of(built(name))
+    recording = recording_of(built(name), batch_of(lengths))
+    assert recording.faithful(names) == set(filter(recording.is_replayable, names))
+
+
+def test_memory_that_runs_out_is_no_reason_for_pairs(monkeypatch):
+    recording = recording_of(built("bert"), batch_of((5, 3)))
+
+    def full(_added):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(recording, "logits_with", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        recording.faithful(names_of(built("bert")))
+
+
 # The work that is saved
 
 

@@ -229,7 +229,7 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
     def breaks(model, batch):
         calls.append(1)
         if len(calls) == 6:
-            raise RuntimeError("out of memory")
+            raise torch.OutOfMemoryError("out of memory")
         return real(model, batch)
 
     monkeypatch.setattr(estimators_file, "logits_of", breaks)
@@ -334,6 +334,43 @@ def test_a_module_that_no_logit_depends_on_scores_zero_and_gets_ranks(bert, text
     assert [ranks[name] for name in silent] == [1, 1, 1] and sum(ranks.values()) == 8 * 13
     none = score(bert, texts, trials=2, estimator=estimator, modules="spare")
     assert allocate(none, average_rank=8).ranks == {silent[2]: 8}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_weight_that_is_read_without_a_call_is_refused(bert, texts, estimator, monkeypatch):
+    """As Mamba's dt_proj: noise and LoRA act on a module's output, which there is not."""
+    block = bert.model.bert.encoder.layer[0]
+    block.reader, whole = nn.Linear(32, 32), type(block).forward
+
+    def forward(self, *args, **options):
+        output = whole(self, *args, **options)
+        return output @ self.reader.weight if hasattr(self, "reader") else output
+
+    monkeypatch.setattr(type(block), "forward", forward)
+    own = block.reader.weight.clone()
+    with pytest.raises(AdaRankError, match=r"'bert.encoder.layer.0.reader' without calling") as no:
+        score(bert, texts, trials=2, estimator=estimator, modules="reader|query")
+    assert torch.equal(block.reader.weight, own)
+    [pattern] = re.findall(r"--modules '(.*)'", str(no.value))
+    names = [m.name for m in score(bert, texts, trials=2, modules=pattern).modules]
+    assert len(names) == 12 and not any(name.endswith("reader") for name in names)
+
+
+@pytest.mark.parametrize("breaks", ["raises", "gives nan"])
+def test_bfloat16_that_a_model_does_not_run_in_is_not_taken(bert, texts, monkeypatch, breaks):
+    monkeypatch.setattr("adarank_core.scoring.options.bf16_is_native", lambda: True)
+    classifier = bert.model.bert.pooler.dense
+
+    def only_float32(_module, _args, output):
+        if output.dtype == torch.bfloat16 and breaks == "raises":
+            raise RuntimeError("Index put requires the source and destination dtypes match")
+        return output * torch.nan if output.dtype == torch.bfloat16 else output
+
+    classifier.register_forward_hook(only_float32)
+    found, wanted = (score(bert, texts, trials=2, precision=p) for p in ("auto", "float32"))
+    assert found == wanted
+    with pytest.raises((RuntimeError, AdaRankError)):
+        score(bert, texts, trials=2, precision="bfloat16")
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -62,6 +62,18 @@ def test_a_token_that_counts_only_where_it_is_large_is_not_left_out(part):
     assert tokens_of(head) == {}
 
 
+def test_outputs_of_another_shape_than_texts_and_tokens_are_left_alone():
+    """As Longformer's query of its global tokens: 1 × texts × features."""
+    torch.manual_seed(0)
+    model, batch = nn.Linear(2, 2), {"inputs": torch.randn(1, 4, 2)}
+    gradients = {"": torch.eye(4)[:1, None, :3, None]}  # of 3 tokens, the first counts
+
+    def read(model, batch):
+        return model(batch["inputs"])[:, 0]
+
+    assert tokens_that_count(model, batch, read, read(model, batch), gradients) == {}
+
+
 def test_a_model_that_gives_nan_tells_nothing():
     assert tokens_of(lambda outputs: outputs[:, 0] * torch.nan) == {}
 
@@ -92,6 +104,21 @@ def test_no_gradient_is_no_proof(tiny_bert):
 
 def test_a_text_of_one_token_tells_nothing(tiny_bert, monkeypatch):
     bundle = load_model(tiny_bert, head="classification")
-    one = {"input_ids": torch.tensor([[2]]), "attention_mask": torch.tensor([[1]])}
+    one = {"input_ids": [[2]] * 3, "attention_mask": [[1]] * 3}
     monkeypatch.setattr(type(bundle.tokenizer), "__call__", lambda *_args, **_options: one)
     assert first_token_modules(bundle) == ()
+
+
+def test_a_module_that_puts_texts_where_others_have_tokens_is_not_one_of_them(tiny_bert):
+    """Longformer asks for its global tokens apart: of one text, tokens × texts looks like it."""
+    bundle = load_model(tiny_bert, head="classification")
+    pooler = bundle.model.bert.pooler
+    extra = nn.ModuleList([nn.ModuleDict({"query": nn.Linear(32, 32)})])
+    bundle.model.bert.extra = extra
+
+    def first_of_all(states):
+        first = extra[0]["query"](states[:, :1].transpose(0, 1))  # 1 × texts × features
+        return type(pooler).forward(pooler, states) + first[0]
+
+    pooler.forward = first_of_all
+    assert first_token_modules(bundle) == READ_AT_FIRST
