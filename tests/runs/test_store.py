@@ -23,7 +23,6 @@ from adarank_core.runs.store import (
     write_zip,
 )
 
-
 ASKED = {
     "command": "compare",
     "model": "embedded",
