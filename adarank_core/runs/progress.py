@@ -148,7 +148,7 @@ class ComparisonWork:
         )
         done = [*self.scoring.values(), *self.searching.values(), *self.training.values()]
         at_work = self._at_work()
-        training = [e["seed"] for e in at_work if e["event"] in ("step", "evaluation")]
+        training = [e.get("seed") for e in at_work if e["event"] in ("step", "evaluation")]
         speeds = [self.speed[seed] for seed in training if seed in self.speed]
         return RunProgress(
             " · ".join(self._words(event) for event in at_work),

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager  # no public name
@@ -178,6 +177,9 @@ def check_parameter(key: str, choices: Iterable[str] = (), between: tuple | None
     choices : iterable of str, optional
     between : (number, number), optional
     """
+    refused = f"refused_{key}"
+    if words := st.session_state.pop(refused, None):
+        st.caption(plain(words))
     value = st.query_params.get(key)
     if value is None or key in st.session_state:
         return
@@ -190,7 +192,8 @@ def check_parameter(key: str, choices: Iterable[str] = (), between: tuple | None
     if not fits:
         del st.query_params[key]
         words = f"{key}={quoted(value, 40)} in the address cannot be chosen; the default is used."
-        st.caption(plain(words))
+        st.session_state[refused] = words
+        st.rerun()  # a widget takes its value from the address that the run began with
 
 
 def _own_file() -> str:
@@ -242,14 +245,16 @@ def save_upload(name: str, content: bytes) -> Path | None:
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     try:
         if "uploads" not in st.session_state:
-            st.session_state.uploads = _upload_folder()
+            # It is removed when the session is forgotten, or the server ends.
+            kept = tempfile.TemporaryDirectory(prefix="adarank-", ignore_cleanup_errors=True)
+            st.session_state.uploads_folder, st.session_state.uploads = kept, kept.name
         uploads = Path(st.session_state.uploads)
         folder = uploads / hashlib.sha256(content).hexdigest()[:12]
         path = folder / (re.sub(r"[^\w.-]+", "_", last).lstrip(".")[-80:] or "file")
         if path.exists():  # a run may be reading it, and its folder tells its content
             return path
-        kept = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
-        if kept + len(content) > MOST_UPLOADED * 1e6:
+        size = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
+        if size + len(content) > MOST_UPLOADED * 1e6:
             raise AdaRankError(
                 f"{last!r} would make the uploads of this session more than {MOST_UPLOADED} MB; "
                 "reload the page to begin anew"
@@ -263,14 +268,6 @@ def save_upload(name: str, content: bytes) -> Path | None:
     else:
         return path
     return None
-
-
-@st.cache_resource(
-    scope="session", show_spinner=False, on_release=lambda path: rmtree(path, ignore_errors=True)
-)
-def _upload_folder() -> str:
-    """Make a folder for a session's uploads; it is removed when the session ends."""
-    return tempfile.mkdtemp(prefix="adarank-")
 
 
 def example_scores(source: str) -> Scores:
