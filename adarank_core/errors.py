@@ -2,8 +2,9 @@
 
 import re
 import reprlib
+from pathlib import Path
 
-__all__ = ["AdaRankError", "quoted"]
+__all__ = ["AdaRankError", "by_name", "quoted"]
 
 MOST_QUOTED = 200
 MOST_SAID = 1000
@@ -54,6 +55,19 @@ def quoted(value, most: int = MOST_QUOTED) -> str:
         return _cut(short.repr(value), most)
     except (ValueError, RecursionError):  # an integer of more digits than Python writes
         return f"a value of type {type(value).__name__} that is too large to show"
+
+
+def by_name(error: AdaRankError, path: Path) -> str:
+    """Return an error's sentence that calls a file by its name, not by where it lies.
+
+    Examples
+    --------
+    >>> path = Path("/srv/uploads/ranks.json")
+    >>> by_name(AdaRankError(f"{str(path)!r} is not valid JSON"), path)
+    "'ranks.json' is not valid JSON"
+    """
+    written = str(AdaRankError(repr(str(path))))  # a long one is cut
+    return str(error).replace(written, repr(path.name)).replace(str(path), path.name)
 
 
 def _cut(text: str, most: int) -> str:

@@ -4,7 +4,6 @@ A comparison is a process of its own; this page starts it and reads its folder, 
 the URL. It is therefore the same after a reload, in another tab and after a restart.
 """
 
-import json
 import shlex
 from pathlib import Path
 
@@ -46,8 +45,7 @@ POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events a
 
 def comparison_names() -> list[str]:
     """Return the names of all comparisons' folders, the newest first."""
-    folders = (path for path in runs_folder().iterdir() if path.is_dir())
-    return sorted((path.name for path in folders if path.name.endswith("-compare")), reverse=True)
+    return [path.name for path in jobs.run_folders() if path.name.endswith("-compare")]
 
 
 def shown_run() -> jobs.Run | None:
@@ -210,10 +208,9 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
 
 def command(run: jobs.Run) -> str:
     """Return the shell command of a run; the stored example's is put together from its config."""
-    try:
-        words = json.loads((run.folder / "command.json").read_text(encoding="utf-8"))["command"]
-    except (OSError, ValueError, LookupError):
-        words = ["python", "-m", "adarank_core", *(arguments(run.config) if run.config else ())]
+    words = jobs.start_command(run.folder)
+    if not words and run.config:
+        words = ["python", "-m", "adarank_core", *arguments(run.config)]
     return shlex.join(words)
 
 
@@ -248,15 +245,17 @@ def draw() -> None:
         if asked is not None:
             start(asked)
     if verdict is not None:
-        if draw_verdict(run, follow(run.folder).events, verdict, more=opened is not None):
+        more = opened is not None and bool(run.config)
+        if draw_verdict(run, follow(run.folder).events, verdict, more):
             known = run.config["seeds"]
             more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
             start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
     elif not under_way and (done := finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)
-    with st.expander("Command"):
-        st.code(command(run), language="bash", wrap_lines=True)
+    if words := command(run):
+        with st.expander("Command"):
+            st.code(words, language="bash", wrap_lines=True)
     st.page_link("pages/learn.py", label="Next: why this works", icon=":material/arrow_forward:")
 
 

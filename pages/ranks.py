@@ -29,6 +29,8 @@ def stored_scores(source: str) -> None:
         if upload is None or st.session_state.get("scores_file_id") == upload.file_id:
             return
         path = state.save_upload(upload.name, upload.getvalue())
+        if path is None:
+            return
         try:
             scores = Scores.from_dict(read_json(path))
         except AdaRankError as error:
@@ -41,6 +43,7 @@ def stored_scores(source: str) -> None:
 
 def switch(label: str, options: dict, key: str, words: str) -> str:
     """Draw a segmented control that is in the URL; its first option is the default."""
+    state.check_parameter(key, [*options, *options.values()])
     return st.segmented_control(
         label,
         list(options),
@@ -85,6 +88,7 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
         options |= {"average_rank": choice.average_rank, "budget_by": equal}
     elif budget == "parameters":
         names = [module.name for module in shown.scores.modules]
+        state.check_parameter("parameters", between=(1, MOST_PARAMETERS))
         one = lora_parameters(shown.scores, dict.fromkeys(names, 1))
         options["parameters"] = place.number_input(
             "LoRA parameters",
@@ -105,6 +109,8 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
 
 def other_options() -> dict:
     """Draw the wishes that few have."""
+    for key, most in (("min", 64), ("max", 4096), ("temperature", 3)):
+        state.check_parameter(key, between=(key == "max", most))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         lowest = st.number_input(
             "Smallest rank",
@@ -204,6 +210,8 @@ def hand_over(plan: RankPlan) -> None:
     ):
         content = json.dumps(plan.to_dict(), indent=1) + "\n"
         path = state.save_upload("edited-ranks.json", content.encode())
+        if path is None:
+            return
         st.session_state["compare_own_plan"] = str(path)
         # Without a value it refuses where a widget is in the URL.
         st.switch_page("pages/compare.py", query_params={})

@@ -171,8 +171,7 @@ def draw_table(
 
 def folder_names() -> set[str]:
     """Return the names of the runs' folders as they are by now."""
-    folders = (path for path in runs_folder().iterdir() if path.is_dir())
-    return {path.name for path in folders if not path.name.startswith(".")}
+    return {path.name for path in jobs.run_folders()}
 
 
 # What is selected --------------------------------------------------------------------------------

@@ -111,9 +111,9 @@ class Watch:
     >>> from adarank_core.runs.jobs import open_run, run_folder
     >>> folder = Path(tempfile.mkdtemp())
     >>> with open_run(folder, {}) as recorder, Watch(recorder, steps=9) as watch:
-    ...     watch.record({"event": "plan"})
+    ...     watch.record({"event": "turn"})
     >>> [event["event"] for event in run_folder(folder).events]
-    ['started', 'plan', 'finished']
+    ['started', 'turn', 'finished']
     """
 
     def __init__(self, recorder, steps: int):

@@ -23,11 +23,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Annotated, Literal, NotRequired
 
-from adarank_core.errors import AdaRankError
-from adarank_core.schemas import check_format, check_keys
+from annotated_types import Interval, MinLen
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-__all__ = ["METRICS", "Verdict", "describe", "paired_comparison", "verdict_of"]
+from adarank_core.errors import AdaRankError, quoted
+from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
+
+__all__ = [
+    "METRICS",
+    "VERDICTS",
+    "Count",
+    "RunEntry",
+    "Seed",
+    "Verdict",
+    "describe",
+    "paired_comparison",
+    "verdict_of",
+]
 
 FORMAT = "adarank-verdict/1"
 SIGNIFICANCE = 0.05
@@ -41,10 +55,58 @@ METRIC_NAMES = {
     "macro_f1": "macro-F1",
     "auc": "AUC",
 }
-COMPARED = ("arm", "against", "metric", "difference", "ci_low", "ci_high", "p_value")
-COMPARED += ("p_adjusted", "verdict", "smallest_detectable")
 NO_DIFFERENCE = "no detectable difference"
 ONE_SEED = "one seed decides nothing"
+VERDICTS = ("better", "worse", NO_DIFFERENCE, ONE_SEED)
+
+Count = Annotated[int, Interval(ge=0, le=10**12)]
+Seed = Annotated[int, Interval(ge=-(2**63), lt=2**64)]
+_Number = Annotated[float, Interval(ge=-1e15, le=1e15)]  # no sum of some overflows
+
+
+class RunEntry(TypedDict):
+    """What a run came to, as JSON has it."""
+
+    __pydantic_config__ = STRICT
+    seed: Seed
+    test_loss: _Number
+    test_accuracy: NotRequired[_Number | None]
+    macro_f1: NotRequired[_Number | None]
+    auc: NotRequired[_Number | None]
+    train_seconds: NotRequired[_Number]
+    steps: NotRequired[Annotated[int, Interval(ge=1, le=10**12)]]
+
+
+class _ArmEntry(TypedDict):
+    __pydantic_config__ = STRICT
+    lora_parameters: Count
+    allocation_seconds: _Number
+    runs: Annotated[list[RunEntry], MinLen(1), FailFast()]
+    learning_rate: NotRequired[_Number | None]
+    search_seconds: NotRequired[_Number]
+
+
+class _ComparedEntry(TypedDict):
+    __pydantic_config__ = STRICT
+    arm: Name
+    against: Name
+    metric: Literal[tuple(METRICS)]
+    difference: _Number
+    ci_low: _Number | None
+    ci_high: _Number | None
+    p_value: _Number | None
+    p_adjusted: _Number | None
+    verdict: Literal[VERDICTS]
+    smallest_detectable: _Number | None
+
+
+class _VerdictFile(TypedDict):
+    __pydantic_config__ = STRICT
+    task: Name
+    model: Name
+    arms: dict[Name, _ArmEntry]
+    comparisons: Annotated[list[_ComparedEntry], FailFast()]
+    failed: NotRequired[dict[Name, Text]]
 
 
 @dataclass(frozen=True)
@@ -94,29 +156,34 @@ class Verdict:
         Raises
         ------
         AdaRankError
-            If the format tag or a key is not right.
+            If the format tag, a key or a value is not right, or if what is compared is not there.
         """
         check_format(data, FORMAT, "verdict")
-        check_keys(data, ("task", "model", "arms", "comparisons"), "the verdict")
-        if not isinstance(data["arms"], dict) or not isinstance(data["comparisons"], list):
-            raise AdaRankError("the verdict's arms must be an object and its comparisons a list")
-        for name, arm in data["arms"].items():
-            runs = arm.get("runs") if isinstance(arm, dict) else None
-            if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-                raise AdaRankError(f"the arm {name!r} of the verdict has no list of runs")
+        validated(data, _VerdictFile, "the verdict")
         for compared in data["comparisons"]:
-            if not isinstance(compared, dict):
-                raise AdaRankError(f"a comparison of the verdict is {compared!r}, not an object")
-            check_keys(compared, COMPARED, "a comparison of the verdict")
-            if compared["metric"] not in METRICS:
-                raise AdaRankError(
-                    f"the verdict compares {compared['metric']!r}, which is no metric"
-                )
-        failed = data.get("failed", {})
-        if not isinstance(failed, dict) or not all(isinstance(w, str) for w in failed.values()):
-            raise AdaRankError(f"the verdict's failed arms are {failed!r}; give each its reason")
+            _check_compared(compared, data["arms"])
         kept = (data["task"], data["model"], data["arms"], tuple(data["comparisons"]))
-        return cls(*kept, failed)
+        return cls(*kept, data.get("failed", {}))
+
+
+def _check_compared(compared: dict, arms: dict) -> None:
+    """Raise `AdaRankError` unless a comparison can be told and drawn with these arms."""
+    pair, metric = (compared["arm"], compared["against"]), compared["metric"]
+    for arm in pair:
+        if arm not in arms:
+            raise AdaRankError(f"the verdict compares {quoted(arm)}, which is none of its arms")
+        if any(run.get(metric) is None for run in arms[arm]["runs"]):
+            raise AdaRankError(f"the verdict compares {metric!r}, which {quoted(arm)} lacks")
+    first, second = ([run["seed"] for run in arms[arm]["runs"]] for arm in pair)
+    if first != second:
+        raise AdaRankError(
+            f"the verdict compares {quoted(pair[0])} with {quoted(pair[1])}, whose seeds differ"
+        )
+    interval, judged = (compared["ci_low"], compared["ci_high"]), compared["p_value"] is not None
+    if interval.count(None) == 1 or judged == (compared["verdict"] == ONE_SEED):
+        raise AdaRankError(
+            f"the verdict's interval, p-value and word on {quoted(pair[0])} do not go together"
+        )
 
 
 def verdict_of(task: str, model: str, arms: dict, failed: dict | None = None) -> Verdict:

@@ -33,6 +33,8 @@ def curve_table(events: Sequence[dict], metric: str) -> pd.DataFrame:
     curves: dict[tuple, list] = {}
     before: dict[tuple, list] = {}
     for event in events:
+        if "arm" not in event:
+            continue
         if event["event"] in ("step", "evaluation"):
             if metric in event and "search" not in event:
                 pair = (event["arm"], event["seed"])

@@ -1,17 +1,104 @@
 """What a run recorded: reading its ``events.jsonl``, and what that says of a comparison.
 
 A line is an event. What follows the last line's end is still being written and counts as nothing.
+A folder may come from anywhere: a line that is not of its kind's shape is passed over, so that who
+is given events need not look again.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, NotRequired
 
-from adarank_core.files import event_in
+from annotated_types import Interval
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-__all__ = ["arm_facts", "finished_results", "last_event", "read_events"]
+from adarank_core.comparison.verdicts import Count, RunEntry, Seed
+from adarank_core.errors import AdaRankError
+from adarank_core.files import check_file, event_in
+from adarank_core.schemas import STRICT, Name, Text, validated
 
+__all__ = ["MEGABYTES", "arm_facts", "finished_results", "last_event", "read_events"]
+
+MEGABYTES = 100  # of events are read; a long comparison has 10
 TAIL = 2048  # bytes; an event is seldom longer
+LONGEST_TAIL = 2**20  # bytes; where there is no event in so many there is none
+Moment = Annotated[float, Interval(ge=0, le=1e11)]  # seconds since 1970
+Number = Annotated[float, Interval(ge=-1e15, le=1e15)]  # no sum or product of some overflows
+
+
+class _Event(TypedDict):
+    __pydantic_config__ = STRICT
+    event: Text
+    time: NotRequired[Moment]
+    message: NotRequired[Text]
+
+
+class _Queued(_Event):
+    place: Count
+
+
+class _Step(_Event):
+    step: Count
+    arm: NotRequired[Name]
+    seed: NotRequired[Seed]
+    search: NotRequired[Number]
+    train_loss: NotRequired[Number]
+    validation_loss: NotRequired[Number]
+    validation_accuracy: NotRequired[Number]
+    examples_per_second: NotRequired[Number]
+    memory_mb: NotRequired[Number]
+
+
+class _OfArm(_Event):
+    arm: Name
+    seed: Seed
+    search: NotRequired[Number]
+
+
+class _StepOfArm(_Step):
+    arm: Name
+    seed: Seed
+    time: Moment
+
+
+class _Score(_OfArm):
+    time: Moment
+    done: Count
+    total: Annotated[int, Interval(ge=1, le=10**12)]
+
+
+class _Budget(TypedDict):
+    __pydantic_config__ = STRICT
+    lora_parameters: NotRequired[Count]
+
+
+class _Plan(_OfArm):
+    time: Moment
+    budget: _Budget
+    residual: NotRequired[Annotated[int, Interval(ge=-(10**12), le=10**12)] | None]
+
+
+class _Chosen(_Event):
+    arm: Name
+    learning_rate: Number
+    search_seconds: Number
+
+
+class _ArmFailed(_OfArm):
+    message: Text
+
+
+class _Result(_OfArm, RunEntry):
+    lora_parameters: Count
+    allocation_seconds: Number
+
+
+# By kind: what a training tells by itself, and what it tells as an arm of a comparison.
+ALONE = {"step": _Step, "evaluation": _Step, "resumed": _Step, "result": _Event, "queued": _Queued}
+OF_ARM = {"step": _StepOfArm, "evaluation": _StepOfArm, "resumed": _StepOfArm, "score": _Score}
+OF_ARM |= {"plan": _Plan, "chosen": _Chosen, "arm-failed": _ArmFailed, "result": _Result}
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[tuple[dict, ...], int]:
@@ -42,14 +129,28 @@ def read_events(path: Path, offset: int = 0) -> tuple[tuple[dict, ...], int]:
     ((), 21)
     """
     try:
+        check_file(path, MEGABYTES)
         with path.open("rb") as file:
             file.seek(offset)
             added = file.read()
-    except OSError:  # nothing is recorded yet
+    except (OSError, AdaRankError):  # nothing is recorded yet
         return (), offset
     whole = added[: added.rfind(b"\n") + 1]
-    events = map(event_in, whole.split(b"\n"))
+    events = map(_checked_event, io.BytesIO(whole))
     return tuple(event for event in events if event is not None), offset + len(whole)
+
+
+def _checked_event(line: bytes) -> dict | None:
+    """Read a line as an event; None where it is none, or not of its kind's shape."""
+    event = event_in(line)
+    if event is None or not isinstance(kind := event["event"], str):
+        return None
+    known = kind in OF_ARM or kind in ALONE
+    schema = (OF_ARM if "arm" in event else ALONE).get(kind) if known else _Event
+    try:
+        return None if schema is None else validated(event, schema, "the event")
+    except AdaRankError:
+        return None
 
 
 def last_event(path: Path) -> dict | None:
@@ -64,23 +165,25 @@ def last_event(path: Path) -> dict | None:
     {'event': 'finished'}
     """
     try:
+        check_file(path, MEGABYTES)
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             length = TAIL
-            while True:
+            while length <= LONGEST_TAIL:
                 begin = max(0, size - length)
                 file.seek(begin)
                 lines = file.read(size - begin).split(b"\n")
                 # The first may be the end of a longer one.
                 for line in reversed(lines[1 if begin else 0 : -1]):
-                    event = event_in(line)
+                    event = _checked_event(line)
                     if event is not None:
                         return event
                 if not begin:
                     return None
                 length *= 8
-    except OSError:
-        return None
+    except (OSError, AdaRankError):
+        pass
+    return None
 
 
 def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
@@ -139,7 +242,8 @@ def finished_results(events: Sequence[dict]) -> dict[str, dict]:
     >>> finished_results([result, result])["uniform"]["runs"]
     [{'seed': 0, 'test_loss': 0.5}]
     """
-    results = {(e["arm"], e["seed"]): e for e in events if e["event"] == "result"}
+    told = (event for event in events if event["event"] == "result" and "arm" in event)
+    results = {(event["arm"], event["seed"]): event for event in told}
     arms: dict[str, dict] = {}
     for (arm, _), result in results.items():
         about = arms.setdefault(

@@ -7,6 +7,7 @@ that its process holds: nothing can be stale, and two processes cannot share a f
 
 import errno
 import json
+import math
 import os
 import platform
 import subprocess
@@ -19,16 +20,33 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated, Required
 
+from annotated_types import Interval, MinLen
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder, write_json
+from adarank_core.comparison.verdicts import Seed
+from adarank_core.errors import AdaRankError, by_name
+from adarank_core.files import check_file, read_json, runs_folder, write_json
 from adarank_core.hardware import cores
-from adarank_core.runs.events import last_event, read_events
+from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
+from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
+from adarank_core.training.settings import MOST
 
-__all__ = ["ALIVE", "Run", "cancel", "new_run_folder", "open_run", "run_folder", "runs", "start"]
+__all__ = [
+    "ALIVE",
+    "Run",
+    "cancel",
+    "new_run_folder",
+    "open_run",
+    "run_folder",
+    "run_folders",
+    "runs",
+    "start",
+    "start_command",
+]
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  # where installed
 #: The states of a run that has a process, or soon will.
@@ -36,6 +54,52 @@ ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
 LOG_TAIL = 2048  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+Rate = Annotated[float, Interval(gt=0, le=1e6)]
+
+
+class _Settings(TypedDict, total=False):
+    __pydantic_config__ = STRICT
+    steps: Required[Annotated[int, Interval(ge=1, le=MOST["steps"])]]
+    batch_size: Required[Annotated[int, Interval(ge=1, le=MOST["batch_size"])]]
+    learning_rate: Rate
+    max_length: Annotated[int, Interval(ge=1, le=MOST["max_length"])]
+    evaluations: Annotated[int, Interval(ge=1, le=MOST["evaluations"])]
+
+
+class _Plan(TypedDict):
+    __pydantic_config__ = STRICT
+    ranks: dict[Text, int]
+
+
+class _Config(TypedDict, total=False):
+    __pydantic_config__ = STRICT
+    command: Text
+    model: Name
+    task: Name
+    arms: Annotated[list[Name], MinLen(1), FailFast()]
+    seeds: Annotated[list[Seed], MinLen(1), FailFast()]
+    seed: Seed
+    plan: _Plan | None
+    average_rank: Annotated[float, Interval(gt=0, le=1e6)]
+    trials: Annotated[int, Interval(ge=1, le=10**9)] | None
+    settings: _Settings
+    learning_rates: Annotated[list[Rate], FailFast()] | None
+    side_by_side: Annotated[int, Interval(ge=1, le=10**6)]
+    versions: dict[Text, Text]
+
+
+class _ComparisonConfig(_Config, total=False):
+    model: Required[Name]
+    task: Required[Name]
+    arms: Required[Annotated[list[Name], MinLen(1), FailFast()]]
+    seeds: Required[Annotated[list[Seed], MinLen(1), FailFast()]]
+    average_rank: Required[Annotated[float, Interval(gt=0, le=1e6)]]
+    settings: Required[_Settings]
+
+
+class _Command(TypedDict):
+    __pydantic_config__ = STRICT
+    command: Annotated[list[Text], FailFast()]
 
 
 @dataclass(frozen=True)
@@ -46,12 +110,14 @@ class Run:
     ----------
     folder : pathlib.Path
     config : dict
-        What was asked for, and the versions it ran with; empty as long as that is not known.
+        What was asked for, and the versions it ran with; empty as long as that is not known, or
+        where it is damaged. Every value in it is of its type and in its range.
     state : str
         ``"starting"``, ``"queued"`` (waiting for other runs), ``"running"``, ``"finished"``,
-        ``"cancelled"``, ``"failed"`` or ``"interrupted"`` (its process went away without a word).
+        ``"cancelled"``, ``"failed"``, ``"interrupted"`` (its process went away without a word) or
+        ``"damaged"`` (what it was asked for or what happened cannot be read).
     message : str
-        Why it failed, in one sentence; empty otherwise.
+        Why it failed or what is damaged, in one sentence; empty otherwise.
     place : int
         In the queue, where 1 is next; 0 unless it is queued.
 
@@ -73,7 +139,7 @@ class Run:
 
         Read when first asked for, so that many runs can be listed at once.
         """
-        return read_events(self.folder / "events.jsonl")[0]
+        return events.read_events(self.folder / "events.jsonl")[0]
 
 
 def new_run_folder(name: str, parent: Path | None = None) -> Path:
@@ -166,9 +232,10 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
     try:
         recorder = _Recorder(folder)
-    except OSError as error:
+    except (OSError, AdaRankError) as error:
         lock.release()
-        raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise AdaRankError(f"{str(folder)!r} cannot be written ({reason})") from None
     try:
         write_json(folder / "config.json", {**config, "versions": versions()})
         recorder.record({"event": "started"})
@@ -215,9 +282,13 @@ class _Recorder:
         if _modified(folder / "cancel") < _modified(path):
             # Answered already; a newer one is meant for this process.
             (folder / "cancel").unlink(missing_ok=True)
-        if path.exists() and not path.read_bytes().endswith(b"\n"):
-            with path.open("ab") as file:  # a line that a killed process began
-                file.write(b"\n")
+        if path.exists():
+            check_file(path, math.inf)  # nobody reads a named pipe, and writing would wait
+            with path.open("rb+") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":  # a line that a killed process began
+                        file.write(b"\n")
 
     def record(self, event: dict) -> None:
         line = json.dumps({**event, "time": round(time.time(), 3)})
@@ -291,10 +362,46 @@ def run_folder(folder: Path) -> Run:
     """
     state, message, place = _state_of(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = {}
-    return Run(folder, config if isinstance(config, dict) else {}, state, message, place)
+        config = _config_of(folder)
+    except AdaRankError as error:
+        if state in ALIVE:  # it can still be cancelled
+            return Run(folder, {}, state, message, place)
+        return Run(folder, {}, "damaged", str(error))
+    return Run(folder, config, state, message, place)
+
+
+def _config_of(folder: Path) -> dict:
+    """Return what a run was asked for, empty where it was not told yet; refuse a damaged folder."""
+    path, recorded = folder / "config.json", folder / "events.jsonl"
+    has_events = os.path.lexists(recorded)
+    try:
+        if has_events:
+            check_file(recorded, events.MEGABYTES)
+        if not has_events and not os.path.lexists(path):
+            return {}
+        config = read_json(path)
+    except AdaRankError as error:
+        sentence = AdaRankError(by_name(error, path))
+        raise AdaRankError(by_name(sentence, recorded)) from None
+    # The page Compare opens folders of this name.
+    schema = _ComparisonConfig if folder.name.endswith("-compare") else _Config
+    return validated(config, schema, "config.json")
+
+
+def start_command(folder: Path) -> list[str]:
+    """Return the words of the command that a run was started with; empty where they were not kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> start_command(Path(tempfile.mkdtemp()))
+    []
+    """
+    try:
+        kept = validated(read_json(folder / "command.json"), _Command, "command.json")
+    except AdaRankError:
+        return []
+    return kept["command"]
 
 
 def _state_of(folder: Path) -> tuple[str, str, int]:
@@ -320,11 +427,11 @@ def _newest_event(folder: Path) -> tuple[dict, bool]:
     """Return the last event, and whether it is older than the newest process."""
     path = folder / "events.jsonl"
     is_older = _modified(folder / "command.json") >= _modified(path)
-    return last_event(path) or {"event": ""}, is_older
+    return events.last_event(path) or {"event": ""}, is_older
 
 
 def runs(parent: Path | None = None) -> list[Run]:
-    """Return all runs, the newest first; folders whose name begins with a dot are none.
+    """Return all runs, the newest first.
 
     Examples
     --------
@@ -332,18 +439,33 @@ def runs(parent: Path | None = None) -> list[Run]:
     >>> runs(Path(tempfile.mkdtemp()))
     []
     """
+    return [run_folder(folder) for folder in run_folders(parent)]
+
+
+def run_folders(parent: Path | None = None) -> list[Path]:
+    """Return the folders of all runs, the newest first.
+
+    Folders whose names begin with a dot, or cannot be shown, are none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run_folders(Path(tempfile.mkdtemp()))
+    []
+    """
     parent = runs_folder() if parent is None else parent
-    folders = [path for path in parent.iterdir() if path.is_dir() and path.name[0] != "."]
-    return [run_folder(folder) for folder in sorted(folders, reverse=True)]
+    named = (path for path in parent.iterdir() if path.name[0] != "." and path.name.isprintable())
+    return sorted((path for path in named if path.is_dir()), reverse=True)
 
 
 def _refusal(path: Path) -> str:
     """Return the error that a process ended with before it held its folder, or nothing."""
     try:
+        check_file(path, math.inf)  # of a named pipe there is no end
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
             last = file.read().decode(errors="replace").rstrip().split("\n")[-1]
-    except OSError:
+    except (OSError, AdaRankError):
         return ""
     return last.removeprefix("error: ") if last.startswith("error: ") else ""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adarank_core.comparison.arms import ARMS, arm_label
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.runs.jobs import Run
@@ -86,7 +87,7 @@ class ComparisonWork:
             if kind == "step":
                 self.speed[seed] = event
             if key in part:
-                part[key] = event["step"] / self.steps
+                part[key] = min(1.0, event["step"] / self.steps)
                 # Loading the model comes before the first step, so the pace is measured from there.
                 began = (event["time"], event["step"])
                 since, first = self.begun.setdefault(("steps", *key), began)
@@ -103,7 +104,7 @@ class ComparisonWork:
         elif kind == "score" and source in self.scoring:
             began = (event["time"], event["done"])
             since, first = self.begun.setdefault(("score", *source), began)
-            self.scoring[source] = event["done"] / event["total"]
+            self.scoring[source] = min(1.0, event["done"] / event["total"])
             if event["done"] > first:
                 pace = (event["time"] - since) / (event["done"] - first)
                 self.scoring_seconds = pace * event["total"]
@@ -113,7 +114,7 @@ class ComparisonWork:
             self.begun.pop(("steps", *key), None)
             self._has_ranks(source)
         elif kind == "resumed" and key in part:
-            part[key] = event["step"] / self.steps
+            part[key] = min(1.0, event["step"] / self.steps)
             self.resumed[key] = event["step"]
         elif kind == "chosen":
             self.searching |= {one: 1.0 for one in self.searching if one[0] == arm}
@@ -126,7 +127,7 @@ class ComparisonWork:
         elif kind == "result" and key in part:
             part[key] = 1.0
             self._has_ranks(source)
-            if key in self.begun:
+            if key in self.begun and "time" in event:
                 self.training_seconds = event["time"] - self.begun[key][0]
 
     def progress(self) -> RunProgress:
@@ -147,7 +148,7 @@ class ComparisonWork:
         )
         done = [*self.scoring.values(), *self.searching.values(), *self.training.values()]
         at_work = self._at_work()
-        training = [e["seed"] for e in at_work if e["event"] in ("step", "evaluation")]
+        training = [e.get("seed") for e in at_work if e["event"] in ("step", "evaluation")]
         speeds = [self.speed[seed] for seed in training if seed in self.speed]
         return RunProgress(
             " · ".join(self._words(event) for event in at_work),
@@ -180,7 +181,7 @@ class ComparisonWork:
         if kind in ("step", "evaluation"):
             if event["step"] == self.steps:
                 return f"{name}: trained, now on the test texts"
-            key = (event["arm"], event["seed"])
+            key = (event.get("arm"), event.get("seed"))
             went_on = f", went on after step {self.resumed[key]}" if key in self.resumed else ""
             return f"{name}: step {event['step']} of {self.steps}{went_on}"
         if kind == "score":
@@ -247,13 +248,17 @@ def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
             and had.get("settings", {}).get("batch_size") == config["settings"]["batch_size"]
         ):
             try:
-                arms = read_json(run.folder / "verdict.json")["arms"].values()
-                ranks = [about["allocation_seconds"] for about in arms]
-                paces = [r["train_seconds"] / r["steps"] for about in arms for r in about["runs"]]
-                pace = sum(paces) / len(paces)
-            except (AdaRankError, LookupError, TypeError, AttributeError, ZeroDivisionError):
+                arms = Verdict.from_dict(read_json(run.folder / "verdict.json")).arms.values()
+            except AdaRankError:
                 continue
+            trained = [result for about in arms for result in about["runs"]]
+            timed = [one for one in trained if {"train_seconds", "steps"} <= one.keys()]
+            paces = [one["train_seconds"] / one["steps"] for one in timed]
+            if not paces:
+                continue
+            pace = sum(paces) / len(paces)
             trainings = len(config["seeds"]) + len(config.get("learning_rates") or ())
             training = len(config["arms"]) * trainings * config["settings"]["steps"] * pace
-            return training + len(config["seeds"]) * max(ranks)
+            ranks = max(about["allocation_seconds"] for about in arms)
+            return training + len(config["seeds"]) * ranks
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, lock_descriptor
 
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_bytes
 from adarank_core.hardware import cores
 
 __all__ = ["at_once", "is_locked", "wait_for_turn"]
@@ -141,8 +142,8 @@ def _tickets(queue: Path) -> list[tuple[Path, str]]:
     found = []
     for path in sorted(path for path in queue.iterdir() if path.name.isdecimal()):
         try:
-            found.append((path, os.fsdecode(path.read_bytes())))
-        except FileNotFoundError:  # thrown away a moment ago
+            found.append((path, os.fsdecode(read_bytes(path, 1))))
+        except AdaRankError:  # thrown away a moment ago, or no ticket
             continue
     return found
 

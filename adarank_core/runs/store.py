@@ -3,7 +3,6 @@
 A deleted run lies in ``.deleted/<when>/`` beside the others, under its own name.
 """
 
-import json
 import os
 import shutil
 import stat
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from adarank_core.comparison.verdicts import NO_DIFFERENCE, ONE_SEED
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.runs.jobs import ALIVE, Run, new_run_folder, run_folder
@@ -26,7 +25,6 @@ DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40
 RUN_FILES = ("config.json", "events.jsonl", "command.json", "log.txt")
 NOT_ZIPPED = ("lock", "cancel", "checkpoints")
-VERDICTS = ("better", "worse", NO_DIFFERENCE, ONE_SEED)
 
 
 def tags(folder: Path) -> tuple[str, ...]:
@@ -260,7 +258,7 @@ def summary(run: Run) -> dict:
     """
     path, word = run.folder / "verdict.json", ""
     if run.state not in ALIVE:
-        with suppress(OSError, ValueError, LookupError, TypeError):
+        with suppress(OSError, AdaRankError):
             about = path.stat()
             word = _verdict(path, about.st_mtime_ns, about.st_size)
     return {"verdict": word}
@@ -269,13 +267,12 @@ def summary(run: Run) -> dict:
 @lru_cache(maxsize=4096)
 def _verdict(path: Path, changed: int, size: int) -> str:
     """Return the verdict in a file as it was changed last."""
-    # Without the checks of Verdict.from_dict, which take longer than the reading.
-    found = json.loads(path.read_bytes())["comparisons"]
+    found = Verdict.from_dict(read_json(path)).comparisons
     found = [compared for compared in found if compared["metric"] == "test_loss"]
     # Against the reference come before all others.
     of_adarank = [compared for compared in found if compared["arm"] == "adarank"]
     words = [compared["verdict"] for compared in (*of_adarank, *found)]
-    return words[0] if words and words[0] in VERDICTS else ""
+    return words[0] if words else ""
 
 
 def _checked(folder: Path) -> Path:

@@ -239,7 +239,11 @@ def test_every_comparison_can_be_said(two):
 @pytest.fixture(scope="module")
 def judged():
     arms = {
-        name: {**runs_of(test_loss=[0.5, 0.25 * at]), "lora_parameters": 9}
+        name: {
+            **runs_of(test_loss=[0.5, 0.25 * at]),
+            "lora_parameters": 9,
+            "allocation_seconds": 0.5,
+        }
         for at, name in enumerate(("uniform", "adarank"))
     }
     return verdict_of("t", "m", arms, {"eva": "seed 0: too few texts"})
@@ -260,6 +264,24 @@ def test_corrupt_verdicts_are_refused(judged):
     for comparisons in (None, {}, [3], [{}], [{**good["comparisons"][0], "metric": "zork"}]):
         bad.append({**good, "comparisons": comparisons})
     bad += [{**good, "failed": failed} for failed in (None, [], "eva", {"eva": 3})]
+    one, arms = good["comparisons"][0], good["arms"]
+    for wrong in (
+        {"arm": "zork"},
+        {"against": ["uniform"]},
+        {"metric": "auc"},  # which no arm has
+        {"ci_low": None},
+        {"p_value": None},
+        {"verdict": "one seed decides nothing"},
+        {"verdict": "splendid"},
+        {"difference": float("nan")},
+        {"difference": "0.5"},
+    ):
+        bad.append({**good, "comparisons": [{**one, **wrong}]})
+    other = {**arms["uniform"], "runs": arms["uniform"]["runs"][:1]}
+    bad += [
+        {**good, "arms": {**arms, "uniform": {**arms["uniform"], **wrong}}}
+        for wrong in ({"runs": []}, {"lora_parameters": -1}, {"allocation_seconds": None}, other)
+    ]
     for data in bad:
         with pytest.raises(AdaRankError) as caught:
             Verdict.from_dict(data)

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from adarank_core import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.files import read_json, write_json
 from adarank_core.runs import jobs, run_queue
 from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
 
@@ -226,9 +226,11 @@ def test_broken_lines_are_passed_over(tmp_path):
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines) + b'\n{"event": "finished"')
     run = run_folder(tmp_path)
     assert [event["event"] for event in run.events] == ["started", "step"]
-    assert run.state == "interrupted"
+    assert run.state == "damaged"  # nobody knows what was asked
+    (tmp_path / "config.json").write_text("{}")
+    assert run_folder(tmp_path).state == "interrupted"
     (tmp_path / "config.json").write_text("{")
-    assert run_folder(tmp_path).config == {}
+    assert run_folder(tmp_path).config == {} and run_folder(tmp_path).state == "damaged"
 
 
 def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path):
@@ -266,6 +268,16 @@ def test_a_cancel_counts_though_a_killed_process_left_half_a_line(tmp_path):
 
 # What is seen of a run
 
+ASKED = {
+    "command": "compare",
+    "model": "embedded",
+    "task": "docstrings",
+    "arms": ["uniform"],
+    "seeds": [0],
+    "average_rank": 2.0,
+    "settings": {"steps": 10, "batch_size": 32},
+}
+
 
 def lines(*events):
     return b"".join(json.dumps(event).encode() + b"\n" for event in events)
@@ -274,7 +286,7 @@ def lines(*events):
 def write(folder, events=None, asked=None, error=None):
     """Make a run's folder up; asked is how many seconds after the last event it was started."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text('{"command": "compare"}')
+    write_json(folder / "config.json", ASKED)
     (folder / "lock").touch()
     now = time.time()
     if events is not None:
@@ -418,7 +430,7 @@ def test_a_thousand_runs_are_listed_in_under_a_second(tmp_path):
         lock.release()
     assert {run.folder: run.state for run in found} == wanted
     assert [run.folder for run in found] == sorted(wanted, reverse=True)
-    assert all(run.config == {"command": "compare"} for run in found)
+    assert all(run.config == ASKED for run in found)
     assert min(took) < 1
 
 

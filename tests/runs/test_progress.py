@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected
@@ -182,9 +183,15 @@ LAUNCHED = {
 
 
 def earlier(folder, **changes):
-    runs = [{"train_seconds": 20.0, "steps": 10}, {"train_seconds": 40.0, "steps": 10}]
-    arms = {"uniform": {"allocation_seconds": 0.0}, "adarank": {"allocation_seconds": 5.0}}
-    write_json(folder / "verdict.json", {"arms": {a: {**v, "runs": runs} for a, v in arms.items()}})
+    runs = [
+        {"seed": seed, "test_loss": 0.5, "train_seconds": seconds, "steps": 10}
+        for seed, seconds in enumerate((20.0, 40.0))
+    ]
+    arms = {
+        arm: {"lora_parameters": 9, "allocation_seconds": seconds, "runs": runs}
+        for arm, seconds in (("uniform", 0.0), ("adarank", 5.0))
+    }
+    write_json(folder / "verdict.json", verdict_of("t", "m", arms).to_dict())
     return Run(folder, {**LAUNCHED, **changes}, "finished")
 
 

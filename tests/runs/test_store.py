@@ -23,11 +23,21 @@ from adarank_core.runs.store import (
     write_zip,
 )
 
+ASKED = {
+    "command": "compare",
+    "model": "embedded",
+    "task": "docstrings",
+    "arms": ["uniform"],
+    "seeds": [0],
+    "average_rank": 2.0,
+    "settings": {"steps": 10, "batch_size": 32},
+}
+
 
 def made(parent, name="20261124-100000-000000-compare", **files):
     """Make a finished run with files of its own."""
     folder = parent / name
-    with open_run(folder, {"command": "compare", "task": "docstrings"}):
+    with open_run(folder, ASKED):
         for path, content in files.items():
             (folder / path).write_text(content)
     return folder
@@ -249,7 +259,11 @@ def test_a_zip_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def with_verdict(folder, losses, **about):
     arms = {
-        arm: {"runs": [{"seed": n, "test_loss": loss} for n, loss in enumerate(values)]}
+        arm: {
+            "lora_parameters": 9,
+            "allocation_seconds": 0.0,
+            "runs": [{"seed": n, "test_loss": loss} for n, loss in enumerate(values)],
+        }
         for arm, values in losses.items()
     }
     write_json(folder / "verdict.json", verdict_of("t", "m", arms).to_dict())

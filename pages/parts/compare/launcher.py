@@ -169,7 +169,7 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
     own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
     if own is not None:
         path = state.save_upload(own.name, own.getvalue())
-        if str(path) not in config["arms"]:
+        if path is not None and str(path) not in config["arms"]:
             config["arms"].append(str(path))
     return grid, side_by_side, path
 

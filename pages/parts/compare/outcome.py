@@ -8,9 +8,11 @@ import streamlit as st
 from adarank_core.comparison.arms import ARMS, arm_label
 from adarank_core.comparison.tables import cost_table
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
+from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
 from adarank_core.runs.events import arm_facts
 from adarank_core.runs.jobs import ALIVE, Run
+from adarank_core.training.settings import Settings
 from pages.parts.compare import trade_offs
 from pages.parts.shared import curves, state
 
@@ -46,9 +48,16 @@ def task_label(task: str) -> str:
 
 def read_verdict(run: Run) -> Verdict | None:
     """Return the verdict of a run that is not under way, or None where it has none."""
-    if run.state in ALIVE or not (run.folder / "verdict.json").exists():
+    path = run.folder / "verdict.json"
+    if run.state in ALIVE or not path.exists():
         return None
-    return Verdict.from_dict(read_json(run.folder / "verdict.json"))
+    try:
+        verdict = Verdict.from_dict(read_json(path))
+    except AdaRankError as error:
+        raise AdaRankError(by_name(error, path)) from None
+    if not verdict.arms:
+        raise AdaRankError("the verdict has no arms; it must have at least one")
+    return verdict
 
 
 def headline(run: Run, verdict: Verdict | None) -> str:
@@ -63,11 +72,15 @@ def headline(run: Run, verdict: Verdict | None) -> str:
         return "A comparison waits for its turn"
     if run.state in ALIVE and not run.config:
         return "A comparison is starting"
-    task = task_label(run.config.get("task", "its task"))
+    task = task_label(run.config.get("task") or (verdict.task if verdict else "its task"))
     if run.state in ALIVE:
         return f"Training on {task}, side by side"
     if verdict is None:
-        return {"failed": "The comparison failed"}.get(run.state, "The comparison is unfinished")
+        titles = {
+            "failed": "The comparison failed",
+            "damaged": "The comparison's folder is damaged",
+        }
+        return titles.get(run.state, "The comparison is unfinished")
     found = {(c["arm"], c["against"]): c for c in verdict.comparisons if c["metric"] == "test_loss"}
     if not found:
         return f"One arm alone on {task}: nothing to compare"
@@ -147,8 +160,9 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
         )
         _data(curves.difference_table(verdict, metric), metric)
     draw_results(verdict.arms)
-    with st.expander("What was kept equal"):
-        st.markdown(fairness(run.config, events, verdict.arms))
+    if run.config:
+        with st.expander("What was kept equal"):
+            st.markdown(fairness(run.config, events, verdict.arms))
     _costs(verdict, metric)
     st.download_button(
         "verdict.json",
@@ -280,7 +294,7 @@ def fairness(config: dict, events, arms: dict) -> str:
             "loss, and the search counts in its seconds."
         )
     else:
-        rate = f"{settings['learning_rate']:g} for all."
+        rate = f"{settings.get('learning_rate', Settings.learning_rate):g} for all."
     if "full" in arms:
         rate += " Full fine-tuning is at a hundredth of it."
     facts = {

@@ -98,9 +98,10 @@ def draw_status(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> bo
         "cancelled": "Cancelled; what had finished is kept.",
         "interrupted": "The run's process ended without a word; what had finished is kept.",
         "failed": run.message,
+        "damaged": f"The run's folder is damaged ({run.message}); what is left of it is shown.",
     }[run.state]
     with st.container(horizontal=True, vertical_alignment="center"):
-        if run.state == "failed":
+        if run.state in ("failed", "damaged"):
             st.error(state.plain(words), icon=":material/error:", width="stretch")
         else:
             st.info(words, icon=":material/info:", width="stretch")

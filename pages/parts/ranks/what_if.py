@@ -354,6 +354,8 @@ def _upload_plan(scores: Scores) -> None:
     if upload is None or st.session_state.get("beside_file_id") == upload.file_id:
         return
     path = state.save_upload(upload.name, upload.getvalue())
+    if path is None:
+        return
     try:
         with st.spinner("Reading the plan …"):
             plan = read_plan(path, [module.name for module in scores.modules])

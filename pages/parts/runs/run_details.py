@@ -1,14 +1,17 @@
 """What the page Runs shows of one selected run, or of two comparisons beside each other."""
 
-import json
+from typing import Annotated
 
 import streamlit as st
+from annotated_types import Interval
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.verdicts import Verdict, describe
+from adarank_core.comparison.verdicts import Count, RunEntry, Verdict, describe
 from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
+from adarank_core.schemas import validated
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
 from pages.parts.shared import state
@@ -19,6 +22,12 @@ ENDED = {
     "cancelled": "It was cancelled; what had finished is kept.",
     "interrupted": "Its process ended without a word; what had finished is kept.",
 }
+
+
+class _Result(RunEntry):
+    lora_parameters: Count
+    test_accuracy: Annotated[float, Interval(ge=0, le=1)]
+    train_seconds: Annotated[float, Interval(ge=0, le=1e15)]
 
 
 def draw_run(run: Run, every: float) -> None:
@@ -32,6 +41,8 @@ def draw_run(run: Run, every: float) -> None:
     """
     if run.state == "failed":
         st.error(state.plain(run.message or "It failed; its log.txt says why."))
+    elif run.state == "damaged":
+        st.error(state.plain(f"Its folder is damaged ({run.message}); what is left is shown."))
     elif run.state in ENDED:
         go_on = "add `--resume` to its command."
         if run_table.kind(run) == "compare":
@@ -50,14 +61,14 @@ def draw_run(run: Run, every: float) -> None:
 def _training(run: Run) -> None:
     """Draw the result and the losses of a fine-tuning as they are by now."""
     try:
-        result = json.loads((run.folder / "result.json").read_text(encoding="utf-8"))
+        result = validated(read_json(run.folder / "result.json"), _Result, "the result")
         cards = {
             "Test loss": f"{result['test_loss']:.4f}",
             "Test accuracy": f"{result['test_accuracy']:.1%}",
             "LoRA parameters": f"{result['lora_parameters']:,}",
             "Trained for": f"{result['train_seconds']:.0f} s",
         }
-    except (OSError, ValueError, LookupError, TypeError):
+    except AdaRankError:
         st.caption("It has no result yet." if run.state in ALIVE else "It has no result.")
     else:
         with st.container(horizontal=True):

@@ -3,7 +3,6 @@
 A folder may hold anything: what is missing or damaged in it is left empty, never an error.
 """
 
-import json
 import re
 import shlex
 from collections import Counter
@@ -15,8 +14,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
+from adarank_core.errors import quoted
 from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
-from adarank_core.runs.jobs import Run
+from adarank_core.runs.jobs import Run, start_command
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, hide_scale, set_layout
 from pages.parts.shared.curves import LIVE, arm_colour, results_table
@@ -43,6 +43,7 @@ STATES = {
     "queued": "queued",
     "interrupted": "interrupted",
     "failed": "failed",
+    "damaged": "damaged",
     "cancelled": "cancelled",
     "finished": "finished",
 }
@@ -65,7 +66,7 @@ def when(run: Run) -> str:
         return "{}-{}-{} {}:{}".format(*stamp.groups())
     try:  # a folder that somebody named
         return f"{datetime.fromtimestamp(run.folder.stat().st_mtime, UTC):%Y-%m-%d %H:%M}"
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # or a time that no calendar has
         return ""
 
 
@@ -79,7 +80,7 @@ def kind(run: Run) -> str:
     'finetune'
     """
     last = run.folder.name.rpartition("-")[2]
-    return str(run.config.get("command") or (last if last in ("compare", "finetune") else ""))
+    return run.config.get("command") or (last if last in ("compare", "finetune") else "")
 
 
 def label(run: Run) -> str:
@@ -91,7 +92,7 @@ def label(run: Run) -> str:
     >>> label(Run(Path("20261124-230929-000001-compare"), {"task": "trec"}, "finished"))
     '2026-11-24 23:09 · compare · trec'
     """
-    task = task_label(str(run.config.get("task", "")))
+    task = task_label(run.config.get("task", ""))
     return " · ".join(part for part in (when(run), kind(run), task) if part)
 
 
@@ -121,27 +122,21 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
     return {
         "when (UTC)": when(run),
         "kind": kind(run),
-        "task": task_label(str(config.get("task", ""))),
+        "task": task_label(config.get("task", "")),
         "state": "stopping" if stopping else state,
         "verdict": verdict,
         "arms": _arms(config),
         "tags": ", ".join(tags),
-        "seeds": ", ".join(map(str, _listed(seeds))),
-        "model": str(config.get("model", "")),
+        "seeds": ", ".join(map(str, seeds)),
+        "model": config.get("model", ""),
     }
 
 
-def _listed(value) -> list:
-    return value if isinstance(value, list) else []
-
-
 def _arms(config: dict) -> str:
-    plan = config.get("plan")
-    ranks = plan.get("ranks") if isinstance(plan, dict) else None
-    if isinstance(ranks, dict) and ranks:
-        found = set(map(str, ranks.values()))
+    if ranks := (config.get("plan") or {}).get("ranks"):
+        found = set(ranks.values())
         return f"uniform rank {found.pop()}" if len(found) == 1 else "own ranks"
-    return ", ".join(arm_label(str(arm)) for arm in _listed(config.get("arms")))
+    return ", ".join(map(arm_label, config.get("arms", ())))
 
 
 def matching(rows: dict[str, dict], text: str) -> list[str]:
@@ -175,7 +170,7 @@ def finding(states: Sequence[str]) -> str:
         return "No runs yet"
     counts = Counter(states)
     counts["running"] += counts.pop("starting", 0)
-    told = ("running", "queued", "interrupted", "failed")
+    told = ("running", "queued", "interrupted", "failed", "damaged")
     parts = [f"{counts[state]} {STATES[state]}" for state in told if counts[state]]
     runs = f"{len(states):,} run{'s'[: len(states) > 1]}"
     return f"{runs}: {', '.join(parts)}" if parts else f"{runs}, and nothing is at work"
@@ -183,11 +178,7 @@ def finding(states: Sequence[str]) -> str:
 
 def command(run: Run) -> str:
     """Return the shell command that a run was started with; empty where it was not kept."""
-    try:
-        words = json.loads((run.folder / "command.json").read_text(encoding="utf-8"))["command"]
-        return shlex.join(words)
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
+    return shlex.join(start_command(run.folder))
 
 
 def differing(first: dict, second: dict) -> pd.DataFrame:
@@ -217,12 +208,13 @@ def differing(first: dict, second: dict) -> pd.DataFrame:
 
 
 def _flat(config: dict) -> dict[str, str]:
-    found = {}
-    for name, value in config.items():
+    found, left = {}, list(config.items())[::-1]
+    while left:  # however deep another version nested it
+        name, value = left.pop()
         if isinstance(value, dict):
-            found |= _flat(value)
+            left += list(value.items())[::-1]
         elif isinstance(value, list):
-            found[name] = ", ".join(map(str, value))
+            found[name] = ", ".join(v if isinstance(v, str) else quoted(v) for v in value)
         else:
             found[name] = "" if value is None else str(value)
     return found
@@ -252,7 +244,7 @@ def results(compared: dict[str, dict]) -> pd.DataFrame:
         if arms:
             table = results_table(arms, next(iter(arms)))
             table.insert(1, "run", label)
-            tables.append(table[COLUMNS])
+            tables.append(table.reindex(columns=COLUMNS))
     if not tables:
         return pd.DataFrame()
     table = pd.concat(tables, ignore_index=True)
@@ -309,6 +301,7 @@ def loss_curves(run: Run) -> go.Figure:
     events = [
         {**event, "event": names.get(event["event"], event["event"]), "arm": "", "seed": 0}
         for event in run.events
+        if "arm" not in event
     ]
     figure = go.Figure()
     styles = {"train_loss": (GREY, 1.5, "lines"), "validation_loss": (ACCENT, 3, "lines+markers")}

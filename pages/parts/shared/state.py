@@ -4,9 +4,9 @@ The choice is in the URL, except for the sentence, which stays in the session.
 """
 
 import hashlib
-import json
 import re
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from streamlit.runtime.pages_manager import PagesManager  # no public name
 
 from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import load_task, task_names
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, by_name, quoted
 from adarank_core.files import read_json, write_whole
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.scoring.scores import Scores
@@ -24,11 +24,13 @@ __all__ = [
     "Choice",
     "Shown",
     "badge",
+    "check_parameter",
     "current",
     "example_about",
     "example_run",
     "example_scores",
     "keep",
+    "plain",
     "save_upload",
     "show_error",
     "sidebar",
@@ -39,6 +41,8 @@ SOURCES = ("generic", "task", "sentence")
 OWN_FILE = "own file"
 LARGEST_RANK = 64
 LARGEST_SEED = 2**31 - 1
+MOST_UPLOADED = 500  # megabytes a session
+LINKED = re.compile(r"www(?=\.)|https?(?=:)|[\w.+-](?=@)", re.IGNORECASE)
 COLOURS = {"stored example": "gray", "computed now": "green", "from the cache": "blue"}
 
 
@@ -106,6 +110,11 @@ def sidebar(budget_at=None) -> Choice:
         st.rerun()
     bound = {"bind": "query-params", "persist_state": "session"}
     with st.sidebar:
+        check_parameter("model")
+        check_parameter("text", SOURCES)
+        check_parameter("task", [*task_names(), OWN_FILE])
+        check_parameter("seed", between=(0, LARGEST_SEED))
+        check_parameter("rank", between=(1, LARGEST_RANK))
         model = st.selectbox(
             "Model",
             ["embedded"],
@@ -158,6 +167,35 @@ def sidebar(budget_at=None) -> Choice:
     return Choice(model or "embedded", source or "generic", task, int(seed), average_rank)
 
 
+def check_parameter(key: str, choices: Iterable[str] = (), between: tuple | None = None) -> None:
+    """Take what no widget can have out of the address, and say so; called before it is drawn.
+
+    Parameters
+    ----------
+    key : str
+        A widget's, which is in the address.
+    choices : iterable of str, optional
+    between : (number, number), optional
+    """
+    refused = f"refused_{key}"
+    if words := st.session_state.pop(refused, None):
+        st.caption(plain(words))
+    value = st.query_params.get(key)
+    if value is None or key in st.session_state:
+        return
+    fits = value in choices if choices else value != ""
+    if between is not None:
+        try:
+            fits = between[0] <= float(value) <= between[1]  # which infinity and NaN never are
+        except ValueError:
+            fits = False
+    if not fits:
+        del st.query_params[key]
+        words = f"{key}={quoted(value, 40)} in the address cannot be chosen; the default is used."
+        st.session_state[refused] = words
+        st.rerun()  # a widget takes its value from the address that the run began with
+
+
 def _own_file() -> str:
     """Draw the uploader; return the path of the newest file that could be read."""
     upload = st.file_uploader(
@@ -168,10 +206,12 @@ def _own_file() -> str:
     if upload is not None and st.session_state.get("task_file_id") != upload.file_id:
         path = save_upload(upload.name, upload.getvalue())
         try:
-            load_task(path)
+            if path is not None:
+                load_task(path)
         except AdaRankError as error:
             show_error(error, path)
-        else:
+            path = None
+        if path is not None:
             st.session_state.task_file_id = upload.file_id
             st.session_state.task_path = str(path)
     path = st.session_state.get("task_path")
@@ -182,8 +222,8 @@ def _own_file() -> str:
     return path
 
 
-def save_upload(name: str, content: bytes) -> Path:
-    """Keep an uploaded file in a temporary folder of its own.
+def save_upload(name: str, content: bytes) -> Path | None:
+    """Keep an uploaded file in a temporary folder of its own, as long as the session lasts.
 
     Parameters
     ----------
@@ -193,23 +233,41 @@ def save_upload(name: str, content: bytes) -> Path:
 
     Returns
     -------
-    pathlib.Path
-        Equal files of one session lie at the same path.
+    pathlib.Path or None
+        Equal files of one session lie at the same path. None where it cannot be kept, on a full
+        disk or beside too much else, which is said.
 
     Examples
     --------
     >>> save_upload("../my file.csv", b"text,label").name
     'my_file.csv'
     """
-    if "uploads" not in st.session_state:
-        st.session_state.uploads = tempfile.mkdtemp(prefix="adarank-")
-    folder = Path(st.session_state.uploads) / hashlib.sha256(content).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    path = folder / (re.sub(r"[^\w.-]+", "_", last).lstrip(".")[-80:] or "file")
-    if not path.exists():  # a run may be reading it, and its folder tells its content
+    try:
+        if "uploads" not in st.session_state:
+            # It is removed when the session is forgotten, or the server ends.
+            kept = tempfile.TemporaryDirectory(prefix="adarank-", ignore_cleanup_errors=True)
+            st.session_state.uploads_folder, st.session_state.uploads = kept, kept.name
+        uploads = Path(st.session_state.uploads)
+        folder = uploads / hashlib.sha256(content).hexdigest()[:12]
+        path = folder / (re.sub(r"[^\w.-]+", "_", last).lstrip(".")[-80:] or "file")
+        if path.exists():  # a run may be reading it, and its folder tells its content
+            return path
+        size = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
+        if size + len(content) > MOST_UPLOADED * 1e6:
+            raise AdaRankError(
+                f"{last!r} would make the uploads of this session more than {MOST_UPLOADED} MB; "
+                "reload the page to begin anew"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-    return path
+    except OSError as error:
+        show_error(AdaRankError(f"{last!r} cannot be kept ({error.strerror}); make room"))
+    except AdaRankError as error:
+        show_error(error)
+    else:
+        return path
+    return None
 
 
 def example_scores(source: str) -> Scores:
@@ -219,7 +277,7 @@ def example_scores(source: str) -> Scores:
 
 def example_about() -> dict:
     """Read what the stored example was made with: ``sentence``, ``task`` and ``trials``."""
-    return json.loads((EXAMPLE / "about.json").read_text(encoding="utf-8"))
+    return read_json(EXAMPLE / "about.json")
 
 
 def example_run() -> Run:
@@ -265,18 +323,21 @@ def show_error(error: AdaRankError, path: Path | None = None) -> None:
     path : pathlib.Path, optional
         An uploaded file: it is called by its name, not by where it is kept.
     """
-    message = str(error)
-    if path is not None:
-        message = message.replace(str(path), path.name)
-    st.error(plain(message))
+    st.error(plain(str(error) if path is None else by_name(error, path)))
 
 
 def plain(text: str) -> str:
     r"""Escape Markdown, so that a name or a sentence shows as it was written.
 
+    What a browser would be shown as a link, an address of the web or of mail, is broken up by a
+    sign without width: no escape keeps Markdown from making one.
+
     Examples
     --------
     >>> plain("my_model *new*")
     'my\\_model \\*new\\*'
+    >>> plain("www.example.org")
+    'www\u2060.example.org'
     """
+    text = LINKED.sub(lambda found: found[0] + "\u2060", text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:-])", r"\\\1", text)
