@@ -174,7 +174,6 @@ EVENTS = {
     "step a word": {**STEP, "step": "1"},
     "step below 0": {**STEP, "step": -1},
     "step too large": {**STEP, "step": 10**400},
-    "step without time": {k: v for k, v in STEP.items() if k != "time"},
     "time null": {**STEP, "time": None},
     "time infinite": b'{"event": "step", "arm": "uniform", "seed": 0, "time": Infinity, "step": 1}',
     "loss a word": {**STEP, "train_loss": "low"},
@@ -232,6 +231,7 @@ ODD = {
     "result of nobody": {"event": "result", "test_loss": 1.0},
     "another search": {**STEP, "search": 0.5},
     "unknown": {"event": "zork", "arm": "uniform"},
+    "no time": {k: v for k, v in STEP.items() if k != "time"},
     "failed arm": {"event": "arm-failed", **PAIR, "message": "www.example.org"},
 }
 
