@@ -161,5 +161,5 @@ def test_the_table_has_what_the_runs_tell_and_no_empty_columns(verdict):
 
 def test_an_arm_is_no_markup_in_a_figure():
     table = pd.DataFrame([("<b>x</b>", 0, 1, 1.5)], columns=["arm", "seed", "step", "value"])
-    (trace,) = curves.curves(table, "train_loss", ["<b>x</b>"], 10).data
+    (trace,) = curves(table, "train_loss", ["<b>x</b>"], 10).data
     assert "<b>" not in trace.name + trace.hovertemplate
