@@ -60,11 +60,9 @@ class _OfArm(_Event):
 class _StepOfArm(_Step):
     arm: Name
     seed: Seed
-    time: Moment
 
 
 class _Score(_OfArm):
-    time: Moment
     done: Count
     total: Annotated[int, Interval(ge=1, le=10**12)]
 
@@ -75,7 +73,6 @@ class _Budget(TypedDict):
 
 
 class _Plan(_OfArm):
-    time: Moment
     budget: _Budget
     residual: NotRequired[Annotated[int, Interval(ge=-(10**12), le=10**12)] | None]
 

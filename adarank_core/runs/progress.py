@@ -77,6 +77,7 @@ class ComparisonWork:
     def add(self, event: dict) -> None:
         """Take up the next event."""
         kind, arm, seed = event["event"], event.get("arm"), event.get("seed")
+        time = event.get("time", 0.0)
         self.last = event
         if arm is not None:
             self.latest[seed] = event
@@ -89,10 +90,10 @@ class ComparisonWork:
             if key in part:
                 part[key] = min(1.0, event["step"] / self.steps)
                 # Loading the model comes before the first step, so the pace is measured from there.
-                began = (event["time"], event["step"])
+                began = (time, event["step"])
                 since, first = self.begun.setdefault(("steps", *key), began)
                 if event["step"] > first:
-                    pace = (event["time"] - since) / (event["step"] - first)
+                    pace = (time - since) / (event["step"] - first)
                     self.training_seconds = pace * self.steps
             return
         source = (_scored_arm(arm), seed)
@@ -102,15 +103,15 @@ class ComparisonWork:
             self.failed.clear()
             self.resumed.clear()
         elif kind == "score" and source in self.scoring:
-            began = (event["time"], event["done"])
+            began = (time, event["done"])
             since, first = self.begun.setdefault(("score", *source), began)
             self.scoring[source] = min(1.0, event["done"] / event["total"])
             if event["done"] > first:
-                pace = (event["time"] - since) / (event["done"] - first)
+                pace = (time - since) / (event["done"] - first)
                 self.scoring_seconds = pace * event["total"]
         elif kind == "plan" and key in part:
             part[key] = 0.0
-            self.begun[key] = (event["time"], 0)
+            self.begun[key] = (time, 0)
             self.begun.pop(("steps", *key), None)
             self._has_ranks(source)
         elif kind == "resumed" and key in part:
@@ -127,8 +128,8 @@ class ComparisonWork:
         elif kind == "result" and key in part:
             part[key] = 1.0
             self._has_ranks(source)
-            if key in self.begun and "time" in event:
-                self.training_seconds = event["time"] - self.begun[key][0]
+            if key in self.begun:
+                self.training_seconds = time - self.begun[key][0]
 
     def progress(self) -> RunProgress:
         """Return how far all is, and how long it will go on at the pace so far."""

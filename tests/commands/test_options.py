@@ -22,7 +22,7 @@ def test_a_watch_records_everything_and_shows_progress(tmp_path):
         {"event": "step", "arm": "uniform", "seed": 0, "step": 2, "train_loss": 0.25},
         {"event": "step", "arm": "uniform", "seed": 1, "step": 1, "train_loss": 1.5},
         {"event": "step", "arm": "uniform", "seed": 0, "step": 4, "train_loss": 0.125},
-        {"event": "chosen", "arm": "uniform", "seed": 0},
+        {"event": "turn"},
     ]
     with open_run(tmp_path / "run", {}) as recorder, Watch(recorder, steps=4) as watch:
         for event in events:

@@ -6,6 +6,7 @@ One line a case: what is written into the folder, and what is shown of it.
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,6 @@ EVENTS = {
     "step a word": {**STEP, "step": "1"},
     "step below 0": {**STEP, "step": -1},
     "step too large": {**STEP, "step": 10**400},
-    "step without time": {k: v for k, v in STEP.items() if k != "time"},
     "time null": {**STEP, "time": None},
     "time infinite": b'{"event": "step", "arm": "uniform", "seed": 0, "time": Infinity, "step": 1}',
     "loss a word": {**STEP, "train_loss": "low"},
@@ -232,6 +232,7 @@ ODD = {
     "result of nobody": {"event": "result", "test_loss": 1.0},
     "another search": {**STEP, "search": 0.5},
     "unknown": {"event": "zork", "arm": "uniform"},
+    "no time": {k: v for k, v in STEP.items() if k != "time"},
     "failed arm": {"event": "arm-failed", **PAIR, "message": "www.example.org"},
 }
 
@@ -347,3 +348,40 @@ def test_a_damaged_run_breaks_no_page(home, case):
     at.session_state["runs_selected"] = [NAME]
     at.run()
     assert not at.exception
+
+
+BAD_ADDRESSES = [
+    *(("", "seed", value) for value in ("inf", "nan", "1" + "0" * 400, "-1", "x", "", "\ufffd")),
+    ("", "rank", "1e400"),
+    ("", "text", ""),
+    ("", "task", "no such task"),
+    ("ranks", "alpha", ""),
+    ("ranks", "min", "inf"),
+    ("ranks", "max", "9" * 5000),
+    ("ranks", "temperature", "nan"),
+]
+
+
+@pytest.mark.parametrize(("page", "key", "value"), BAD_ADDRESSES)
+def test_what_an_address_cannot_give_is_the_default_and_said(page, key, value):
+    at = AppTest.from_file(APP, default_timeout=60)
+    if page:
+        at.run().switch_page(f"pages/{page}.py")
+    at.query_params[key] = value
+    at.run()
+    assert not at.exception
+    assert any("the default is used" in caption.value for caption in at.caption)
+    assert key not in at.query_params
+
+
+def test_a_hanging_pattern_in_an_upload_is_one_sentence(home):
+    at = opened("ranks")
+    at.session_state["beside"] = "a file"
+    at.run()
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": "(.|.)*[0-9]"}
+    (uploader,) = [one for one in at.file_uploader if one.key == "beside_file"]
+    began = time.monotonic()
+    uploader.set_value(("adapter_config.json", json.dumps(config).encode(), "application/json"))
+    at.run()
+    assert not at.exception and time.monotonic() - began < 20
+    assert "too long" in at.error[0].value

@@ -120,7 +120,7 @@ def test_a_folder_with_nothing_in_it_is_no_error(home):
     folder = jobs.new_run_folder("compare")
     write_json(folder / "config.json", {"arms": 3, "seeds": None, "plan": [], "settings": "x"})
     at = opened()
-    assert at.title[0].value == "2 runs: 2 interrupted"
+    assert at.title[0].value == "2 runs: 1 interrupted, 1 damaged"
     for path in (runs_folder() / "by-hand", folder):
         select(at, path)
     select(at, runs_folder() / "by-hand", folder)

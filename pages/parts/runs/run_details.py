@@ -4,14 +4,15 @@ from typing import Annotated
 
 import streamlit as st
 from annotated_types import Interval
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.verdicts import Count, RunEntry, Verdict, describe
+from adarank_core.comparison.verdicts import Count, Verdict, describe
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
-from adarank_core.schemas import validated
+from adarank_core.schemas import STRICT, validated
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
 from pages.parts.shared import state
@@ -24,9 +25,11 @@ ENDED = {
 }
 
 
-class _Result(RunEntry):
-    lora_parameters: Count
+class _Result(TypedDict):
+    __pydantic_config__ = STRICT
+    test_loss: Annotated[float, Interval(ge=-1e15, le=1e15)]
     test_accuracy: Annotated[float, Interval(ge=0, le=1)]
+    lora_parameters: Count
     train_seconds: Annotated[float, Interval(ge=0, le=1e15)]
 
 

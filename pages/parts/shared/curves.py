@@ -3,6 +3,8 @@
 Text and grid colours are left to Streamlit's theme, so that every figure fits light and dark.
 """
 
+from html import escape
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -87,6 +89,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
 
     for arm in arms:
         line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
+        label = escape(arm_label(arm))  # Plotly reads tags
         seeds = seed_curves(table, arm)
         mean, count = mean_curve(seeds)
         of = "one seed" if count == 1 else f"mean of {count} seeds"
@@ -97,7 +100,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
                 showlegend=False,
                 opacity=0.55,
                 line={**line, "width": 1.2},
-                hovertemplate=f"{arm_label(arm)}, seed {seed}:<br>{what} %{{y:{digits}}} "
+                hovertemplate=f"{label}, seed {seed}:<br>{what} %{{y:{digits}}} "
                 "at step %{x}<extra></extra>",
             )
         if smoothing:
@@ -107,11 +110,10 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
             arm,
             smoothed(mean, smoothing),
             mode="lines+markers" if 0 < len(mean) < 30 else "lines",
-            name=arm_label(arm),
+            name=label,
             line={**line, "width": 3},
             marker={"size": 6},
-            hovertemplate=f"{arm_label(arm)}, {of}:<br>{what} %{{y:{digits}}} at step %{{x}}"
-            "<extra></extra>",
+            hovertemplate=f"{label}, {of}:<br>{what} %{{y:{digits}}} at step %{{x}}<extra></extra>",
         )
         # An arm without a value yet is in the legend.
         traces[-1] |= {axis: [None, *traces[-1][axis]] for axis in ("x", "y")}

@@ -9,7 +9,14 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
 from adarank_core.runs import jobs
 
-CONFIG = {"model": "embedded", "task": "docstrings", "arms": ["uniform", "adarank"], "seeds": [0]}
+CONFIG = {
+    "model": "embedded",
+    "task": "docstrings",
+    "arms": ["uniform", "adarank"],
+    "seeds": [0],
+    "average_rank": 2.0,
+    "settings": {"steps": 10, "batch_size": 32},
+}
 
 
 @contextmanager

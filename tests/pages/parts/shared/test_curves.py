@@ -157,3 +157,9 @@ def test_the_table_has_what_the_runs_tell_and_no_empty_columns(verdict):
     assert (row["mean macro-F1"], row["mean AUC"]) == (0.5, pytest.approx(0.9))
     assert (row["learning rate"], row["seconds of search"]) == (0.001, 60.0)
     assert row["seconds of training"] == 20.0
+
+
+def test_an_arm_is_no_markup_in_a_figure():
+    table = pd.DataFrame([("<b>x</b>", 0, 1, 1.5)], columns=["arm", "seed", "step", "value"])
+    (trace,) = curves(table, "train_loss", ["<b>x</b>"], 10).data
+    assert "<b>" not in trace.name + trace.hovertemplate

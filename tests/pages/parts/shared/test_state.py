@@ -1,9 +1,11 @@
 import doctest
+import errno
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from adarank_core.errors import AdaRankError
 from pages.parts.shared import state
 
 MOODS = "text,label\n" + "".join(
@@ -107,6 +109,45 @@ def test_an_upload_is_written_whole_and_once(monkeypatch, tmp_path):
     path = state.save_upload("a.csv", b"x")
     assert state.save_upload("a.csv", b"x") == path and written == [path]
     assert path.read_bytes() == b"x"
+
+
+def test_uploads_are_capped_and_a_full_disk_is_one_sentence(monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(state.st, "error", said.append)
+    monkeypatch.setattr(state.st, "session_state", Session(uploads=str(tmp_path)))
+    monkeypatch.setattr(state, "MOST_UPLOADED", 1e-5)  # ten bytes
+    assert state.save_upload("a.csv", b"123456") is not None
+    assert state.save_upload("b.csv", b"7890123") is None and "uploads of this session" in said[0]
+    assert state.save_upload("a.csv", b"123456") is not None  # it is there
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state, "write_whole", full)
+    assert state.save_upload("c.csv", b"7") is None and "No space left" in said[1]
+
+
+def test_uploads_go_with_their_session(monkeypatch):
+    session = Session()
+    monkeypatch.setattr(state.st, "session_state", session)
+    path = state.save_upload("a.csv", b"x")
+    assert path.exists()
+    session["uploads_folder"].cleanup()  # as happens when nobody holds it any more
+    assert not path.exists()
+
+
+def test_an_upload_is_called_by_its_name_however_long_its_path_is(monkeypatch):
+    said = []
+    monkeypatch.setattr(state.st, "error", said.append)
+    path = Path("/srv", *["folder"] * 60, "mine.csv")
+    state.show_error(AdaRankError(f"{str(path)!r} is empty"), path)
+    assert said == ["'mine.csv' is empty"]
+
+
+@pytest.mark.parametrize("text", ["www.x.org", "http://x.org", "HTTPS://x.org", "me@x.org"])
+def test_nothing_in_plain_text_becomes_a_link(text):
+    shown = state.plain(f"no model {text}")
+    assert "\u2060" in shown and text not in shown.replace("\\", "")
 
 
 @pytest.mark.parametrize("source", state.SOURCES)
