@@ -64,7 +64,7 @@ class Comparison:
 
     def run_unbroken(self) -> None:
         """Run it once, and learn the order of its events."""
-        told("without interruption …")
+        print_status("without interruption …")
         self.end(self.launch(self.whole))
         self.events = [event for event in recorded(self.whole) if "arm" in event]
         self.order = {key(event): at for at, event in enumerate(self.events)}
@@ -87,9 +87,9 @@ class Comparison:
     def end(self, process: subprocess.Popen) -> None:
         """Wait for a process that must come to a good end."""
         if process.wait(PATIENCE):
-            raise RuntimeError(self.said(process))
+            raise RuntimeError(self.last_line(process))
 
-    def said(self, process: subprocess.Popen) -> str:
+    def last_line(self, process: subprocess.Popen) -> str:
         """Return the last line that a process wrote."""
         lines = process.log.read_text("utf-8").rstrip().split("\n")
         return lines[-1].replace(f"{self.work}/", "")
@@ -280,7 +280,7 @@ def disk_full(run: Comparison, folder: Path, *_):
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-        happened = f"exit {process.wait(PATIENCE)}: {run.said(process)}"
+        happened = f"exit {process.wait(PATIENCE)}: {run.last_line(process)}"
         ballast.unlink()
         seen = len(recorded(folder))
         run.end(run.launch(folder, "--resume"))
@@ -312,7 +312,7 @@ def asleep_and_launched_again(run: Comparison, folder: Path, *_):
     works.send_signal(signal.SIGSTOP)
     slept = time.monotonic()
     third = run.launch(folder, "--resume")
-    refusals = [f"exit {p.wait(PATIENCE)}: {run.said(p)}" for p in (refused, third)]
+    refusals = [f"exit {p.wait(PATIENCE)}: {run.last_line(p)}" for p in (refused, third)]
     time.sleep(max(0.0, ASLEEP - (time.monotonic() - slept)))
     state = jobs.run_folder(folder).state
     works.send_signal(signal.SIGCONT)
@@ -329,7 +329,7 @@ def asleep_and_launched_again(run: Comparison, folder: Path, *_):
 # The table ---------------------------------------------------------------------------------------
 
 
-def told(message: str) -> None:
+def print_status(message: str) -> None:
     """Say on standard error what goes on."""
     print(message, file=sys.stderr, flush=True)
 
@@ -339,11 +339,11 @@ def measured(run: Comparison, kills: int, seed: int) -> Iterator[dict]:
     draw = random.Random(seed)
     ways = at_random_moments, at_chosen_moments, server_killed, disk_full
     for way in (*ways, asleep_and_launched_again):
-        told(f"{way.__name__.replace('_', ' ')} …")
+        print_status(f"{way.__name__.replace('_', ' ')} …")
         try:
             yield from way(run, run.work / way.__name__, draw, kills)
         except subprocess.CalledProcessError as error:  # by mount
-            told(f"left out: {error.stderr.decode().strip()}")
+            print_status(f"left out: {error.stderr.decode().strip()}")
 
 
 def markdown(rows: list[dict]) -> str:

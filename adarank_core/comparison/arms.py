@@ -326,6 +326,17 @@ def file_name(arm: str, folder: Path | None = None) -> str:
     return f"{Path(arm).stem}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
+def has_lora(arm: str) -> bool:
+    """Tell whether an arm trains LoRA; those that do not are larger or smaller by design.
+
+    Examples
+    --------
+    >>> has_lora("uniform"), has_lora("plans/mine.json"), has_lora("full")
+    (True, True, False)
+    """
+    return arm not in ARMS or not ARMS[arm].trains
+
+
 def arm_label(arm: str) -> str:
     """Return what people call an arm: the path of a ``ranks.json`` is cut to its file's name.
 

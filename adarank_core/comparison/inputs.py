@@ -9,6 +9,7 @@ import filecmp
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from adarank_core.data.tables import KINDS
@@ -79,7 +80,7 @@ def keep_input(folder: Path, name: str) -> str:
                 "output folder, or the file as it was"
             )
         return input_path(folder, name)
-    partial = place.with_name(f".{place.name}.{os.getpid()}")
+    partial = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         for to, path in files.items():
             (partial / to).parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from adarank_core.comparison.arms import has_lora
 from adarank_core.comparison.verdicts import METRICS, Verdict
 
-__all__ = ["arm_table", "cost_table", "difference_table", "mean_over_runs"]
+__all__ = ["arm_table", "cost_table", "difference_table", "mean_over_runs", "parameter_range"]
 
 
 def mean_over_runs(runs: list[dict], key: str) -> float | None:
@@ -17,6 +18,19 @@ def mean_over_runs(runs: list[dict], key: str) -> float | None:
     """
     values = [run[key] for run in runs if run.get(key) is not None]
     return sum(values) / len(values) if values else None
+
+
+def parameter_range(arms: dict) -> tuple[int, int]:
+    """Return the fewest and the most LoRA parameters of the arms that have LoRA.
+
+    Examples
+    --------
+    >>> arms = {"uniform": 1024, "adarank": 1020, "head-only": 0}
+    >>> parameter_range({arm: {"lora_parameters": count} for arm, count in arms.items()})
+    (1020, 1024)
+    """
+    counts = [about["lora_parameters"] for arm, about in arms.items() if has_lora(arm)]
+    return min(counts, default=0), max(counts, default=0)
 
 
 def arm_table(arms: dict, reference: str) -> pd.DataFrame:

@@ -54,7 +54,7 @@ ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
 LOG_TAIL = 2048  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Rate = Annotated[float, Interval(gt=0, le=1e6)]
+Rate = Annotated[float, Interval(gt=0)]
 
 
 class _Settings(TypedDict, total=False):

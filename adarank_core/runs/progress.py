@@ -9,7 +9,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.runs.jobs import Run
 
-__all__ = ["ComparisonWork", "RunProgress", "duration", "seconds_expected"]
+__all__ = ["ComparisonWork", "RunProgress", "duration", "seconds_expected", "seconds_left"]
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,17 @@ class ComparisonWork:
 def _sum(events: list[dict], key: str) -> float | None:
     values = [event[key] for event in events if key in event]
     return sum(values) if values else None
+
+
+def seconds_left(done: int, total: int, seconds: float) -> float | None:
+    """Foretell how long work goes on at the pace so far; None before its first step.
+
+    Examples
+    --------
+    >>> seconds_left(done=2, total=10, seconds=3.0)
+    12.0
+    """
+    return seconds / done * (total - done) if done else None
 
 
 def _scored_arm(arm: str | None) -> str | None:

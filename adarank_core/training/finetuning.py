@@ -182,7 +182,7 @@ def train(
     objective, settings = objective_for(training.task), training.settings
     bundle = objective.load(training.model)
     longest = min(settings.max_length, longest_text(bundle))
-    model, seconds = _adapted(training, bundle, longest)
+    model, seconds = _adapted(training, objective, bundle, longest)
     rows = objective.training_rows(settings.steps * settings.batch_size, training.seed)
     data = objective.tokenise(bundle, rows, longest)
     order = objective.order(data, settings.batch_size, settings.steps, training.seed)
@@ -231,10 +231,10 @@ def train(
     )
 
 
-def _adapted(training: Training, bundle: ModelBundle, longest: int) -> tuple:
+def _adapted(training: Training, objective, bundle: ModelBundle, longest: int) -> tuple:
     """Return the model as it is trained, and the seconds that this took."""
     started = time.perf_counter()
-    eva, task = training.method == "eva", training.task
+    eva = training.method == "eva"
     first_token = first_token_modules(bundle)
     model = adapted(
         bundle,
@@ -242,7 +242,7 @@ def _adapted(training: Training, bundle: ModelBundle, longest: int) -> tuple:
         method=training.method,
         seed=training.seed,
         steps=training.settings.steps,
-        texts=task.sample_texts(EVA_TEXTS, seed=training.seed).items if eva else (),
+        texts=objective.sample(EVA_TEXTS, training.seed)[0].items if eva else (),
         max_length=longest,
     )
     make_lean(bundle.model, first_token)

@@ -5,14 +5,14 @@ import numpy as np
 __all__ = ["cross_entropy", "metrics_of"]
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     """Return the mean cross-entropy, in nats a text.
 
     Parameters
     ----------
     logits : numpy.ndarray
         Texts × classes.
-    labels : numpy.ndarray
+    targets : numpy.ndarray
         The right classes.
 
     Examples
@@ -22,16 +22,16 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     from scipy.special import log_softmax
 
-    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(targets)), targets]
     return float(-chosen.mean())
 
 
-def metrics_of(logits: np.ndarray, labels: np.ndarray, classes: int, split: str) -> dict:
+def metrics_of(logits: np.ndarray, targets: np.ndarray, classes: int, split: str) -> dict:
     """Return the metrics of predictions for a split's texts.
 
     Parameters
     ----------
-    logits, labels : numpy.ndarray
+    logits, targets : numpy.ndarray
     classes : int
         Of the task; some may have no text.
     split : str
@@ -52,12 +52,12 @@ def metrics_of(logits: np.ndarray, labels: np.ndarray, classes: int, split: str)
     from sklearn.metrics import f1_score, roc_auc_score
 
     chosen = logits.argmax(axis=1)
-    both = classes == 2 and len(set(labels)) == 2
+    both = classes == 2 and len(set(targets)) == 2
     return {
-        f"{split}_loss": cross_entropy(logits, labels),
-        f"{split}_accuracy": float((chosen == labels).mean()),
+        f"{split}_loss": cross_entropy(logits, targets),
+        f"{split}_accuracy": float((chosen == targets).mean()),
         "macro_f1": float(
-            f1_score(labels, chosen, labels=range(classes), average="macro", zero_division=0)
+            f1_score(targets, chosen, labels=range(classes), average="macro", zero_division=0)
         ),
-        "auc": float(roc_auc_score(labels, logits[:, 1] - logits[:, 0])) if both else None,
+        "auc": float(roc_auc_score(targets, logits[:, 1] - logits[:, 0])) if both else None,
     }

@@ -1,6 +1,12 @@
 import pytest
 
-from adarank_core.comparison.tables import arm_table, cost_table, difference_table, mean_over_runs
+from adarank_core.comparison.tables import (
+    arm_table,
+    cost_table,
+    difference_table,
+    mean_over_runs,
+    parameter_range,
+)
 from adarank_core.comparison.verdicts import verdict_of
 
 
@@ -73,3 +79,10 @@ def test_differences_are_paired_by_seed():
         [0.1, 0.08]
     )
     assert difference_table(verdict, "auc").empty
+
+
+def test_the_range_of_parameters_leaves_out_arms_without_lora():
+    counts = {"uniform": 1024, "plans/mine.json": 1016, "full": 10**6, "head-only": 0}
+    arms = {arm: {"lora_parameters": count} for arm, count in counts.items()}
+    assert parameter_range(arms) == (1016, 1024)
+    assert parameter_range({}) == (0, 0)

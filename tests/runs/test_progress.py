@@ -5,7 +5,7 @@ import pytest
 from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
-from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected
+from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected, seconds_left
 
 CONFIG = {"arms": ["uniform", "adarank"], "seeds": [0, 1], "settings": {"steps": 10}}
 
@@ -210,3 +210,8 @@ def test_nothing_is_foretold_from_a_run_that_was_other_or_is_damaged(tmp_path):
     for damaged in ({"arms": {}}, {"arms": {"uniform": 1}}, {}, []):
         write_json(tmp_path / "verdict.json", damaged)
         assert seconds_expected(LAUNCHED, [run]) is None
+
+
+def test_the_time_left_is_that_of_the_pace_so_far():
+    assert seconds_left(0, 9, 3.0) is None
+    assert seconds_left(3, 9, 6.0) == 12.0 and seconds_left(9, 9, 6.0) == 0.0

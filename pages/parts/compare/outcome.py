@@ -5,8 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.comparison.arms import ARMS, arm_label
-from adarank_core.comparison.tables import cost_table
+from adarank_core.comparison.arms import arm_label, has_lora
+from adarank_core.comparison.tables import cost_table, parameter_range
 from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
@@ -270,10 +270,7 @@ def fairness(config: dict, events, arms: dict) -> str:
     >>> print(fairness(config, [], arms).splitlines()[0])
     - **LoRA parameters:** 1,024 in every arm.
     """
-    # Reference arms, which say themselves that they are larger or smaller.
-    with_lora = [arm for arm in arms if arm not in ARMS or not ARMS[arm].trains]
-    counts = {arm: arms[arm]["lora_parameters"] for arm in with_lora}
-    low, high = min(counts.values(), default=0), max(counts.values(), default=0)
+    low, high = parameter_range(arms)
     parameters = f"{high:,} in every arm."
     if low < high:
         parameters = f"{low:,} to {high:,}, at most {(high - low) / high:.2%} apart."
@@ -281,8 +278,8 @@ def fairness(config: dict, events, arms: dict) -> str:
     apart = [
         f"{state.plain(arm_label(arm))} {abs(residuals[arm]):,} "
         + ("short" if residuals[arm] > 0 else "over")
-        for arm in counts
-        if residuals.get(arm)
+        for arm in arms
+        if has_lora(arm) and residuals.get(arm)
     ]
     if apart:
         parameters += f" Against the budget: {', '.join(apart)}."

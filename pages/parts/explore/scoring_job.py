@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from adarank_core.data.texts import Texts
+from adarank_core.runs.progress import seconds_left
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared import cached
 
@@ -57,7 +58,7 @@ class ScoringJob:
     @property
     def seconds_left(self) -> float | None:
         """Guess from the steps taken so far; ``None`` before the first."""
-        return self.seconds / self.done * (self.total - self.done) if self.done else None
+        return seconds_left(self.done, self.total, self.seconds)
 
     def prepare(self) -> None:
         """Load the model and set up the generator; does nothing the second time.
