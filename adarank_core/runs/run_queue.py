@@ -19,7 +19,7 @@ from adarank_core.hardware import cores
 __all__ = ["at_once", "is_locked", "wait_for_turn"]
 
 CORES_A_RUN = 4
-SECONDS_BETWEEN = 1.0
+QUEUE_POLL_SECONDS = 1.0
 PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
 
 
@@ -109,7 +109,7 @@ def wait_for_turn(recorder, waits: bool) -> bool:
         if place != recorded_place:
             recorder.record({"event": "queued", "place": place})
             recorded_place = place
-        time.sleep(SECONDS_BETWEEN)
+        time.sleep(QUEUE_POLL_SECONDS)
     if recorded_place is not None:
         recorder.record({"event": "turn"})
     return True

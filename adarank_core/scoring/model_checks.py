@@ -64,8 +64,7 @@ def check_model(
     try:
         for name, head in fresh.items():
             setattr(bundle.model, name, head)
-        _settle_padding(bundle)
-        _check_texts_differ(bundle)
+        _check_texts_differ(bundle, _settle_padding(bundle))
     finally:
         for name, head in stored.items():
             setattr(bundle.model, name, head)
@@ -82,26 +81,24 @@ def padding_difference(bundle: "ModelBundle") -> float:
     >>> padding_difference(load_model("embedded")) < 1e-4
     True
     """
+    return _read_trial(bundle)[1]
+
+
+def _read_trial(bundle: "ModelBundle") -> tuple[torch.Tensor, float]:
+    """Return the logits of texts read alone (texts × logits), and how far padding moves them."""
     rows = tokenised(bundle, TRIAL, LONGEST_TRIAL)
-    with torch.inference_mode():
-        together = logits_of(bundle.model, padded(bundle, rows))
-    alone = _logits_alone(bundle, rows)
-    return float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
-
-
-def _logits_alone(bundle: "ModelBundle", rows: dict[str, list]) -> torch.Tensor:
-    """Return the logits of tokenised texts, each read without the others, texts × logits."""
     one_by_one = [{key: [value[at]] for key, value in rows.items()} for at in range(len(TRIAL))]
     with torch.inference_mode():
-        return torch.cat([logits_of(bundle.model, padded(bundle, row)) for row in one_by_one])
+        together = logits_of(bundle.model, padded(bundle, rows))
+        alone = torch.cat([logits_of(bundle.model, padded(bundle, row)) for row in one_by_one])
+    return alone, float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
 
 
-def _check_texts_differ(bundle: "ModelBundle") -> None:
+def _check_texts_differ(bundle: "ModelBundle", alone: torch.Tensor) -> None:
     """Refuse a model to which all texts are one, as where attention needs a compiled kernel."""
     rows = tokenised(bundle, TRIAL, LONGEST_TRIAL)
     if len(set(map(frozenset, rows["input_ids"]))) == 1:
         return  # to the tokenizer these texts are one
-    alone = _logits_alone(bundle, rows)
     if (alone - alone[0]).abs().max() <= SAME * alone.abs().max():
         raise AdaRankError(
             f"the model {bundle.name!r} gives unlike texts the same logits: nothing could be "
@@ -166,8 +163,11 @@ def _check_vocabulary(bundle: "ModelBundle") -> None:
         )
 
 
-def _settle_padding(bundle: "ModelBundle") -> None:
-    """Give model and tokenizer one padding token with which padding moves no logits."""
+def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
+    """Give model and tokenizer one padding token with which padding moves no logits.
+
+    Returns the logits of the trial's texts, each read alone.
+    """
     tokenizer, stored = bundle.tokenizer, getattr(bundle.model.config, "pad_token_id", None)
     tokenizer.padding_side = "right"
     tokenizer.model_input_names = ["input_ids", "attention_mask"]  # some ask for no mask
@@ -182,7 +182,7 @@ def _settle_padding(bundle: "ModelBundle") -> None:
         tokenizer.pad_token = token
         bundle.model.config.pad_token_id = tokenizer.pad_token_id
         try:
-            difference = padding_difference(bundle)
+            alone, difference = _read_trial(bundle)
         except AdaRankError:
             raise
         except Exception as error:  # a model may raise whatever it stumbles over
@@ -190,7 +190,7 @@ def _settle_padding(bundle: "ModelBundle") -> None:
             problem = problem or f"it cannot read some texts together ({first[:200]})"
             continue
         if difference <= TOLERANCE:
-            return
+            return alone
         problem = problem or f"padding changes a text's logits by {difference:.1%} of the largest"
     raise AdaRankError(
         f"the model {bundle.name!r} cannot be used: {problem}; it needs texts of one length, or "

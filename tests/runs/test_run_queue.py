@@ -28,7 +28,7 @@ from adarank_core.runs import run_queue
 folder, at_once, waits = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "waits"
 jobs.versions = dict  # asking git takes its time
 run_queue.at_once = lambda: at_once
-run_queue.SECONDS_BETWEEN = 0.02
+run_queue.QUEUE_POLL_SECONDS = 0.02
 take = run_queue._take
 while not (folder.parent / "go").exists():
     time.sleep(0.001)
