@@ -31,7 +31,7 @@ from adarank_core import AdaRankError, allocate, finetune, load_model, score
 from adarank_core.data.task import Task
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode, logits_of
-from adarank_core.scoring.estimators import prepared
+from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 from adarank_core.scoring.partial_forward import Recording

@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from adarank_core import Texts, load_model, load_task, score, sentence
 from adarank_core.hardware import bf16_is_native
 from adarank_core.scoring import estimators, partial_forward
-from adarank_core.scoring.estimators import prepared
+from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 
 SENTENCE = "Which layers of a language model matter most when it learns a new task?"

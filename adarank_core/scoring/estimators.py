@@ -16,11 +16,11 @@ from adarank_core.scoring.error_bars import (
     Tally,
     all_pairs,
     expected_rank_change,
-    mean_and_error,
-    shared,
+    over_trials,
 )
 from adarank_core.scoring.gradients import linear_response
-from adarank_core.scoring.models import AdaptableModule, ModelBundle, fresh_head
+from adarank_core.scoring.heads import Readout, readout
+from adarank_core.scoring.models import AdaptableModule, ModelBundle
 from adarank_core.scoring.noise import (
     activation_noise,
     add_to_output,
@@ -29,7 +29,7 @@ from adarank_core.scoring.noise import (
     weight_noise,
 )
 from adarank_core.scoring.options import ScoringOptions
-from adarank_core.scoring.partial_forward import Recording, block_of, private_copy
+from adarank_core.scoring.partial_forward import Recording, block_of
 from adarank_core.scoring.scores import ModuleScore
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "fast",
     "module_score",
     "paired",
-    "prepared",
 ]
 
 # The fast estimator's own batches are small: it holds their gradients, and the noisy copies fill a
@@ -63,19 +62,24 @@ class Step(NamedTuple):
         Those scored so far, in the order of the model.
     trials : int
         Pairs or instances of noisy models that each took.
+    head_draw : str or None
+        Whose head it was, as `scoring.heads.Readout` tells; None where none was looked at.
     """
 
     done: int
     total: int
     modules: tuple[ModuleScore, ...]
     trials: int
+    head_draw: str | None = None
 
 
 def paired(
     bundle: ModelBundle,
     chosen: Sequence[AdaptableModule],
     batches: list[dict],
+    positions: list[int],
     options: ScoringOptions,
+    sampled: bool,
 ) -> Iterator[Step]:
     """Score by independent pairs of noisy models: the paper to the letter.
 
@@ -85,31 +89,38 @@ def paired(
     chosen : sequence of AdaptableModule
     batches : list of dict
         As `adarank_core.scoring.encoding.encode` makes them.
+    positions : list of int
+        Each text's place among the texts as given.
     options : ScoringOptions
         Resolved.
+    sampled : bool
+        Whether the texts are a sample, whose draw the error covers.
 
     Yields
     ------
     Step
     """
-    model, results = prepared(bundle, options.seed), []
+    outputs, results = readout(bundle, options.head_draw, options.seed, batches[0]), []
     for module in chosen:
+        tally = Tally(len(positions), outputs.draws)
         with torch.inference_mode():
-            weight = model.get_submodule(module.name).weight
-            distances = _paired_distances(model, module.name, weight, batches, options)
-        results.append(module_score(module, *mean_and_error(distances)))
-        yield Step(len(results), len(chosen), tuple(results), options.trials)
+            weight = outputs.model.get_submodule(module.name).weight
+            distances = _paired_distances(outputs, module.name, weight, batches, options)
+        tally.add(positions, *over_trials(distances))
+        results.append(module_score(module, tally.mean(), tally.error(sampled)))
+        yield Step(len(results), len(chosen), tuple(results), options.trials, outputs.head_draw)
 
 
 def _paired_distances(
-    model: nn.Module,
+    outputs: Readout,
     name: str,
     weight: torch.Tensor,
     batches: list[dict],
     options: ScoringOptions,
     first: int = 0,
 ) -> np.ndarray:
-    """Return trials × texts L1 distances of one module, with the noise of trials from ``first``."""
+    """Return trials × texts × draws distances of a module, with noise of trials from ``first``."""
+    model = outputs.model
     layer = model.get_submodule(name)
 
     def noisy_logits(instance):
@@ -122,7 +133,7 @@ def _paired_distances(
     distances = [
         torch.cat(
             [
-                (one - other).abs().sum(dim=1)
+                outputs.distances(torch.stack([one, other], dim=1))[:, :, 0, 1]
                 for one, other in zip(
                     noisy_logits(2 * trial), noisy_logits(2 * trial + 1), strict=True
                 )
@@ -130,7 +141,7 @@ def _paired_distances(
         )
         for trial in range(first, first + options.trials)
     ]
-    distances = torch.stack(distances).double().cpu().numpy()
+    distances = torch.stack(distances).cpu().numpy()
     if not distances.any():
         _check_called(model, name, weight, batches[0], options)
     return distances
@@ -190,6 +201,7 @@ def fast(
     batches: list[dict],
     positions: list[int],
     options: ScoringOptions,
+    sampled: bool,
 ) -> Iterator[Step]:
     """Score by running only what follows the noisy module, all instances and pairs at once.
 
@@ -198,10 +210,8 @@ def fast(
 
     Parameters
     ----------
-    bundle, chosen, batches, options
-        As in `paired`.
-    positions : list of int
-        Each text's place among the texts as given: its noise depends on it.
+    bundle, chosen, batches, positions, options, sampled
+        As in `paired`; a text's noise depends on its position.
 
     Yields
     ------
@@ -210,7 +220,8 @@ def fast(
     tolerance, rounds = options.tolerance, 1
     if tolerance is not None:
         options, rounds = replace(options, tolerance=None, trials=ROUND), MOST_ROUNDS
-    model = prepared(bundle, options.seed)
+    outputs = readout(bundle, options.head_draw, options.seed, batches[0])
+    model = outputs.model
     weights = {m.name: bundle.model.get_submodule(m.name).weight.detach() for m in chosen}
     if model.dtype != torch.float32:
         options = replace(options, precision="float32")  # products stay in the model's own type
@@ -219,7 +230,7 @@ def fast(
             own = nn.Parameter(weight.bfloat16(), requires_grad=False)
             model.get_submodule(name).weight = own
     batches = [part for batch in batches for part in _smaller_batches(batch)]
-    tallies = {name: Tally(len(positions)) for name in weights}
+    tallies = {name: Tally(len(positions), outputs.draws) for name in weights}
     scored: dict[str, ModuleScore] = {}
     replayed: set[str] | None = None  # where going on from a module is right, tried once
     done, in_round = 0, len(chosen) * len(batches)
@@ -231,12 +242,12 @@ def fast(
                 recording = Recording(model, batch, list(weights), logits_of)
                 replayed = recording.faithful(list(weights)) if replayed is None else replayed
             by_module = _batch_distances(
-                recording, chosen, weights, replayed, places, options, number
+                outputs, recording, chosen, weights, replayed, places, options, number
             )
             for module, distances in by_module:
                 tally = tallies[module.name]
                 tally.add(places, *distances)
-                scored[module.name] = module_score(module, *tally.mean_and_error())
+                scored[module.name] = module_score(module, tally.mean(), tally.error(sampled))
                 done += 1
                 ended = done == in_round * (number + 1) and (
                     number + 1 == rounds or _rank_change(tallies, options) <= tolerance
@@ -246,6 +257,7 @@ def fast(
                     done if ended else max(done + 1, in_round * rounds),
                     tuple(scored[m.name] for m in chosen if m.name in scored),
                     options.trials * (number + 1),
+                    outputs.head_draw,
                 )
         if ended:
             return
@@ -255,12 +267,13 @@ def _rank_change(tallies: dict[str, Tally], options: ScoringOptions) -> float:
     """Return by how much the rank that changes most would change with other noise."""
     return expected_rank_change(
         [tally.mean() for tally in tallies.values()],
-        [tally.noise_error() for tally in tallies.values()],
+        [tally.error() for tally in tallies.values()],
         options.average_rank,
     )
 
 
 def _batch_distances(
+    outputs: Readout,
     recording: Recording,
     chosen: Sequence[AdaptableModule],
     weights: dict[str, torch.Tensor],
@@ -274,7 +287,7 @@ def _batch_distances(
         members = list(members)
         with _computing(recording.model, options):
             distances = _block_distances(
-                recording, members, weights, replayed, places, options, round_
+                outputs, recording, members, weights, replayed, places, options, round_
             )
         for module in members:
             yield module, distances[module.name]
@@ -294,6 +307,7 @@ def _smaller_batches(batch: dict) -> Iterator[dict]:
 
 
 def _block_distances(
+    outputs: Readout,
     recording: Recording,
     members: list[AdaptableModule],
     weights: dict[str, torch.Tensor],
@@ -310,8 +324,8 @@ def _block_distances(
         if name not in replayed or not recording.is_replayable(name):
             first = options.trials * round_
             batches = [recording.batch]
-            distances = _paired_distances(recording.model, name, weight, batches, options, first)
-            result[name] = shared(distances)
+            distances = _paired_distances(outputs, name, weight, batches, options, first)
+            result[name] = over_trials(distances)
             continue
         scale = options.noise_scale * weight.double().std()
         # Noise is never below float32: what is in bfloat16 are the model's own products.
@@ -325,7 +339,7 @@ def _block_distances(
                 [generator_for(options.seed, name, round_, text) for text in places],
                 torch.promote_types(weight.dtype, torch.float32),
             )
-            if name in recording.gradients:
+            if outputs.norm == 1 and name in recording.gradients:
                 gradient = recording.gradients[name]
                 linear[name] = linear_response(gradient, noises[name], factor * scale)
     tokens = sum(noise.shape[0] * noise.shape[2] for noise in noises.values())
@@ -335,8 +349,8 @@ def _block_distances(
         for at in range(0, options.trials if noises else 0, step)
     ]
     for name in noises:
-        logits = torch.cat([part[name] for part in parts], dim=1)
-        result[name] = all_pairs(logits, *linear.get(name, ()))
+        distances = outputs.distances(torch.cat([part[name] for part in parts], dim=1))
+        result[name] = all_pairs(distances, *linear.get(name, ()))
     return result
 
 
@@ -357,23 +371,6 @@ class _Factors:
             self.inputs, self.factor = inputs, input_factor(inputs, mask)
             self.lengths = mask.sum(dim=1).int().tolist()
         return self.factor, self.lengths
-
-
-def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
-    """Return a private copy of a model, in evaluation mode and with the head of the seed.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> bundle = load_model("embedded")
-    >>> prepared(bundle, seed=0).base_model.pooler.dense.weight is (
-    ...     bundle.model.base_model.pooler.dense.weight)
-    True
-    """
-    model = private_copy(bundle.model)
-    for name, head in fresh_head(bundle.model, seed).items():
-        setattr(model, name, head)
-    return model
 
 
 @contextmanager

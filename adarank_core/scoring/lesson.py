@@ -107,7 +107,7 @@ def noisy_logits(
     import torch
 
     from adarank_core.scoring.encoding import encode, logits_of
-    from adarank_core.scoring.estimators import prepared
+    from adarank_core.scoring.heads import prepared
     from adarank_core.scoring.models import adaptable_modules
     from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 

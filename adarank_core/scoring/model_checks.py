@@ -6,14 +6,20 @@ unlike length are read alone and together. Where that gives other logits, what c
 mended, and else the model is refused with what differs.
 """
 
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from adarank_core.errors import AdaRankError
-from adarank_core.scoring.encoding import known_tokens, logits_of, padded, tokenised
+from adarank_core.scoring.encoding import (
+    has_classification_head,
+    known_tokens,
+    logits_of,
+    padded,
+    tokenised,
+)
+from adarank_core.scoring.heads import fresh_head, head_names
 
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.scoring.models import ModelBundle
@@ -30,20 +36,13 @@ SAME = 1e-6  # of the largest logit: rounding
 TOLERANCE = 1e-4  # of the largest logit
 
 
-def check_model(
-    bundle: "ModelBundle", random: Collection[str], fresh: Mapping[str, nn.Module]
-) -> None:
+def check_model(bundle: "ModelBundle") -> None:
     """Make a loaded model and its tokenizer agree, or refuse them.
 
     Parameters
     ----------
     bundle : ModelBundle
         Its tokenizer's padding and its model's configuration may be changed.
-    random : collection of str
-        Names of the weights that the checkpoint did not have.
-    fresh : mapping of str to torch.nn.Module
-        The modules that are meant to be drawn anew, a classifier's head, as scoring draws them:
-        what the checkpoint has there need not tell texts apart.
 
     Raises
     ------
@@ -53,21 +52,23 @@ def check_model(
         unlike texts have the same logits.
     """
     _check_no_adapter(bundle)
-    _check_complete(bundle, random, fresh)
+    _check_complete(bundle)
     _check_finite(bundle)
     check_decoder_start(bundle.name, bundle.model)
     if bundle.task_type == "SEQ_CLS":
         # A stored one, such as regression, is what the checkpoint was trained for before.
         bundle.model.config.problem_type = "single_label_classification"
     _check_vocabulary(bundle)
-    stored = {name: getattr(bundle.model, name) for name in fresh}
+    # With the head as scoring draws it: a random one as it was made need not tell texts apart.
+    fresh = fresh_head(bundle, seed=0)
+    stored = {name: bundle.model.get_submodule(name) for name in fresh}
     try:
-        for name, head in fresh.items():
-            setattr(bundle.model, name, head)
+        for name, layer in fresh.items():
+            bundle.model.set_submodule(name, layer)
         _check_texts_differ(bundle, _settle_padding(bundle))
     finally:
-        for name, head in stored.items():
-            setattr(bundle.model, name, head)
+        for name, layer in stored.items():
+            bundle.model.set_submodule(name, layer)
 
 
 def padding_difference(bundle: "ModelBundle") -> float:
@@ -126,10 +127,11 @@ def _check_no_adapter(bundle: "ModelBundle") -> None:
         )
 
 
-def _check_complete(bundle: "ModelBundle", random: Collection[str], fresh: Collection[str]) -> None:
-    """Refuse a checkpoint that left weights at random, but for a fresh head and a pooler."""
-    heads = tuple(f"{head}." for head in fresh)
-    for key in sorted(random):
+def _check_complete(bundle: "ModelBundle") -> None:
+    """Refuse a checkpoint that left weights at random, but for a classifier's head and a pooler."""
+    names = head_names(bundle.model) if has_classification_head(bundle.model) else ()
+    heads = tuple(f"{name}." for name in names)
+    for key in sorted(bundle.random or ()):
         if not key.startswith(heads) and ".pooler." not in key:
             raise AdaRankError(
                 f"the model {bundle.name!r} cannot be loaded: its weights are incomplete ({key!r} "

@@ -1,9 +1,7 @@
 """Load a pretrained model, and list the modules that LoRA can adapt."""
 
-import copy
 import hashlib
 import importlib.util
-import math
 import re
 import threading
 from collections.abc import Iterator
@@ -18,14 +16,12 @@ from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
 from adarank_core.scoring.encoding import has_classification_head
 from adarank_core.scoring.model_checks import check_model
-from adarank_core.scoring.noise import generator_for
 
 __all__ = [
     "AdaptableModule",
     "ModelBundle",
     "adaptable_modules",
     "embedded_folder",
-    "fresh_head",
     "load_model",
 ]
 
@@ -44,11 +40,15 @@ class ModelBundle:
         In evaluation mode.
     tokenizer : transformers.PreTrainedTokenizerBase
     name : str
+    random : frozenset of str, optional
+        The weights that the checkpoint did not have, by their full names. None where nothing is
+        known of it; a classifier's whole head then counts as random.
     """
 
     model: nn.Module
     tokenizer: object
     name: str
+    random: frozenset[str] | None = None
 
     @property
     def task_type(self) -> str:
@@ -152,8 +152,8 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     model, tokenizer, random = _load(source, name, labels, head)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
-    bundle = ModelBundle(model.eval(), tokenizer, name)
-    check_model(bundle, random, fresh_head(model, seed=0))
+    bundle = ModelBundle(model.eval(), tokenizer, name, random)
+    check_model(bundle)
     return bundle
 
 
@@ -185,8 +185,8 @@ def _load(source: str, name: str, labels: int, head: str):
     except Exception as error:
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(source, name, error)) from None
-    random = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    return model, tokenizer, random
+    mismatched = (key for key, *_ in found["mismatched_keys"])
+    return model, tokenizer, frozenset([*found["missing_keys"], *mismatched])
 
 
 @contextmanager
@@ -395,51 +395,3 @@ def _families(places: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
             family = f"{next(unlike, stack)}.{family}"
         families[stack, inside] = family
     return families
-
-
-def head_names(model: nn.Module) -> tuple[str, ...]:
-    """Name the children outside the base model that hold parameters: the head."""
-    base = model.base_model_prefix
-    return tuple(
-        name
-        for name, child in model.named_children()
-        if name != base and next(child.parameters(), None) is not None
-    )
-
-
-def fresh_head(model: nn.Module, seed: int) -> dict[str, nn.Module]:
-    """Draw the classification head that belongs to a seed; the model is not changed.
-
-    Scores are taken with this head, and every arm of a comparison trains from it.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    seed : int
-
-    Returns
-    -------
-    dict of str to torch.nn.Module
-        New modules by the child's name. Weights are normal with the configuration's
-        ``initializer_range``, biases zero. Empty for a model that keeps its own head.
-
-    Examples
-    --------
-    >>> sorted(fresh_head(load_model("embedded").model, seed=0))
-    ['classifier']
-    """
-    if not has_classification_head(model):
-        return {}
-    deviation = getattr(model.config, "initializer_range", None)
-    if type(deviation) not in (int, float) or not 0 < deviation < math.inf:
-        deviation = 0.02  # a configuration may hold anything
-    heads = {name: copy.deepcopy(getattr(model, name)) for name in head_names(model)}
-    for name, head in heads.items():
-        for inner, module in head.named_modules():
-            if isinstance(module, nn.Linear):
-                generator = generator_for(seed, f"head/{name}.{inner}")
-                drawn = module.weight.new_empty(module.weight.shape, device="cpu")
-                module.weight.data.copy_(drawn.normal_(0.0, deviation, generator=generator))
-                if module.bias is not None:
-                    module.bias.data.zero_()
-    return heads

@@ -52,13 +52,16 @@ class ScoringOptions:
     modules : str, optional
         Regular expression; only modules whose full name it matches somewhere are scored.
     seed : int
-        Draws the noise and, for a sequence classifier, the head.
+        Draws the noise, and what is drawn of a classifier's head.
     max_length : int
         Longer texts are cut to this many tokens.
     precision : {"auto", "float32", "bfloat16"}
         Of the fast estimator's matrix products; ``"auto"`` takes bfloat16 where the machine
         computes in it natively and the model runs in it. Noise, its factors and differences are
         never below float32.
+    head_draw : {"expected", "seed"}
+        Of a classifier without a trained head: the expectation over random heads
+        (`scoring.heads`), or the head of the seed. A trained head is taken as it is.
     logits : {"last", "all"}
         Of a causal language model: those at the last real token, or those at all of them, a
         text's distance then being the mean over its tokens. Padding never counts. All of them
@@ -87,6 +90,7 @@ class ScoringOptions:
     max_length: int = 128
     precision: str = "auto"
     logits: str = "last"
+    head_draw: str = "expected"
 
     def __post_init__(self):
         if self.estimator not in tuple(TRIALS):
@@ -110,6 +114,8 @@ class ScoringOptions:
             )
         if self.logits not in ("last", "all"):
             raise AdaRankError(f"logits is {self.logits!r}; it must be 'last' or 'all'")
+        if self.head_draw not in ("expected", "seed"):
+            raise AdaRankError(f"head_draw is {self.head_draw!r}; it must be 'expected' or 'seed'")
         check_max_length(self.max_length)
         if self.modules is not None:
             check_pattern(self.modules, "modules")

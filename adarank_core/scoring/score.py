@@ -11,6 +11,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
 from adarank_core.scoring.estimators import Step, computes_in_bfloat16, fast, paired
+from adarank_core.scoring.heads import private_copy
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
@@ -18,7 +19,6 @@ from adarank_core.scoring.models import (
 )
 from adarank_core.scoring.notebook import notebook
 from adarank_core.scoring.options import ScoringOptions
-from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.scores import Scores, origin_of
 
 __all__ = [
@@ -114,18 +114,22 @@ def score_iter(
     if options.logits == "all":
         bundle = _with_all_tokens(bundle)
     chosen = matching(adaptable_modules(bundle.model), options.modules)
+    order = list(range(len(texts)))
     if options.estimator == "fast":
         lengths = lengths_of(bundle, texts, options.max_length)
-        order = sorted(range(len(texts)), key=lambda at: lengths[at])
-        by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
-        batches = encode(bundle, by_length, options.max_length)
+        order.sort(key=lengths.__getitem__)
+        texts_read = replace(texts, items=tuple(texts.items[at] for at in order))
+        batches = encode(bundle, texts_read, options.max_length)
         lower = options.precision == "bfloat16"
         if automatic and lower and not computes_in_bfloat16(bundle, batches[0]):
             options = replace(options, precision="float32")
-        steps = fast(bundle, chosen, batches, order, options)
+        steps = fast(bundle, chosen, batches, order, options, texts.sampled)
     else:
-        scored = paired if options.mode == "paper" else notebook
-        steps = scored(bundle, chosen, encode(bundle, texts, options.max_length), options)
+        batches = encode(bundle, texts, options.max_length)
+        if options.mode == "paper":
+            steps = paired(bundle, chosen, batches, order, options, texts.sampled)
+        else:
+            steps = notebook(bundle, chosen, batches, options)
     return _with_scores(steps, bundle, texts, options)
 
 
@@ -147,6 +151,7 @@ def _with_scores(
                 trials=step.trials,
                 logits=options.logits,
                 task_type=bundle.task_type,
+                head_draw=step.head_draw,
             )
             yield ScoringProgress(step.done, step.total, scores)
 
@@ -174,7 +179,7 @@ def _with_all_tokens(bundle: ModelBundle) -> ModelBundle:
 
     model.register_forward_hook(flatten, with_kwargs=True)
     model.gives_all_logits = True  # `logits_of` asks other causal models for few
-    return ModelBundle(model, bundle.tokenizer, bundle.name)
+    return replace(bundle, model=model)
 
 
 def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:

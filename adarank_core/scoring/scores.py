@@ -53,6 +53,7 @@ class _ScoresFile(TypedDict):
     trials: NotRequired[Annotated[int, Ge(1)] | None]
     logits: NotRequired[Literal["last", "all"]]
     task_type: NotRequired[Literal["SEQ_CLS", "CAUSAL_LM"]]
+    head_draw: NotRequired[Literal["expected", "seed", "trained"] | None]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,9 @@ class Scores:
     task_type : str
         PEFT's name for the head that was scored, ``"SEQ_CLS"`` or ``"CAUSAL_LM"``; written only
         where it is not the former.
+    head_draw : {"expected", "seed", "trained"}, optional
+        Whose head it was: the expectation over random ones, the seed's, or the checkpoint's own.
+        None where it is not known or no head was looked at.
 
     Examples
     --------
@@ -129,6 +133,7 @@ class Scores:
     trials: int | None = None
     logits: str = "last"
     task_type: str = "SEQ_CLS"
+    head_draw: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -154,6 +159,7 @@ class Scores:
             **({} if self.trials is None else {"trials": self.trials}),
             **({} if self.logits == "last" else {"logits": self.logits}),
             **({} if self.task_type == "SEQ_CLS" else {"task_type": self.task_type}),
+            **({} if self.head_draw is None else {"head_draw": self.head_draw}),
             "modules": [asdict(module) for module in self.modules],
         }
 

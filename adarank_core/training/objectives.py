@@ -67,7 +67,7 @@ class Classification:
         """Draw training texts as `Task.sample_texts` does, with what is to be learned of each."""
         drawn = np.random.default_rng(seed).permutation(len(self.task.train))[:count]
         rows = self.task.train.iloc[drawn]
-        return Texts(self.task.name, tuple(rows["text"])), list(rows["label"])
+        return Texts(self.task.name, tuple(rows["text"]), sampled=True), list(rows["label"])
 
     def training_rows(self, count: int, seed: int):
         """Draw as many rows as a run will see; to tokenise all of a large task takes longer."""
