@@ -134,7 +134,7 @@ def fresh_head(bundle: "ModelBundle", seed: int, draw: int = 0) -> dict[str, nn.
     -------
     dict of str to torch.nn.Linear
         New modules by their full name: those whose weight the checkpoint did not have, inside the
-        head or before it (a pooler). Weights are normal with the configuration's
+        head or before it (a pooler), or has as zeros in the head. Weights are normal with the configuration's
         ``initializer_range``, biases zero. Empty for a model with a trained head.
 
     Examples
@@ -180,16 +180,15 @@ def _random_layers(bundle: "ModelBundle") -> list[str]:
     if not has_classification_head(model):
         return []
     heads = tuple(f"{name}." for name in head_names(model))
-    return [
-        name
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
-        and (
-            f"{name}.weight" in bundle.random
-            if bundle.random is not None
-            else f"{name}.".startswith(heads)
-        )
-    ]
+
+    def is_random(name, layer):
+        in_head = f"{name}.".startswith(heads)
+        if bundle.random is None:
+            return in_head
+        return f"{name}.weight" in bundle.random or (in_head and not layer.weight.any())
+
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+    return [name for name, layer in layers if is_random(name, layer)]
 
 
 def _deviation(model: nn.Module) -> float:
@@ -236,7 +235,8 @@ def readout(bundle: "ModelBundle", head_draw: str, seed: int, batch: dict) -> Re
     Raises
     ------
     AdaRankError
-        If the expectation over heads is asked for and the head does not end in a linear layer.
+        If the logits are not finite, or if the expectation over heads is asked for and the head
+        does not end in a linear layer.
 
     Examples
     --------
@@ -253,8 +253,13 @@ def readout(bundle: "ModelBundle", head_draw: str, seed: int, batch: dict) -> Re
     if head_draw == "seed":
         return Readout(model, "seed")
     one = {key: value[:1] for key, value in batch.items()}
-    with torch.inference_mode():
+    with torch.no_grad():  # layers made under inference mode would know no gradients
         logits = logits_of(model, one)
+        if not logits.isfinite().all():
+            raise AdaRankError(
+                f"the logits of {bundle.name!r} are not finite; its weights may be broken, or too "
+                "large for their precision"
+            )
         for name in reversed(random):
             last = model.get_submodule(name)
             found = _expected(bundle, seed, [other for other in random if other != name], name)
@@ -291,7 +296,8 @@ def _is_last(found: Readout, last: nn.Linear, batch: dict, logits: torch.Tensor)
     """Tell whether the logits of the seed's head are a layer's on what is compared."""
     try:
         entering = logits_of(found.model, batch).unflatten(1, (found.draws, -1))[:, 0]
-        again = last(entering.to(last.weight.dtype)).to(logits.dtype)
+        entering = entering.to(last.weight.dtype)
+        again = nn.functional.linear(entering, last.weight, last.bias).to(logits.dtype)
     except torch.OutOfMemoryError:
         raise
     except Exception:  # of whatever a head wants that is built another way

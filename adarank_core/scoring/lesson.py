@@ -1,7 +1,8 @@
 """What the lesson shows: logits of noisy models one by one, and what is read off them.
 
 Scoring keeps only a mean a module; a lesson needs the single draws. They are the same draws: the
-mean of `pair_distances` is the score that `adarank_core.score` gives the module.
+mean of `pair_distances` is the score that `adarank_core.score` gives the module with the head of
+the seed (``head_draw="seed"``).
 """
 
 from collections.abc import Sequence

@@ -163,7 +163,7 @@ def test_a_model_to_which_all_texts_are_one_is_refused(folder, monkeypatch):
 
 
 def test_a_stored_head_of_zeros_is_no_reason_to_refuse(folder):
-    """Scoring and fine-tuning draw a head of their own, and so does the trial."""
+    """It is no trained one: scoring, fine-tuning and the trial draw a head of their own."""
     path = folder / "model.safetensors"
     tensors = {
         name: torch.zeros_like(tensor) if name.startswith("classifier") else tensor
@@ -244,11 +244,11 @@ def test_what_a_checkpoint_was_trained_for_does_not_decide_the_loss(folder, kind
 
 @pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_head_is_drawn_whatever_the_configuration_says(folder, deviation):
-    from adarank_core.scoring.models import fresh_head
+    from adarank_core.scoring.heads import fresh_head
 
     bundle = load_model(folder)
     bundle.model.config.initializer_range = deviation
-    head = fresh_head(bundle.model, seed=0)["classifier"]
+    head = fresh_head(bundle, seed=0)["classifier"]
     assert float(head.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
 
 
