@@ -134,8 +134,8 @@ def fresh_head(bundle: "ModelBundle", seed: int, draw: int = 0) -> dict[str, nn.
     -------
     dict of str to torch.nn.Linear
         New modules by their full name: those whose weight the checkpoint did not have, inside the
-        head or before it (a pooler), or has as zeros in the head. Weights are normal with the configuration's
-        ``initializer_range``, biases zero. Empty for a model with a trained head.
+        head or before it (a pooler), or has as zeros in the head. Weights are normal with the
+        configuration's ``initializer_range``, biases zero. Empty for a model with a trained head.
 
     Examples
     --------
