@@ -43,7 +43,12 @@ def score(
     mode: Annotated[str, typer.Option(help="Or 'notebook', 'notebook-accumulating'.")] = ("paper"),
     scan: Annotated[str, typer.Option(help="Notebook modes: 'forward' or 'reversed'.")] = "forward",
     head: Annotated[str, typer.Option(help="'auto', 'classification' or 'causal'.")] = "auto",
-    logits: Annotated[str, typer.Option(help="Causal: of the 'last' token or of 'all'.")] = "last",
+    logits: Annotated[
+        str | None, typer.Option(help="Causal: of the 'last' token, or of 'all' (the default).")
+    ] = None,
+    head_draw: Annotated[
+        str, typer.Option(help="A random head: 'expected' over all, or the 'seed''s.")
+    ] = "expected",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
     seed: Seed = 0,
@@ -67,6 +72,7 @@ def score(
         seed=seed,
         max_length=max_length,
         logits=logits,
+        head_draw=head_draw,
     )
     if tolerance is not None and distributed.is_split():
         raise AdaRankError(

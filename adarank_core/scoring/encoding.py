@@ -239,7 +239,7 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
     else:
         logits = model(**batch).logits
         at = batch["attention_mask"].sum(dim=1) - 1
-    if logits.dim() == 3:
+    if logits.dim() == 3 and not getattr(model, "gives_all_logits", False):
         logits = logits[torch.arange(len(at), device=at.device), at]
     return logits if logits.dtype == torch.float64 else logits.float()
 

@@ -128,7 +128,8 @@ class Tally:
     ----------
     texts : int
     draws : int
-        Of the random layers before the last one (`scoring.heads.Readout`).
+    unseen : float
+        As in `scoring.heads.Readout`.
 
     Examples
     --------
@@ -138,7 +139,8 @@ class Tally:
     (2.0, 0.5)
     """
 
-    def __init__(self, texts: int, draws: int = 1):
+    def __init__(self, texts: int, draws: int = 1, unseen: float = 1.0):
+        self.unseen = unseen
         self.sums, self.variances = np.zeros((texts, draws)), np.zeros(texts)
         self.counts = np.zeros(texts)
 
@@ -171,8 +173,8 @@ class Tally:
         noise = (self.variances[known] / self.counts[known] ** 2).sum() / texts**2
         if sampled and texts > 1:
             noise = max(noise, means.mean(axis=1).var(ddof=1) / texts)
-        head = means.mean(axis=0).var(ddof=1) / draws if draws > 1 else 0.0
-        return float((noise + head) ** 0.5)
+        of_draws = means.mean(axis=0).var(ddof=1) / draws * self.unseen if draws > 1 else 0.0
+        return float((noise + of_draws) ** 0.5)
 
 
 def expected_rank_change(

@@ -100,9 +100,9 @@ def paired(
     ------
     Step
     """
-    outputs, results = readout(bundle, options.head_draw, options.seed, batches[0]), []
+    outputs, results = readout(bundle, options, batches[0]), []
     for module in chosen:
-        tally = Tally(len(positions), outputs.draws)
+        tally = Tally(len(positions), outputs.draws, outputs.unseen)
         with torch.inference_mode():
             weight = outputs.model.get_submodule(module.name).weight
             distances = _paired_distances(outputs, module.name, weight, batches, options)
@@ -220,7 +220,7 @@ def fast(
     tolerance, rounds = options.tolerance, 1
     if tolerance is not None:
         options, rounds = replace(options, tolerance=None, trials=ROUND), MOST_ROUNDS
-    outputs = readout(bundle, options.head_draw, options.seed, batches[0])
+    outputs = readout(bundle, options, batches[0])
     model = outputs.model
     weights = {m.name: bundle.model.get_submodule(m.name).weight.detach() for m in chosen}
     if model.dtype != torch.float32:
@@ -230,7 +230,7 @@ def fast(
             own = nn.Parameter(weight.bfloat16(), requires_grad=False)
             model.get_submodule(name).weight = own
     batches = [part for batch in batches for part in _smaller_batches(batch)]
-    tallies = {name: Tally(len(positions), outputs.draws) for name in weights}
+    tallies = {name: Tally(len(positions), outputs.draws, outputs.unseen) for name in weights}
     scored: dict[str, ModuleScore] = {}
     replayed: set[str] | None = None  # where going on from a module is right, tried once
     done, in_round = 0, len(chosen) * len(batches)

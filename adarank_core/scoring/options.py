@@ -62,10 +62,14 @@ class ScoringOptions:
     head_draw : {"expected", "seed"}
         Of a classifier without a trained head: the expectation over random heads
         (`scoring.heads`), or the head of the seed. A trained head is taken as it is.
-    logits : {"last", "all"}
+    logits : {"last", "all"}, optional
         Of a causal language model: those at the last real token, or those at all of them, a
-        text's distance then being the mean over its tokens. Padding never counts. All of them
-        take memory: texts × instances × tokens × vocabulary of a batch at once.
+        text's distance then being the mean over its tokens. Padding never counts. By default all
+        of them, which are what its fine-tuning sees.
+    vocabulary_sample : int or None
+        With the logits at all tokens, how many rows of the vocabulary are drawn, at least 32; their
+        draw is in the error. None takes all, and memory for texts × instances × tokens ×
+        vocabulary of a batch at once.
 
     Raises
     ------
@@ -89,7 +93,8 @@ class ScoringOptions:
     seed: int = 0
     max_length: int = 128
     precision: str = "auto"
-    logits: str = "last"
+    logits: str | None = None
+    vocabulary_sample: int | None = 2048
     head_draw: str = "expected"
 
     def __post_init__(self):
@@ -112,8 +117,13 @@ class ScoringOptions:
             raise AdaRankError(
                 f"precision is {self.precision!r}; it must be auto, float32 or bfloat16"
             )
-        if self.logits not in ("last", "all"):
+        if self.logits not in (None, "last", "all"):
             raise AdaRankError(f"logits is {self.logits!r}; it must be 'last' or 'all'")
+        if self.vocabulary_sample is not None and not is_whole(self.vocabulary_sample, 32, 2**31):
+            raise AdaRankError(
+                f"vocabulary_sample is {quoted(self.vocabulary_sample)}; it must be at least 32, "
+                "or None for the whole vocabulary"
+            )
         if self.head_draw not in ("expected", "seed"):
             raise AdaRankError(f"head_draw is {self.head_draw!r}; it must be 'expected' or 'seed'")
         check_max_length(self.max_length)
@@ -132,8 +142,8 @@ class ScoringOptions:
         if not is_number(self.average_rank, above=0):
             raise AdaRankError(f"average_rank is {quoted(self.average_rank)}; it must be above 0")
 
-    def resolved(self, texts: int) -> "ScoringOptions":
-        """Return the same options with each default decided for a number of texts.
+    def resolved(self, texts: int, task_type: str = "SEQ_CLS") -> "ScoringOptions":
+        """Return the same options with each default decided, for a number of texts and a head.
 
         ``trials`` stays open where a tolerance decides.
 
@@ -150,7 +160,8 @@ class ScoringOptions:
                 trials = max(trials, min(MOST_TRIALS, NOISY_TEXTS // texts))
         if precision == "auto":
             precision = "bfloat16" if bf16_is_native() else "float32"
-        return replace(self, estimator=estimator, trials=trials, precision=precision)
+        logits = self.logits or ("last" if task_type == "SEQ_CLS" else "all")
+        return replace(self, estimator=estimator, trials=trials, precision=precision, logits=logits)
 
 
 def check_max_length(max_length: int) -> None:

@@ -4,14 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-import torch
-
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
 from adarank_core.scoring.estimators import Step, computes_in_bfloat16, fast, paired
-from adarank_core.scoring.heads import private_copy
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
@@ -110,9 +107,12 @@ def score_iter(
     options = replace(options or ScoringOptions(), **changes)
     texts = as_texts(texts)
     automatic = options.precision == "auto"
-    options = options.resolved(len(texts))
-    if options.logits == "all":
-        bundle = _with_all_tokens(bundle)
+    options = options.resolved(len(texts), bundle.task_type)
+    if options.logits == "all" and bundle.task_type == "SEQ_CLS":
+        raise AdaRankError(
+            f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "
+            "text one row of them; use 'last', or the head 'causal'"
+        )
     chosen = matching(adaptable_modules(bundle.model), options.modules)
     order = list(range(len(texts)))
     if options.estimator == "fast":
@@ -154,32 +154,6 @@ def _with_scores(
                 head_draw=step.head_draw,
             )
             yield ScoringProgress(step.done, step.total, scores)
-
-
-def _with_all_tokens(bundle: ModelBundle) -> ModelBundle:
-    """Return a bundle whose model puts the logits at all tokens of a text into one row.
-
-    They are divided by the text's number of tokens, and 0 at padding: the L1 distance of two rows
-    is the mean over tokens of the L1 distance over the vocabulary.
-    """
-    if type(bundle.model).__name__.endswith("ForSequenceClassification"):
-        raise AdaRankError(
-            f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "
-            "text one row of them; use 'last', or the head 'causal'"
-        )
-    model = private_copy(bundle.model)
-
-    def flatten(_model, _args, batch, output):
-        mask, logits = batch["attention_mask"], output.logits
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        padding = mask[:, :, None] == 0
-        by_token = logits.masked_fill(padding, 0) / mask.sum(dim=1)[:, None, None]
-        output.logits = by_token.flatten(start_dim=1)
-        return output
-
-    model.register_forward_hook(flatten, with_kwargs=True)
-    model.gives_all_logits = True  # `logits_of` asks other causal models for few
-    return replace(bundle, model=model)
 
 
 def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from adarank_core import AdaRankError, load_model, score
 from adarank_core.data.texts import as_texts
@@ -15,6 +20,7 @@ from adarank_core.scoring.encoding import encode, logits_of
 from adarank_core.scoring.heads import fresh_head, readout, trained_names
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
+from adarank_core.scoring.options import ScoringOptions
 
 TEXTS = ["the cat sat on the red dog", "a good dog"]
 SIZES = {
@@ -102,7 +108,7 @@ def test_the_expectation_is_the_average_over_two_thousand_heads(kind, tokenizer,
     [batch] = encode(bundle, as_texts(TEXTS))
     bodies = noisy_bodies(bundle, batch)
     monkeypatch.setattr(heads_file, "DRAWS", 400)
-    found = readout(bundle, "expected", 0, batch)
+    found = readout(bundle, ScoringOptions(), batch)
     assert found.head_draw == "expected" and found.norm == 2
     assert found.draws == (1 if len(HEADS[kind][1]) == 1 else 400)
     distances = found.distances(values_of(found.model, bodies, batch))
@@ -173,7 +179,7 @@ def test_a_pooler_that_the_checkpoint_lacks_is_drawn_and_trained(tiny_bert, tmp_
     whole.tokenizer.save_pretrained(tmp_path)
     bundle = load_model(tmp_path)
     assert list(fresh_head(bundle, 1)) == ["bert.pooler.dense", "classifier"]
-    found = readout(bundle, "expected", 0, encode(bundle, as_texts(TEXTS))[0])
+    found = readout(bundle, ScoringOptions(), encode(bundle, as_texts(TEXTS))[0])
     assert found.draws == heads_file.DRAWS
     assert trained_names(bundle) == ["classifier", "bert.pooler.dense"]
 
@@ -206,3 +212,63 @@ def test_a_head_that_is_not_linear_at_its_end_is_refused(tokenizer):
     with pytest.raises(AdaRankError, match=r"does not end in a linear layer.*head_draw 'seed'"):
         score(bundle, TEXTS)
     assert score(bundle, TEXTS, trials=2, head_draw="seed").head_draw == "seed"
+
+
+# A vocabulary's sample
+
+
+@pytest.fixture(scope="module")
+def wide_llama(tokenizer):
+    """A language model of 4,096 tokens, of which the tokenizer knows few."""
+    sizes = {key: value for key, value in SIZES.items() if key != "num_labels"}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=4096, **sizes)).eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0, 0.3)
+    return ModelBundle(model, tokenizer, "wide")
+
+
+@pytest.mark.parametrize("estimator", ["fast", "paired"])
+def test_a_sample_of_the_vocabulary_is_unbiased_and_its_error_told(wide_llama, estimator):
+    """The noise is the seed's as well, so that the whole vocabulary tells what it alone does."""
+    options = {"trials": 4, "estimator": estimator, "modules": r"1\.mlp\.down", "max_length": 8}
+    off = []
+    for seed in range(40):
+        whole, drawn = (
+            score(wide_llama, TEXTS, seed=seed, vocabulary_sample=size, **options).modules[0]
+            for size in (None, 256)
+        )
+        of_sample = math.sqrt(drawn.standard_error**2 - whole.standard_error**2)
+        off.append((drawn.score - whole.score) / of_sample)
+    assert abs(np.mean(off)) < 3 / math.sqrt(40)
+    assert 0.75 < np.std(off) < 1.3
+
+
+def test_a_vocabulary_that_fits_is_taken_whole(wide_llama):
+    options = {"trials": 2, "modules": "down"}
+    whole = score(wide_llama, TEXTS, vocabulary_sample=None, **options)
+    assert score(wide_llama, TEXTS, vocabulary_sample=4096, **options) == whole
+    assert score(wide_llama, TEXTS, vocabulary_sample=9999, **options) == whole
+
+
+def test_logits_at_all_tokens_are_a_language_model_s_default(wide_llama):
+    options = {"trials": 2, "modules": "down"}
+    assert score(wide_llama, TEXTS, **options) == score(wide_llama, TEXTS, logits="all", **options)
+
+
+class Normed(LlamaForCausalLM):
+    """A language model whose logits are mixed after its head."""
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.logits = output.logits.log_softmax(dim=-1)
+        return output
+
+
+def test_of_a_head_that_is_more_than_linear_the_whole_vocabulary_counts(wide_llama):
+    model = Normed(wide_llama.model.config).eval()
+    model.load_state_dict(wide_llama.model.state_dict())
+    bundle, options = ModelBundle(model, wide_llama.tokenizer, "normed"), {"modules": "down"}
+    whole = score(bundle, TEXTS, trials=2, vocabulary_sample=None, **options)
+    assert score(bundle, TEXTS, trials=2, vocabulary_sample=64, **options) == whole
