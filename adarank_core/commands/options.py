@@ -74,7 +74,7 @@ def refuse_inputs(json_path: str | None, *inputs: Path | None) -> None:
             )
 
 
-TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."
+TRIALS_HELP = "Noisy instances a module (fast, 4 to 16 by default) or pairs of them (paired, 5)."
 Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
 Json = Annotated[

@@ -64,9 +64,11 @@ def test_extreme_numbers_are_options_or_one_sentence(tolerance, rank, scale, tri
 def test_defaults_come_from_the_number_of_texts_and_the_machine(monkeypatch):
     for native, precision in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr(options_file, "bf16_is_native", lambda native=native: native)
-        assert ScoringOptions().resolved(16) == ScoringOptions(trials=8, precision=precision)
+        assert ScoringOptions().resolved(16) == ScoringOptions(
+            trials=4, precision=precision, logits="last"
+        )
     found = [ScoringOptions().resolved(texts).trials for texts in (1, 4, 9, 16, 10_000)]
-    assert found == [32, 32, 14, 8, 8]
+    assert found == [16, 16, 7, 4, 4]
     for options in (ScoringOptions(estimator="paired"), ScoringOptions(mode="notebook")):
         resolved = options.resolved(1)
         assert (resolved.estimator, resolved.trials) == ("paired", 5)
