@@ -14,7 +14,7 @@ __all__ = ["ScoringOptions", "check_max_length", "check_trials"]
 
 LONGEST = 10**6  # tokens
 MODES = ("paper", "notebook", "notebook-accumulating")
-# With 4 noisy instances of 16 generic texts, MiniLM's ranks of 8 on average change from seed to seed
+# With 4 noisy instances of 16 generic texts, MiniLM's ranks (8 on average) change from seed to seed
 # by 0.6 for the module whose rank changes most. Of fewer texts more instances are taken, so that a
 # module is seen about as often.
 TRIALS = {"paired": 5, "fast": 4}
