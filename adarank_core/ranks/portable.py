@@ -3,12 +3,11 @@
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.plan_files import adapter_patterns
+from adarank_core.ranks.plan_files import checked_adapter
 
 __all__ = ["portable"]
 
@@ -74,11 +73,7 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
 
 
 def _check_config(config) -> None:
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
-        raise AdaRankError(
-            f"this adapter's peft_type is {kind!r}; only 'LORA' can be made portable"
-        )
+    checked_adapter(config)
     if config.get("use_dora"):
         raise AdaRankError("this adapter uses DoRA, whose weights cannot be padded; use plain LoRA")
     if config.get("target_parameters"):
@@ -124,10 +119,7 @@ def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
     if not ranks:
         raise AdaRankError("the adapter holds no LoRA weights")
     most = max(ranks.values())
-    alphas = adapter_patterns(config)["alpha_pattern"]
-    for alpha in (config.get("lora_alpha"), *alphas.values()):
-        if type(alpha) not in (int, float) or not abs(alpha) <= sys.float_info.max:
-            raise AdaRankError(f"the adapter has the alpha {alpha!r}; it must be a finite number")
+    alphas = config.get("alpha_pattern") or {}
     for key, tensor in tensors.items():
         match = PADDED.match(key)
         if not match:
@@ -137,7 +129,7 @@ def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
         rank = ranks.get(name, 0)
         if rank < 1 or (kind.endswith("B") and part != "bias" and tensor.shape[1] != rank):
             raise AdaRankError(f"the adapter's {key!r} does not fit to its other half")
-        alpha = alphas.get(get_pattern_key(alphas, name), config["lora_alpha"])
+        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha", 8))
         scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         if kind.endswith("A"):
             tensor = pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, most - rank))

@@ -112,12 +112,12 @@ def compact(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
+        ({"peft_type": "IA3"}, "'peft_type' of the adapter is 'IA3'"),
         ({"use_dora": True}, "DoRA"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
         ({"init_lora_weights": "pissa_niter_4"}, "pissa"),
-        ({"lora_alpha": "16"}, "alpha '16'"),
-        ({"lora_alpha": None}, "alpha None"),
+        ({"lora_alpha": "16"}, "'lora_alpha' of the adapter is '16'"),
+        ({"lora_alpha": None}, "'lora_alpha' of the adapter is None"),
     ],
     ids=str,
 )
