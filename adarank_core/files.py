@@ -10,6 +10,8 @@ import os
 import stat
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
@@ -25,6 +27,7 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_text",
+    "replacing",
     "runs_folder",
     "write_json",
     "write_text",
@@ -177,7 +180,7 @@ def _too_large(path: str | Path, usual: int, found: str) -> AdaRankError:
     )
 
 
-def read_bytes(path: str | Path, usual: int) -> bytes:
+def read_bytes(path: str | Path, usual: int = JSON_MEGABYTES) -> bytes:
     """Read a plain file whole, if it is not too large; see `check_file`.
 
     Raises
@@ -254,7 +257,7 @@ def read_json(path: str | Path) -> dict:
     ...
     adarank_core.errors.AdaRankError: 'missing.json' cannot be read (No such file or directory)
     """
-    data = read_bytes(path, JSON_MEGABYTES)
+    data = read_bytes(path)
     try:
         return parse_json(data)
     except AdaRankError as error:
@@ -392,12 +395,31 @@ def write_whole(path: Path, content: bytes) -> None:
     >>> path.read_bytes()
     b'text,label'
     """
+    with replacing(path) as partial, partial.open("xb") as file:  # x follows no link
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write a file at, which then takes the place of another as a whole.
+
+    For what a library writes; see `write_whole` for bytes. Whatever breaks off in between leaves
+    the file at ``path`` as it was, and nothing else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "data.csv"
+    >>> with replacing(path) as partial:
+    ...     _ = partial.write_text("text,label")
+    >>> path.read_text()
+    'text,label'
+    """
     # Threads of one server may write the same file at once.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     partial.unlink(missing_ok=True)
     try:
-        with partial.open("xb") as file:  # x follows no link
-            file.write(content)
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,12 +1,11 @@
 """A saved adapter for servers that know one rank and one alpha only."""
 
-import json
 import math
 import re
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.files import read_json, replacing, write_json
 from adarank_core.ranks.plan_files import checked_adapter
 
 __all__ = ["portable"]
@@ -52,6 +51,7 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     ...
     adarank_core.errors.AdaRankError: 'missing/adapter_config.json' cannot be read (...)
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     adapter, output = Path(adapter), Path(output)
@@ -64,12 +64,13 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     plain |= {"use_rslora": False, "init_lora_weights": True}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, output / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
-        (output / "adapter_config.json").write_text(text, encoding="utf-8")
+        with replacing(output / WEIGHTS) as partial:
+            save_file(tensors, partial, metadata={"format": "pt"})
+        write_json(output / "adapter_config.json", plain)
         return (adapter / WEIGHTS).stat().st_size, (output / WEIGHTS).stat().st_size
-    except OSError as error:
-        raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AdaRankError(f"{str(output)!r} cannot be written ({reason})") from None
 
 
 def _check_config(config) -> None:
