@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 JSON_MEGABYTES = 50
+DEEPEST = 100  # objects and lists of JSON in one another
 TEXT_MEGABYTES = 20
 LIMIT = "ADARANK_MAX_FILE_MB"  # raises every limit on the size of a file
 KINDS_OF_FILE = {
@@ -288,11 +289,24 @@ def parse_json(text: str | bytes, finite: bool = True) -> dict:
     adarank_core.errors.AdaRankError: gives 'rank' as nan; every number must be finite
     """
     try:
-        return json.loads(text, object_pairs_hook=_finite if finite else _once)
+        data = json.loads(text, object_pairs_hook=_finite if finite else _once)
     except AdaRankError:
         raise
     except (ValueError, RecursionError) as error:
         raise AdaRankError(f"is not valid JSON ({error})") from None
+    _check_depth(data)
+    return data
+
+
+def _check_depth(data) -> None:
+    """Refuse what Python reads but might not compare, show or write again for its depth."""
+    level = [data] if type(data) in (dict, list) else []
+    for _ in range(DEEPEST):
+        inner = (each.values() if type(each) is dict else each for each in level)
+        level = [value for values in inner for value in values if type(value) in (dict, list)]
+        if not level:
+            return
+    raise AdaRankError(f"is nested more than {DEEPEST} deep; give one of fewer levels")
 
 
 def _once(pairs: list[tuple]) -> dict:
@@ -326,9 +340,16 @@ def event_in(line: bytes) -> dict | None:
 
 def _finite(pairs: list[tuple]) -> dict:
     for name, value in pairs:
-        if type(value) is float and not math.isfinite(value):
-            raise AdaRankError(f"gives {name!r} as {value}; every number must be finite")
+        _check_finite(name, value)
     return _once(pairs)
+
+
+def _check_finite(name: str, value) -> None:
+    if type(value) is float and not math.isfinite(value):
+        raise AdaRankError(f"gives {name!r} as {value}; every number must be finite")
+    if type(value) is list:  # objects in it were looked at when they were built
+        for item in value:
+            _check_finite(name, item)
 
 
 def write_json(path: Path, data: dict) -> None:

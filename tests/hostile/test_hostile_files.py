@@ -160,9 +160,12 @@ def test_the_limit_can_be_raised_but_not_lowered(tmp_path, monkeypatch):
         ('{"a": {"b": Infinity}}', "gives 'b' as inf"),
         ('{"a": -Infinity}', "gives 'a' as -inf"),
         ('{"a": 1e999}', "gives 'a' as inf"),
+        ('{"a": [1, [2, NaN]]}', "gives 'a' as nan"),
+        ("[" * 101 + "]" * 101, "is nested more than 100 deep"),
+        ('{"a":' * 700 + "1" + "}" * 700, "is nested more than 100 deep"),
         ('{"' + "k" * 10**6 + '": NaN}', "every number must be finite"),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_json(tmp_path, content, part):
     assert part in refusal(read_json, written(tmp_path, "x.json", content))
