@@ -5,6 +5,7 @@ from typing import Annotated, NotRequired
 
 import pytest
 from annotated_types import Ge, MaxLen
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from adarank_core.errors import AdaRankError
@@ -54,3 +55,10 @@ def test_a_schema_says_where_what_is_wrong_stands(data, sentence):
 def test_what_fits_a_schema_comes_back_as_it_is():
     data = {"runs": [{"seed": 1, "loss": 1, "more": [1]}], "others": None}
     assert validated(data, Result, "the result") is data and type(data["runs"][0]["loss"]) is int
+
+
+@pytest.mark.parametrize("data", [{"runs": [3, 4]}, {"runs": [], "ranks": {"a": 0, "b": 0}}])
+def test_the_first_wrong_item_of_many_is_enough_to_know(data):
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Result).validate_python(data, strict=True)
+    assert caught.value.error_count() == 1
