@@ -50,7 +50,7 @@ def encode(
     -------
     list of dict
         Each with ``input_ids`` and ``attention_mask``, int64 tensors of texts × tokens on the
-        model's device, padded on the right.
+        model's device, padded on the side that the model was found to need when it was loaded.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
 
 
 def padded(bundle: "ModelBundle", rows: dict[str, list]) -> dict[str, torch.Tensor]:
-    """Make one batch of tokenised texts, padded on the right, on the model's device.
+    """Make one batch of tokenised texts, padded on the tokenizer's side, on the model's device.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def padded(bundle: "ModelBundle", rows: dict[str, list]) -> dict[str, torch.Tens
     >>> padded(bundle, tokenised(bundle, ["A rank.", "A"], 8))["attention_mask"][1]
     tensor([1, 1, 1, 0, 0])
     """
-    batch = bundle.tokenizer.pad(rows, padding_side="right", return_tensors="pt", verbose=False)
+    batch = bundle.tokenizer.pad(rows, return_tensors="pt", verbose=False)
     return {key: batch[key].to(bundle.model.device) for key in rows}
 
 
@@ -232,13 +232,14 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
     torch.Tensor
         float32 or float64; never a lower precision.
     """
+    mask = batch["attention_mask"]
+    at = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
     if not getattr(model, "gives_all_logits", False) and _can_keep_few_logits(type(model)):
         # A vocabulary is large: no logits at tokens that are last in no text.
-        last, at = (batch["attention_mask"].sum(dim=1) - 1).unique(return_inverse=True)
+        last, at = at.unique(return_inverse=True)
         logits = model(**batch, logits_to_keep=last).logits
     else:
         logits = model(**batch).logits
-        at = batch["attention_mask"].sum(dim=1) - 1
     if logits.dim() == 3:
         logits = logits[torch.arange(len(at), device=at.device), at]
     return logits if logits.dtype == torch.float64 else logits.float()

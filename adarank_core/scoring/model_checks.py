@@ -7,6 +7,7 @@ mended, and else the model is refused with what differs.
 """
 
 from collections.abc import Collection, Mapping
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -164,12 +165,12 @@ def _check_vocabulary(bundle: "ModelBundle") -> None:
 
 
 def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
-    """Give model and tokenizer one padding token with which padding moves no logits.
+    """Give model and tokenizer one padding token and side with which padding moves no logits.
 
+    The right side is tried first; XLNet's classifier reads the last position and needs the left.
     Returns the logits of the trial's texts, each read alone.
     """
     tokenizer, stored = bundle.tokenizer, getattr(bundle.model.config, "pad_token_id", None)
-    tokenizer.padding_side = "right"
     tokenizer.model_input_names = ["input_ids", "attention_mask"]  # some ask for no mask
     candidates = [tokenizer.pad_token, _token(bundle, stored), tokenizer.eos_token]
     candidates = list(dict.fromkeys(token for token in candidates if token is not None))
@@ -178,8 +179,8 @@ def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
             f"the tokenizer of {bundle.name!r} has neither a padding nor an end token"
         )
     problem = ""
-    for token in candidates:
-        tokenizer.pad_token = token
+    for side, token in product(("right", "left"), candidates):
+        tokenizer.padding_side, tokenizer.pad_token = side, token
         bundle.model.config.pad_token_id = tokenizer.pad_token_id
         try:
             alone, difference = _read_trial(bundle)

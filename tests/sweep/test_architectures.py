@@ -32,7 +32,6 @@ REFUSED = {
     "convbert": PADDING,
     "yoso": PADDING,
     "fnet": PADDING,
-    "xlnet": PADDING,
     "canine": TOGETHER,
     "nystromformer": TOGETHER,
     "mra": "gives unlike texts the same logits",
