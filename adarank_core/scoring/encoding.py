@@ -29,6 +29,8 @@ __all__ = [
 BATCH_SIZE = 16
 # Tokenizers keep truncation as state, and sessions share them with the model.
 TOKENIZING = threading.Lock()
+# What a model reads, and what some read besides.
+INPUTS, TYPES = ("input_ids", "attention_mask"), "token_type_ids"
 # What configurations call the number of positions that a model has.
 POSITIONS = ("max_position_embeddings", "max_seq_len")
 
@@ -49,8 +51,9 @@ def encode(
     Returns
     -------
     list of dict
-        Each with ``input_ids`` and ``attention_mask``, int64 tensors of texts × tokens on the
-        model's device, padded on the side that the model was found to need when it was loaded.
+        Each with ``input_ids`` and ``attention_mask`` (and what else `tokenised` gives), int64
+        tensors of texts × tokens on the model's device, padded on the side that the model was
+        found to need when it was loaded.
 
     Raises
     ------
@@ -85,7 +88,8 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
     Returns
     -------
     dict of str to list of list of int
-        ``input_ids`` and ``attention_mask``, one row a text.
+        ``input_ids`` and ``attention_mask``, one row a text, and ``token_type_ids`` where a model
+        is told of some (XLNet's and Funnel's classification token has a type of its own).
 
     Raises
     ------
@@ -105,6 +109,7 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
             truncation=True,
             max_length=min(max_length, longest_text(bundle)),
             return_attention_mask=True,
+            return_token_type_ids=TYPES in bundle.tokenizer.model_input_names,
         )
     known, end = known_tokens(bundle.model), _end_token(bundle.model)
     for text, ids in zip(texts, rows["input_ids"], strict=True):
@@ -119,7 +124,7 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
                 f"the text {text!r} holds {token!r}, which this model takes for a text's end; take "
                 "it out"
             )
-    return {key: rows[key] for key in ("input_ids", "attention_mask")}
+    return {key: rows[key] for key in (*INPUTS, TYPES) if key in rows}
 
 
 def padded(bundle: "ModelBundle", rows: dict[str, list]) -> dict[str, torch.Tensor]:

@@ -99,6 +99,34 @@ def test_xlnet_is_padded_on_the_left(saved, stored):
     assert torch.allclose(together, by_hand(bundle, texts), atol=1e-5)
 
 
+def test_the_types_of_tokens_are_told_where_there_are_any(saved, tiny_bert, tiny_task, tmp_path):
+    """XLNet's last token, at which it is read, has a type of its own."""
+    folder = saved(tiny_xlnet())
+    ends = [{"SpecialToken": {"id": "[SEP]", "type_id": 0}}]
+    ends += [{"SpecialToken": {"id": "[CLS]", "type_id": 2}}]
+    template = json.loads((folder / "tokenizer.json").read_text())["post_processor"]
+    template["single"] = [{"Sequence": {"id": "A", "type_id": 0}}, *ends]
+    edit(folder / "tokenizer.json", post_processor=template)
+    edit(
+        folder / "tokenizer_config.json",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    bundle, texts = load_model(folder, head="classification"), ("the cat", "the old dog sat")
+    own = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        [batch] = encode(bundle, Texts("list", texts))
+        together = bundle.model(**batch).logits
+        alone = [bundle.model(**own(text, return_tensors="pt")).logits for text in texts]
+    assert batch["token_type_ids"].max() == 2
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+    assert score(bundle, texts, trials=2).modules
+    names = [module.name for module in adaptable_modules(bundle.model)]
+    plan = RankPlan("tiny", dict.fromkeys(names, 2), dict.fromkeys(names, 4))
+    finetune(str(folder), tiny_task, plan, Settings(2, 8))
+    [batch] = encode(load_model(tiny_bert), Texts("list", texts))
+    assert list(batch) == ["input_ids", "attention_mask"]  # all types would be 0
+
+
 def test_both_estimators_score_xlnet_alike(saved):
     """Noise on the weights of texts alone, nothing padded, is what both estimate."""
     bundle = load_model(saved(tiny_xlnet()))
