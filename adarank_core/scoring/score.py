@@ -20,6 +20,7 @@ from adarank_core.scoring.notebook import notebook
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.scores import Scores, origin_of
+from adarank_core.scoring.unscored import unscored_weights
 
 __all__ = [
     "ScoringProgress",
@@ -133,7 +134,7 @@ def _with_scores(
     steps: Iterator[Step], bundle: ModelBundle, texts: Texts, options: ScoringOptions
 ) -> Iterator[ScoringProgress]:
     """Say with every step where its scores come from."""
-    origin = origin_of(texts)
+    origin, not_scored = origin_of(texts), unscored_weights(bundle.model)
     with closing(steps):
         for step in steps:
             scores = Scores(
@@ -147,6 +148,7 @@ def _with_scores(
                 trials=step.trials,
                 logits=options.logits,
                 task_type=bundle.task_type,
+                not_scored=not_scored,
             )
             yield ScoringProgress(step.done, step.total, scores)
 
