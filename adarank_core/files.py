@@ -10,6 +10,8 @@ import os
 import stat
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
@@ -25,6 +27,7 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_text",
+    "replacing",
     "runs_folder",
     "write_json",
     "write_text",
@@ -32,6 +35,7 @@ __all__ = [
 ]
 
 JSON_MEGABYTES = 50
+DEEPEST = 100  # objects and lists of JSON in one another
 TEXT_MEGABYTES = 20
 LIMIT = "ADARANK_MAX_FILE_MB"  # raises every limit on the size of a file
 KINDS_OF_FILE = {
@@ -177,7 +181,7 @@ def _too_large(path: str | Path, usual: int, found: str) -> AdaRankError:
     )
 
 
-def read_bytes(path: str | Path, usual: int) -> bytes:
+def read_bytes(path: str | Path, usual: int = JSON_MEGABYTES) -> bytes:
     """Read a plain file whole, if it is not too large; see `check_file`.
 
     Raises
@@ -254,7 +258,7 @@ def read_json(path: str | Path) -> dict:
     ...
     adarank_core.errors.AdaRankError: 'missing.json' cannot be read (No such file or directory)
     """
-    data = read_bytes(path, JSON_MEGABYTES)
+    data = read_bytes(path)
     try:
         return parse_json(data)
     except AdaRankError as error:
@@ -285,11 +289,24 @@ def parse_json(text: str | bytes, finite: bool = True) -> dict:
     adarank_core.errors.AdaRankError: gives 'rank' as nan; every number must be finite
     """
     try:
-        return json.loads(text, object_pairs_hook=_finite if finite else _once)
+        data = json.loads(text, object_pairs_hook=_finite if finite else _once)
     except AdaRankError:
         raise
     except (ValueError, RecursionError) as error:
         raise AdaRankError(f"is not valid JSON ({error})") from None
+    _check_depth(data)
+    return data
+
+
+def _check_depth(data) -> None:
+    """Refuse what Python reads but might not compare, show or write again for its depth."""
+    level = [data] if type(data) in (dict, list) else []
+    for _ in range(DEEPEST):
+        inner = (each.values() if type(each) is dict else each for each in level)
+        level = [value for values in inner for value in values if type(value) in (dict, list)]
+        if not level:
+            return
+    raise AdaRankError(f"is nested more than {DEEPEST} deep; give one of fewer levels")
 
 
 def _once(pairs: list[tuple]) -> dict:
@@ -323,9 +340,16 @@ def event_in(line: bytes) -> dict | None:
 
 def _finite(pairs: list[tuple]) -> dict:
     for name, value in pairs:
-        if type(value) is float and not math.isfinite(value):
-            raise AdaRankError(f"gives {name!r} as {value}; every number must be finite")
+        _check_finite(name, value)
     return _once(pairs)
+
+
+def _check_finite(name: str, value) -> None:
+    if type(value) is float and not math.isfinite(value):
+        raise AdaRankError(f"gives {name!r} as {value}; every number must be finite")
+    if type(value) is list:  # objects in it were looked at when they were built
+        for item in value:
+            _check_finite(name, item)
 
 
 def write_json(path: Path, data: dict) -> None:
@@ -392,12 +416,31 @@ def write_whole(path: Path, content: bytes) -> None:
     >>> path.read_bytes()
     b'text,label'
     """
+    with replacing(path) as partial, partial.open("xb") as file:  # x follows no link
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write a file at, which then takes the place of another as a whole.
+
+    For what a library writes; see `write_whole` for bytes. Whatever breaks off in between leaves
+    the file at ``path`` as it was, and nothing else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "data.csv"
+    >>> with replacing(path) as partial:
+    ...     _ = partial.write_text("text,label")
+    >>> path.read_text()
+    'text,label'
+    """
     # Threads of one server may write the same file at once.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     partial.unlink(missing_ok=True)
     try:
-        with partial.open("xb") as file:  # x follows no link
-            file.write(content)
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ def check_keys(data: dict, keys, what: str) -> None:
 
 
 class FailFast:
-    """Marks a list in a schema whose first wrong item is enough to know.
+    """Marks a list or dictionary in a schema whose first wrong item is enough to know.
 
     Without it a file of millions of wrong items would become as many errors, in memory.
 
@@ -54,8 +54,8 @@ def validated(data, schema: type, what: str):
         As it came from JSON, of any size.
     schema : type
         A ``typing_extensions.TypedDict`` with ``__pydantic_config__ = STRICT``, its ranges given
-        with `annotated_types`, its long lists marked `FailFast`. A key that is not in it may
-        stand in ``data``.
+        with `annotated_types`, its long lists and dictionaries marked `FailFast`. A key that
+        is not in it may stand in ``data``.
     what : str
         How the sentence calls the whole, such as ``"the scores"``.
 
@@ -92,13 +92,13 @@ def validated(data, schema: type, what: str):
         first = error.errors(include_url=False)[0]
     else:
         return data
-    steps, value = [step for step in first["loc"] if step != "[key]"], first["input"]
+    place, value = _place(_steps(first["loc"], data), what), first["input"]
     if first["type"] == "missing":
-        place = _place(steps[:-1], what)
-        raise AdaRankError(f"{steps[-1]!r} is missing from {place}; write it as AdaRank does")
+        key = first["loc"][-1]
+        raise AdaRankError(f"{key!r} is missing from {place}; write it as AdaRank does")
     reason = first["msg"].replace("Input should", "it must").replace(" after validation", "")
     reason = reason[:1].lower() + reason[1:]
-    raise AdaRankError(f"{_place(steps, what)} is {quoted(value)}; {reason}")
+    raise AdaRankError(f"{place} is {quoted(value)}; {reason}")
 
 
 @cache
@@ -106,6 +106,18 @@ def _adapter(schema: type):
     from pydantic import TypeAdapter
 
     return TypeAdapter(schema)
+
+
+def _steps(location: tuple, data) -> list:
+    """Leave out what leads nowhere: pydantic's names for a key, or for one of several types."""
+    steps = []
+    for step in location:
+        try:
+            data = data[step]
+        except (LookupError, TypeError):
+            continue
+        steps.append(step)
+    return steps
 
 
 def _place(steps: list, what: str) -> str:

@@ -122,6 +122,8 @@ def show(shown: state.Shown) -> None:
         key="heatmap",
         alt="Disagreement of every module, layers as rows and families as columns",
     )
+    if scores.not_scored:
+        over_families.caption(state.plain(scores.not_scored_note))
     if over_depth.open:
         over_depth.plotly_chart(
             charts.profile(scores),

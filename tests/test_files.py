@@ -15,6 +15,7 @@ from adarank_core.files import (
     event_in,
     read_bytes,
     read_json,
+    replacing,
     runs_folder,
     write_json,
     write_whole,
@@ -108,3 +109,12 @@ def test_a_file_that_hides_its_size_is_read_no_further_than_allowed(tmp_path, mo
     (tmp_path / "a.txt").write_bytes(b"x" * 1_000_001)
     with pytest.raises(AdaRankError, match="larger than it says; at most 1 MB"):
         read_bytes(tmp_path / "a.txt", 1)
+
+
+def test_what_a_library_does_not_write_to_its_end_is_never_seen(tmp_path):
+    path = tmp_path / "table.csv"
+    write_whole(path, b"text,label")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_bytes(b"te")
+        raise RuntimeError
+    assert path.read_bytes() == b"text,label" and list(tmp_path.iterdir()) == [path]

@@ -24,7 +24,8 @@ def export(
         Path | None, typer.Option(help="Its scores.json: layers and families in table and report.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The model that an adapter_config.json's patterns are for.")
+        str | None,
+        typer.Option(help="The model: for an adapter_config.json's patterns, and to try the plan."),
     ] = None,
     adapter: Annotated[
         Path | None, typer.Option(help="A saved adapter: write it for servers without patterns.")
@@ -35,11 +36,15 @@ def export(
     refuse_inputs(json_path, ranks, scores)
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
-    if model is not None:
+    if model is None:
+        plan = read_plan(ranks, names)
+    else:
         from adarank_core.scoring.models import adaptable_modules, load_model
+        from adarank_core.training.adapters import adapted
 
-        names = [module.name for module in adaptable_modules(load_model(model).model)]
-    plan = read_plan(ranks, names)
+        bundle = load_model(model)
+        plan = read_plan(ranks, [module.name for module in adaptable_modules(bundle.model)])
+        adapted(bundle, plan)  # refuses where PEFT builds another one
     files = exporting.export(plan, output, scores=read)
     result = {"files": [str(file) for file in files]}
     if adapter is not None:

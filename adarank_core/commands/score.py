@@ -87,6 +87,8 @@ def score(
         print_status(
             f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
         )
+    if result.not_scored:
+        print_status(result.not_scored_note)
     write(result.to_dict(), json_path)
     if json_path != "-":
         table(

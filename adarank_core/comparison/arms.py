@@ -12,7 +12,7 @@ from adarank_core.checks import is_whole
 from adarank_core.comparison.inputs import input_path
 from adarank_core.data.texts import Texts, generic_texts
 from adarank_core.errors import AdaRankError, quoted
-from adarank_core.files import read_json
+from adarank_core.files import read_bytes, read_json
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.scores import Scores
 
@@ -322,7 +322,7 @@ def file_name(arm: str, folder: Path | None = None) -> str:
     if arm in ARMS:
         return arm
     # Two files may have one name, and a file may have changed since an earlier run.
-    content = Path(input_path(folder, arm)).read_bytes()
+    content = read_bytes(input_path(folder, arm))
     return f"{Path(arm).stem}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 

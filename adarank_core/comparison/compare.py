@@ -7,14 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from adarank_core.comparison.arms import file_name
+from adarank_core.comparison.entries import ClaimEntry
 from adarank_core.comparison.inputs import input_path, keep_input
 from adarank_core.comparison.learning_rates import ChosenRate, Trial, best_rate
 from adarank_core.comparison.planner import Planned, Planner
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.comparison.verdicts import Verdict, verdict_of
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json, write_json
 from adarank_core.ranks.plans import RankPlan
+from adarank_core.schemas import validated
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
 
@@ -281,10 +283,15 @@ def read_request(output: Path, arms: Sequence[str], seeds: Sequence[int]) -> Com
     Raises
     ------
     AdaRankError
-        If no comparison has begun there.
+        If no comparison has begun there, or what was kept of it is damaged.
     """
-    found = read_json(output / "comparison.json")
-    return ComparisonRequest.from_dict({**found, "arms": arms, "seeds": seeds})
+    found = _kept_request(output)
+    return ComparisonRequest.from_dict({**found, "arms": list(arms), "seeds": list(seeds)})
+
+
+def _kept_request(output: Path) -> dict:
+    """Read what a comparison's folder keeps of what was asked for."""
+    return validated(read_json(output / "comparison.json"), ClaimEntry, "comparison.json")
 
 
 def _claim(request: ComparisonRequest, task: str, task_sha256: str, output: Path) -> int:
@@ -306,15 +313,15 @@ def _claim(request: ComparisonRequest, task: str, task_sha256: str, output: Path
         output.mkdir(parents=True, exist_ok=True)
         write_json(path, {**wanted, "search_seed": request.seeds[0]})
         return request.seeds[0]
-    had = read_json(path)
+    had = _kept_request(output)
     for key, value in wanted.items():
-        before = had.get(key) if isinstance(had, dict) else None
+        before = had.get(key)
         if before != value:
             what = "the task's rows are others"
             if key != "task_sha256":
                 what = f"{key} is {value!r}"
             raise AdaRankError(
-                f"{what}, but {str(output)!r} holds results with {before!r}; give another "
+                f"{what}, but {str(output)!r} holds results with {quoted(before)}; give another "
                 "folder, or the same values"
             )
     return had.get("search_seed", request.seeds[0])

@@ -93,7 +93,9 @@ def keep_input(folder: Path, name: str) -> str:
 
 
 def _place(folder: Path, name: str) -> Path:
-    return folder / "inputs" / hashlib.sha256(name.encode()).hexdigest()[:12]
+    return (
+        folder / "inputs" / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    )
 
 
 def _last_part(name: str) -> str:

@@ -1,14 +1,15 @@
 """What a comparison is asked for: one object, its JSON and its flags. Without torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from adarank_core.checks import is_whole
 from adarank_core.comparison.arms import check_arms
+from adarank_core.comparison.entries import RequestEntry
 from adarank_core.comparison.learning_rates import check_learning_rates
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.ranks.allocation import check_average_rank
+from adarank_core.schemas import validated
 from adarank_core.scoring.options import check_trials
 from adarank_core.training.settings import Settings
 
@@ -89,11 +90,17 @@ class ComparisonRequest:
         return {"command": "compare", **found, "settings": vars(self.settings)}
 
     @classmethod
-    def from_dict(cls, data: Mapping) -> "ComparisonRequest":
+    def from_dict(cls, data: dict) -> "ComparisonRequest":
         """Build a request from a ``config.json`` or ``comparison.json``, also of older versions.
 
         Settings that are missing have their default values; keys of other things are passed over.
+
+        Raises
+        ------
+        AdaRankError
+            If a key or a value is not right.
         """
+        validated(data, RequestEntry, "the comparison")
         own = {f.name: data[f.name] for f in fields(cls) if data.get(f.name) is not None}
         known = {f.name for f in fields(Settings)}
         settings = {key: v for key, v in own.get("settings", {}).items() if key in known}

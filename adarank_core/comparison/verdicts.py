@@ -29,6 +29,7 @@ from annotated_types import Interval, MinLen
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.ranks.plans import Ranks
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
 
 __all__ = [
@@ -82,6 +83,7 @@ class _ArmEntry(TypedDict):
     lora_parameters: Count
     allocation_seconds: _Number
     runs: Annotated[list[RunEntry], MinLen(1), FailFast()]
+    ranks: NotRequired[Ranks]
     learning_rate: NotRequired[_Number | None]
     search_seconds: NotRequired[_Number]
 

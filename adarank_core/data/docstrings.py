@@ -9,11 +9,9 @@ cache folder and made again when one of the libraries changes.
 import ast
 import hashlib
 import inspect
-import os
 import platform
 import re
 import sysconfig
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +24,7 @@ import pandas as pd
 
 from adarank_core.data.task import Task, normalised, split_of
 from adarank_core.errors import AdaRankError
-from adarank_core.files import cache_folder, check_file
+from adarank_core.files import cache_folder, check_file, replacing
 
 __all__ = ["SUBJECTS", "build_docstrings", "docstrings_task"]
 
@@ -307,11 +305,5 @@ def _read_cache(file: Path) -> pd.DataFrame | None:
 
 def _write_cache(table: pd.DataFrame, file: Path) -> None:
     """Keep the table for the next time, where there is room; without, it is made again."""
-    with suppress(OSError):
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".tmp")
-        os.close(handle)
-        try:
-            table.to_parquet(name, index=False)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    with suppress(OSError), replacing(file) as partial:
+        table.to_parquet(partial, index=False)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adarank_core.ranks.plans import RankPlan, check_rank
+from adarank_core.ranks.plans import RankPlan, Ranks
+from adarank_core.schemas import validated
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["Costs", "lora_parameters", "module_parameters", "plan_costs", "uniform_rank"]
@@ -144,12 +145,12 @@ def module_parameters(scores: Scores, ranks: Mapping[str, int]) -> dict[str, int
     >>> module_parameters(Scores("tiny", "paper", "paired", 1.0, 0, {}, (query,)), {"query": 8})
     {'query': 1024}
     """
-    counts = {}
-    for module in scores.modules:
-        rank = ranks.get(module.name, 0)
-        check_rank(module.name, rank)
-        counts[module.name] = rank * (module.in_features + module.out_features)
-    return counts
+    known = {module.name: ranks.get(module.name, 0) for module in scores.modules}
+    validated(known, Ranks, "the ranks")
+    return {
+        module.name: known[module.name] * (module.in_features + module.out_features)
+        for module in scores.modules
+    }
 
 
 def _parameters_of_rank_one(scores: Scores) -> int:

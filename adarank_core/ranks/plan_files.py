@@ -3,15 +3,19 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal, Required
+
+from annotated_types import Ge, Interval, MaxLen
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
 from adarank_core.patterns import check_pattern, matching_names
-from adarank_core.ranks.plans import RankPlan, check_alpha, check_rank
+from adarank_core.ranks.plans import HIGHEST_RANK, MOST_MODULES, TASK_TYPES, Alpha, RankPlan
+from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 
-__all__ = ["adapter_patterns", "read_plan"]
+__all__ = ["checked_adapter", "read_plan"]
 
-MOST_MODULES = 1_000_000
 WITH_HEAD = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 # What an adapter may have beside ranks and scalings, and the values that mean that it has not.
 BESIDE = {
@@ -24,6 +28,26 @@ BESIDE = {
     "modules_to_save": "modules trained whole",
 }
 NOTHING = (None, False, "none", [], {})
+
+_Rank = Annotated[int, Interval(ge=1, le=HIGHEST_RANK)]
+_Names = Annotated[list[Name], MaxLen(MOST_MODULES), FailFast()] | Text | None
+_Layer = Annotated[int, Ge(0)]
+
+
+class _AdapterFile(TypedDict, total=False):
+    __pydantic_config__ = STRICT
+    peft_type: Required[Literal["LORA"]]
+    base_model_name_or_path: Text | None
+    task_type: Literal[TASK_TYPES] | None
+    r: _Rank
+    lora_alpha: Alpha
+    use_rslora: bool | None
+    target_modules: _Names
+    exclude_modules: _Names
+    rank_pattern: Annotated[dict[Name, _Rank], MaxLen(MOST_MODULES), FailFast()] | None
+    alpha_pattern: Annotated[dict[Name, Alpha], MaxLen(MOST_MODULES), FailFast()] | None
+    layers_to_transform: Annotated[list[_Layer], FailFast()] | _Layer | None
+    layers_pattern: Annotated[list[Text], FailFast()] | Text | None
 
 
 def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPlan:
@@ -73,39 +97,35 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
     return plan
 
 
-def adapter_patterns(data: dict) -> dict[str, dict]:
-    """Return an adapter's ``rank_pattern`` and ``alpha_pattern``, checked but for their values.
+def checked_adapter(data) -> dict:
+    """Return what was an ``adapter_config.json``, or say the first thing in it that is wrong.
 
     Raises
     ------
     AdaRankError
-        If one is no object, or a pattern in it cannot be read.
+        If it is not of LoRA, a value that ranks or scalings follow from is of another type or out
+        of range, or a pattern cannot be read.
 
     Examples
     --------
-    >>> adapter_patterns({"rank_pattern": {"query": 4}})
-    {'rank_pattern': {'query': 4}, 'alpha_pattern': {}}
+    >>> checked_adapter({"peft_type": "LORA", "r": 0})
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: 'r' of the adapter is 0; it must be greater than or equal to 1
     """
-    patterns = {}
+    validated(data, _AdapterFile, "the adapter")
     for key in ("rank_pattern", "alpha_pattern"):
-        patterns[key] = data.get(key) or {}
-        if not isinstance(patterns[key], dict):
-            raise AdaRankError(f"{key!r} of the adapter is {data[key]!r}; it must be an object")
-        for pattern in patterns[key]:
+        for pattern in data.get(key) or ():
             if _literal(pattern) is None:
                 check_pattern(pattern, f"a key of the adapter's {key}")
-    return patterns
+    return data
 
 
 def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
-    if data["peft_type"] != "LORA":
-        raise AdaRankError(
-            f"this adapter's peft_type is {data['peft_type']!r}; ranks can be read from 'LORA' only"
-        )
+    checked_adapter(data)
     _refuse_what_no_plan_holds(data, modules)
-    patterns = adapter_patterns(data)
     names = _target_modules(data, modules)
-    found, unused = _values_by_name(patterns["rank_pattern"], names, "rank_pattern")
+    found, unused = _values_by_name(data.get("rank_pattern") or {}, names, "rank_pattern")
     if unused is not None:
         raise AdaRankError(
             f"rank_pattern names {unused!r}, which fits none of the "
@@ -115,19 +135,16 @@ def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
                 else f"{len(names)} modules that the adapter adapts in this model"
             )
         )
-    alphas, _ = _values_by_name(patterns["alpha_pattern"], names, "alpha_pattern")
+    alphas, _ = _values_by_name(data.get("alpha_pattern") or {}, names, "alpha_pattern")
     ranks = {name: found.get(name, data.get("r", 8)) for name in names}
     alpha = {name: alphas.get(name, data.get("lora_alpha", 8)) for name in names}
-    for name in names:
-        check_rank(name, ranks[name], 1)
-        check_alpha(name, alpha[name])
     total = sum(ranks.values())
     budget = {"by": "rank", "requested": total, "spent": total, "residual": 0}
     budget |= {"average_rank": total / len(ranks), "rounding": "none"}
     budget["alpha_policy"] = "rslora" if data.get("use_rslora") else "proportional"
     if not data.get("use_rslora") and len(set(alpha.values())) == 1 < len(set(ranks.values())):
         budget["alpha_policy"] = "constant"
-    model = str(data.get("base_model_name_or_path") or "unknown")
+    model = data.get("base_model_name_or_path") or "unknown"
     return RankPlan(model, ranks, alpha, budget, task_type=data.get("task_type"))
 
 
@@ -152,7 +169,7 @@ def _refuse_what_no_plan_holds(data: dict, modules: Sequence[str] | None) -> Non
 def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
     """Name the modules that an adapter adapts."""
     targets = data.get("target_modules")
-    if not targets or not _is_names(targets):
+    if not targets:
         raise AdaRankError(
             f"target_modules of the adapter is {quoted(targets)}; it must name the adapted modules"
         )
@@ -167,10 +184,6 @@ def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
     if targets != "all-linear":
         fitting = set(_fitting(targets, modules, "target_modules"))
     if excluded := data.get("exclude_modules"):
-        if not _is_names(excluded):
-            raise AdaRankError(
-                f"exclude_modules of the adapter is {quoted(excluded)}; it must name modules"
-            )
         fitting -= set(_fitting(excluded, modules, "exclude_modules"))
     named = set() if isinstance(targets, str) else set(targets)
     layers = _layers(data)
@@ -185,11 +198,6 @@ def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
             f"{data.get('base_model_name_or_path')!r}"
         )
     return names
-
-
-def _is_names(value) -> bool:
-    listed = isinstance(value, list) and len(value) <= MOST_MODULES
-    return isinstance(value, str) or (listed and all(isinstance(name, str) for name in value))
 
 
 def _fitting(wanted: str | list[str], names: Sequence[str], what: str) -> list[str]:
@@ -212,19 +220,14 @@ def _layers(data: dict) -> set[int] | None:
     layers = data.get("layers_to_transform")
     if layers in (None, []):
         return None
-    listed = layers if isinstance(layers, list) else [layers]
-    if not all(type(layer) is int for layer in listed):
-        raise AdaRankError(
-            f"layers_to_transform of the adapter is {quoted(layers)}; it must be whole numbers"
-        )
-    return set(listed)
+    return set(layers) if isinstance(layers, list) else {layers}
 
 
 def _layer(data: dict, name: str) -> int | None:
     """Return the number of a module's layer, as PEFT finds it."""
     patterns = data.get("layers_pattern") or r"[^.]*"
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if pattern != r"[^.]*" and not re.fullmatch(r"\w+", str(pattern)):
+        if pattern != r"[^.]*" and not re.fullmatch(r"\w+", pattern):
             raise AdaRankError(f"layers_pattern of the adapter holds {pattern!r}; give plain names")
         if found := re.match(rf".*\.{pattern}\.(\d+)\.", name):
             return int(found[1])

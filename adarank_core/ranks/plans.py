@@ -3,16 +3,20 @@
 import json
 import math
 import re
-import sys
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Interval, MaxLen
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.errors import AdaRankError
-from adarank_core.schemas import check_format, check_keys
+from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, check_keys, validated
 
-__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "RankPlan", "alphas"]
+__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "Alpha", "RankPlan", "Ranks", "alphas"]
 
 FORMAT = "adarank-ranks/1"
 HIGHEST_RANK = 1_000_000  # no module is so large, and no number computed with it overflows
+MOST_MODULES = 1_000_000
 # What LoRA multiplies by where all ranks are equal; every policy gives it at the average rank.
 SCALING = 2
 
@@ -25,6 +29,33 @@ ALPHA_POLICIES = {
     "constant": "one alpha, twice the average rank: by alpha / rank, high ranks are scaled down",
     "rslora": "one alpha, divided by the root of the rank: high ranks are scaled down less",
 }
+
+Ranks = Annotated[
+    dict[Name, Annotated[int, Interval(ge=0, le=HIGHEST_RANK)]], MaxLen(MOST_MODULES), FailFast()
+]
+Alpha = Annotated[float, Interval(ge=0, le=SCALING * HIGHEST_RANK)]
+
+
+class _Budget(TypedDict, total=False):
+    __pydantic_config__ = STRICT
+    by: Literal["rank", "parameters", "adaptive"]
+    requested: float
+    spent: float
+    residual: float
+    average_rank: float
+    lora_parameters: float
+    rounding: Text
+    alpha_policy: Literal[tuple(ALPHA_POLICIES)]
+
+
+class _RanksFile(TypedDict):
+    __pydantic_config__ = STRICT
+    model: Name
+    ranks: Ranks
+    alpha: Annotated[dict[Name, Alpha], MaxLen(MOST_MODULES), FailFast()]
+    budget: _Budget
+    scores_sha256: Text
+    task_type: Literal[TASK_TYPES] | None
 
 
 @dataclass(frozen=True)
@@ -72,29 +103,18 @@ class RankPlan:
     task_type: str | None = "SEQ_CLS"
 
     def __post_init__(self):
-        for key in ("model", "scores_sha256"):
-            value = getattr(self, key)
-            if not isinstance(value, str):
-                raise AdaRankError(f"{key!r} of the ranks is {value!r}; it must be a string")
-        for key in ("ranks", "alpha", "budget"):
-            value = getattr(self, key)
-            if not isinstance(value, dict):
-                raise AdaRankError(f"{key!r} of the ranks is {value!r}; it must be an object")
-        for name, rank in self.ranks.items():
-            check_rank(name, rank)
-        for name in {**self.ranks, **self.alpha}:
-            check_alpha(name, self.alpha.get(name))
+        validated(vars(self), _RanksFile, "the ranks")
+        lost = next((name for name in self.ranks if name not in self.alpha), None)
+        if lost is not None:
+            raise AdaRankError(f"the ranks have no alpha for {lost!r}; give every module its own")
         if not any(self.ranks.values()):
             raise AdaRankError("the ranks are all 0 or missing; at least one must be above 0")
         try:
-            json.dumps(self.budget, allow_nan=False)
-        except (TypeError, ValueError) as error:
+            json.dumps(self.budget, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
             raise AdaRankError(
                 f"'budget' of the ranks holds what JSON cannot ({error}); write it as AdaRank does"
             ) from None
-        check_alpha_policy(self.alpha_policy)
-        if self.task_type is not None:
-            check_task_type(self.task_type)
 
     @property
     def alpha_policy(self) -> str:
@@ -229,29 +249,13 @@ def alphas(ranks: dict[str, int], policy: str = "proportional") -> dict[str, int
     {'query': 6, 'key': 6}
     """
     check_alpha_policy(policy)
-    for name, rank in ranks.items():
-        check_rank(name, rank)
+    validated(ranks, Ranks, "the ranks")
     if policy == "proportional":
         return {name: SCALING * rank for name, rank in ranks.items()}
     adapted = [rank for rank in ranks.values() if rank > 0]
     average = sum(adapted) / max(len(adapted), 1)
     one = max(1, round(SCALING * (average if policy == "constant" else math.sqrt(average))))
     return {name: one if rank > 0 else 0 for name, rank in ranks.items()}
-
-
-def check_rank(name: str, rank, lowest: int = 0) -> None:
-    """Raise `AdaRankError` unless a module can have this rank."""
-    if type(rank) is not int or not lowest <= rank <= HIGHEST_RANK:
-        raise AdaRankError(
-            f"the rank of {name!r} is {rank!r}; it must be a whole number of {lowest} to "
-            f"{HIGHEST_RANK:,}"
-        )
-
-
-def check_alpha(name: str, alpha) -> None:
-    """Raise `AdaRankError` unless LoRA can scale by this alpha."""
-    if type(alpha) not in (int, float) or not 0 <= alpha <= sys.float_info.max:
-        raise AdaRankError(f"the alpha of {name!r} is {alpha!r}; it must be finite and 0 or more")
 
 
 def check_alpha_policy(policy) -> None:

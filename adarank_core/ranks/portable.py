@@ -1,14 +1,12 @@
 """A saved adapter for servers that know one rank and one alpha only."""
 
-import json
 import math
 import re
-import sys
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
-from adarank_core.ranks.plan_files import adapter_patterns
+from adarank_core.files import read_json, replacing, write_json
+from adarank_core.ranks.plan_files import checked_adapter
 
 __all__ = ["portable"]
 
@@ -53,6 +51,7 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     ...
     adarank_core.errors.AdaRankError: 'missing/adapter_config.json' cannot be read (...)
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     adapter, output = Path(adapter), Path(output)
@@ -65,20 +64,17 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     plain |= {"use_rslora": False, "init_lora_weights": True}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, output / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
-        (output / "adapter_config.json").write_text(text, encoding="utf-8")
+        with replacing(output / WEIGHTS) as partial:
+            save_file(tensors, partial, metadata={"format": "pt"})
+        write_json(output / "adapter_config.json", plain)
         return (adapter / WEIGHTS).stat().st_size, (output / WEIGHTS).stat().st_size
-    except OSError as error:
-        raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AdaRankError(f"{str(output)!r} cannot be written ({reason})") from None
 
 
 def _check_config(config) -> None:
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
-        raise AdaRankError(
-            f"this adapter's peft_type is {kind!r}; only 'LORA' can be made portable"
-        )
+    checked_adapter(config)
     if config.get("use_dora"):
         raise AdaRankError("this adapter uses DoRA, whose weights cannot be padded; use plain LoRA")
     if config.get("target_parameters"):
@@ -124,10 +120,7 @@ def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
     if not ranks:
         raise AdaRankError("the adapter holds no LoRA weights")
     most = max(ranks.values())
-    alphas = adapter_patterns(config)["alpha_pattern"]
-    for alpha in (config.get("lora_alpha"), *alphas.values()):
-        if type(alpha) not in (int, float) or not abs(alpha) <= sys.float_info.max:
-            raise AdaRankError(f"the adapter has the alpha {alpha!r}; it must be a finite number")
+    alphas = config.get("alpha_pattern") or {}
     for key, tensor in tensors.items():
         match = PADDED.match(key)
         if not match:
@@ -137,7 +130,7 @@ def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
         rank = ranks.get(name, 0)
         if rank < 1 or (kind.endswith("B") and part != "bias" and tensor.shape[1] != rank):
             raise AdaRankError(f"the adapter's {key!r} does not fit to its other half")
-        alpha = alphas.get(get_pattern_key(alphas, name), config["lora_alpha"])
+        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha", 8))
         scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         if kind.endswith("A"):
             tensor = pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, most - rank))

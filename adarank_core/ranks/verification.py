@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.plan_files import read_plan
+from adarank_core.ranks.plan_files import checked_adapter, read_plan
 from adarank_core.ranks.plans import RankPlan
 
 __all__ = [
@@ -243,10 +243,7 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
     True
     """
     adapter = Path(adapter)
-    config = read_json(adapter / CONFIG)
-    kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind != "LORA":
-        raise AdaRankError(f"this adapter's peft_type is {kind!r}; only 'LORA' can be verified")
+    config = checked_adapter(read_json(adapter / CONFIG))
     if (adapter / WEIGHTS).exists():
         found = _layers_on_disk(adapter / WEIGHTS, config)
     else:
@@ -270,12 +267,9 @@ def _layers_on_disk(path: Path, config: dict) -> dict[str, AdapterLayer]:
     alphas = config.get("alpha_pattern") or {}
     found = {}
     for name, rank in ranks.items():
-        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha"))
-        if type(alpha) not in (int, float) or rank < 1:
-            raise AdaRankError(
-                f"the adapter gives {name!r} the rank {rank} and the alpha {alpha!r}; both must be "
-                "numbers above 0"
-            )
+        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha", 8))
+        if rank < 1:
+            raise AdaRankError(f"the adapter gives {name!r} the rank {rank}; it must be above 0")
         scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         found[name] = AdapterLayer(rank, scaling)
     return found
@@ -288,9 +282,9 @@ def _notes(adapter: Path, config: dict, found: Mapping[str, AdapterLayer]) -> li
         notes.append("it has no weights; this is what its configuration says")
     if config.get("use_dora"):
         notes.append("it is DoRA: each module also has a learnt magnitude, which no plan holds")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not found or type(rank) is not int or rank < 1 or type(alpha) not in (int, float):
+    if not found:
         return notes
+    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     other_rank = sum(layer.rank != rank for layer in found.values())
     ratios = [layer.scaling / scaling for layer in found.values() if layer.scaling and scaling]

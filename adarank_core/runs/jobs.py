@@ -22,18 +22,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Required
 
-from annotated_types import Interval, MinLen
+from annotated_types import Interval
 from filelock import FileLock, Timeout
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
+from adarank_core.comparison.entries import PartialRequestEntry, RequestEntry
 from adarank_core.comparison.verdicts import Seed
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import check_file, read_json, runs_folder, write_json
 from adarank_core.hardware import cores
+from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
-from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
-from adarank_core.training.settings import MOST
+from adarank_core.schemas import STRICT, FailFast, Text, validated
+from adarank_core.training.settings import MOST, SettingsEntry
 
 __all__ = [
     "ALIVE",
@@ -54,45 +56,27 @@ ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
 LOG_TAIL = 2048  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Rate = Annotated[float, Interval(gt=0)]
 
 
-class _Settings(TypedDict, total=False):
-    __pydantic_config__ = STRICT
+class _Settings(SettingsEntry):
     steps: Required[Annotated[int, Interval(ge=1, le=MOST["steps"])]]
     batch_size: Required[Annotated[int, Interval(ge=1, le=MOST["batch_size"])]]
-    learning_rate: Rate
-    max_length: Annotated[int, Interval(ge=1, le=MOST["max_length"])]
-    evaluations: Annotated[int, Interval(ge=1, le=MOST["evaluations"])]
 
 
 class _Plan(TypedDict):
     __pydantic_config__ = STRICT
-    ranks: dict[Text, int]
+    ranks: Ranks
 
 
-class _Config(TypedDict, total=False):
-    __pydantic_config__ = STRICT
+class _Config(PartialRequestEntry, total=False):
     command: Text
-    model: Name
-    task: Name
-    arms: Annotated[list[Name], MinLen(1), FailFast()]
-    seeds: Annotated[list[Seed], MinLen(1), FailFast()]
     seed: Seed
     plan: _Plan | None
-    average_rank: Annotated[float, Interval(gt=0, le=1e6)]
-    trials: Annotated[int, Interval(ge=1, le=10**9)] | None
     settings: _Settings
-    learning_rates: Annotated[list[Rate], FailFast()] | None
-    side_by_side: Annotated[int, Interval(ge=1, le=10**6)]
     versions: dict[Text, Text]
 
 
-class _ComparisonConfig(_Config, total=False):
-    model: Required[Name]
-    task: Required[Name]
-    arms: Required[Annotated[list[Name], MinLen(1), FailFast()]]
-    seeds: Required[Annotated[list[Seed], MinLen(1), FailFast()]]
+class _ComparisonConfig(_Config, RequestEntry):
     average_rank: Required[Annotated[float, Interval(gt=0, le=1e6)]]
     settings: Required[_Settings]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, lock_descriptor
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_bytes
+from adarank_core.files import read_bytes, write_whole
 from adarank_core.hardware import cores
 
 __all__ = ["at_once", "is_locked", "wait_for_turn"]
@@ -127,7 +127,7 @@ def _take(queue: Path, name: str) -> Path:
             else:
                 last = int(ticket.name)
         ticket = queue / f"{last + 1:09d}"
-        ticket.write_bytes(os.fsencode(name))
+        write_whole(ticket, os.fsencode(name))
     return ticket
 
 
@@ -149,5 +149,5 @@ def _tickets(queue: Path) -> list[tuple[Path, str]]:
 
 
 def _is_alive(queue: Path, owner: str) -> bool:
-    # A name and never a path; one that was killed while it wrote its ticket left an empty one.
+    # A name and never a path: whatever stands in a file of this folder is no way out of it.
     return Path(owner).name == owner != "" and is_locked(queue.parent / owner)

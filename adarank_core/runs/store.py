@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json, runs_folder, write_json
+from adarank_core.files import read_json, replacing, runs_folder, write_json
 from adarank_core.runs.jobs import ALIVE, Run, new_run_folder, run_folder
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
@@ -230,9 +230,11 @@ def write_zip(folder: Path, target: Path) -> None:
     files = [path for path in _files(folder) if path != target]
     try:
         # Adapters hardly shrink, and events shrink as well at the fastest level.
-        with zipfile.ZipFile(
-            target, "w", zipfile.ZIP_DEFLATED, compresslevel=1, strict_timestamps=False
-        ) as archive:
+        how = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
+        with (
+            replacing(target) as partial,
+            zipfile.ZipFile(partial, "w", strict_timestamps=False, **how) as archive,
+        ):
             for path in files:
                 with suppress(FileNotFoundError):  # replaced a moment ago, by a run at work
                     archive.write(path, Path(folder.name) / path.relative_to(folder))

@@ -19,6 +19,7 @@ from adarank_core.scoring.encoding import encode, logits_of
 from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
 from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
+from adarank_core.scoring.unscored import unscored_weights
 
 __all__ = [
     "depth_ramp",
@@ -227,7 +228,11 @@ def _of_modules(bundle, mode: str, value: Callable[[str, nn.Linear | Conv1D], fl
         _finite(module, mode, value(module.name, bundle.model.get_submodule(module.name)))
         for module in adaptable_modules(bundle.model)
     )
-    return Scores(bundle.name, mode, "none", 0.0, 0, {}, modules, task_type=bundle.task_type)
+    return Scores(
+        *(bundle.name, mode, "none", 0.0, 0, {}, modules),
+        task_type=bundle.task_type,
+        not_scored=unscored_weights(bundle.model),
+    )
 
 
 def _finite(module: AdaptableModule, mode: str, value: float) -> ModuleScore:

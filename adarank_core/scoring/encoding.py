@@ -29,6 +29,8 @@ __all__ = [
 BATCH_SIZE = 16
 # Tokenizers keep truncation as state, and sessions share them with the model.
 TOKENIZING = threading.Lock()
+# What a model reads, and what some read besides.
+INPUTS, TYPES = ("input_ids", "attention_mask"), "token_type_ids"
 # What configurations call the number of positions that a model has.
 POSITIONS = ("max_position_embeddings", "max_seq_len")
 
@@ -49,8 +51,9 @@ def encode(
     Returns
     -------
     list of dict
-        Each with ``input_ids`` and ``attention_mask``, int64 tensors of texts × tokens on the
-        model's device, padded on the right.
+        Each with ``input_ids`` and ``attention_mask`` (and what else `tokenised` gives), int64
+        tensors of texts × tokens on the model's device, padded on the side that the model was
+        found to need when it was loaded.
 
     Raises
     ------
@@ -85,7 +88,8 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
     Returns
     -------
     dict of str to list of list of int
-        ``input_ids`` and ``attention_mask``, one row a text.
+        ``input_ids`` and ``attention_mask``, one row a text, and ``token_type_ids`` where a model
+        is told of some (XLNet's and Funnel's classification token has a type of its own).
 
     Raises
     ------
@@ -105,6 +109,7 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
             truncation=True,
             max_length=min(max_length, longest_text(bundle)),
             return_attention_mask=True,
+            return_token_type_ids=TYPES in bundle.tokenizer.model_input_names,
         )
     known, end = known_tokens(bundle.model), _end_token(bundle.model)
     for text, ids in zip(texts, rows["input_ids"], strict=True):
@@ -119,11 +124,11 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
                 f"the text {text!r} holds {token!r}, which this model takes for a text's end; take "
                 "it out"
             )
-    return {key: rows[key] for key in ("input_ids", "attention_mask")}
+    return {key: rows[key] for key in (*INPUTS, TYPES) if key in rows}
 
 
 def padded(bundle: "ModelBundle", rows: dict[str, list]) -> dict[str, torch.Tensor]:
-    """Make one batch of tokenised texts, padded on the right, on the model's device.
+    """Make one batch of tokenised texts, padded on the tokenizer's side, on the model's device.
 
     Examples
     --------
@@ -132,7 +137,7 @@ def padded(bundle: "ModelBundle", rows: dict[str, list]) -> dict[str, torch.Tens
     >>> padded(bundle, tokenised(bundle, ["A rank.", "A"], 8))["attention_mask"][1]
     tensor([1, 1, 1, 0, 0])
     """
-    batch = bundle.tokenizer.pad(rows, padding_side="right", return_tensors="pt", verbose=False)
+    batch = bundle.tokenizer.pad(rows, return_tensors="pt", verbose=False)
     return {key: batch[key].to(bundle.model.device) for key in rows}
 
 
@@ -232,13 +237,14 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
     torch.Tensor
         float32 or float64; never a lower precision.
     """
+    mask = batch["attention_mask"]
+    at = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
     if not getattr(model, "gives_all_logits", False) and _can_keep_few_logits(type(model)):
         # A vocabulary is large: no logits at tokens that are last in no text.
-        last, at = (batch["attention_mask"].sum(dim=1) - 1).unique(return_inverse=True)
+        last, at = at.unique(return_inverse=True)
         logits = model(**batch, logits_to_keep=last).logits
     else:
         logits = model(**batch).logits
-        at = batch["attention_mask"].sum(dim=1) - 1
     if logits.dim() == 3 and not getattr(model, "gives_all_logits", False):
         logits = logits[torch.arange(len(at), device=at.device), at]
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -302,7 +302,8 @@ def _smaller_batches(batch: dict) -> Iterator[dict]:
             longer = lengths[end] > LONGEST_OVER_SHORTEST * lengths[start]
             if not longer and (end + 1 - start) * lengths[end] <= BATCH_TOKENS:
                 continue
-        yield {key: value[start:end, : lengths[end - 1]] for key, value in batch.items()}
+        needed = batch["attention_mask"][start:end].any(dim=0)
+        yield {key: value[start:end][:, needed] for key, value in batch.items()}
         start = end
 
 
@@ -330,10 +331,10 @@ def _block_distances(
         scale = options.noise_scale * weight.double().std()
         # Noise is never below float32: what is in bfloat16 are the model's own products.
         with torch.autocast(weight.device.type, enabled=False):
-            factor, lengths = factors.of(name)
+            factor, mask = factors.of(name)
             noises[name] = activation_noise(
                 factor * scale,
-                lengths,
+                mask,
                 module.out_features,
                 options.trials,
                 [generator_for(options.seed, name, round_, text) for text in places],
@@ -359,18 +360,17 @@ class _Factors:
 
     def __init__(self, recording: Recording):
         self.recording, self.mask = recording, recording.batch["attention_mask"]
-        self.inputs = self.factor = self.lengths = None
+        self.inputs = self.factor = self.fitting = None
 
-    def of(self, name: str) -> tuple[torch.Tensor, list[int]]:
-        """Return the factor and each text's number of real tokens."""
+    def of(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the factor and the mask of what the module reads, 0 at padding."""
         inputs = self.recording.input_of(name)
         same = self.inputs is not None and self.inputs.data_ptr() == inputs.data_ptr()
         if not same or self.inputs.shape != inputs.shape:
-            fitting = self.mask.shape[1] == inputs.shape[1]
-            mask = self.mask if fitting else torch.ones(inputs.shape[:2], device=inputs.device)
-            self.inputs, self.factor = inputs, input_factor(inputs, mask)
-            self.lengths = mask.sum(dim=1).int().tolist()
-        return self.factor, self.lengths
+            same_tokens = self.mask.shape[1] == inputs.shape[1]
+            mask = self.mask if same_tokens else torch.ones(inputs.shape[:2], device=inputs.device)
+            self.inputs, self.factor, self.fitting = inputs, input_factor(inputs, mask), mask
+        return self.factor, self.fitting
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from adarank_core.scoring.encoding import encode
 from adarank_core.scoring.heads import private_copy
 from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
 from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
+from adarank_core.scoring.unscored import unscored_weights
 
 __all__ = ["eva", "input_directions"]
 
@@ -73,7 +74,11 @@ def eva(
         for module in adaptable_modules(bundle.model)
     )
     origin = origin_of(texts)
-    return Scores(bundle.name, "eva", "none", 0.0, 0, origin, scored, task_type=bundle.task_type)
+    return Scores(
+        *(bundle.name, "eva", "none", 0.0, 0, origin, scored),
+        task_type=bundle.task_type,
+        not_scored=unscored_weights(bundle.model),
+    )
 
 
 def input_directions(

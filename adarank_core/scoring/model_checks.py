@@ -6,6 +6,8 @@ unlike length are read alone and together. Where that gives other logits, what c
 mended, and else the model is refused with what differs.
 """
 
+import inspect
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +15,8 @@ from torch import nn
 
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.encoding import (
+    INPUTS,
+    TYPES,
     has_classification_head,
     known_tokens,
     logits_of,
@@ -166,13 +170,13 @@ def _check_vocabulary(bundle: "ModelBundle") -> None:
 
 
 def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
-    """Give model and tokenizer one padding token with which padding moves no logits.
+    """Give model and tokenizer one padding token and side with which padding moves no logits.
 
+    The right side is tried first; XLNet's classifier reads the last position and needs the left.
     Returns the logits of the trial's texts, each read alone.
     """
     tokenizer, stored = bundle.tokenizer, getattr(bundle.model.config, "pad_token_id", None)
-    tokenizer.padding_side = "right"
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # some ask for no mask
+    tokenizer.model_input_names = [*INPUTS, TYPES] if _tells_types(bundle) else [*INPUTS]
     candidates = [tokenizer.pad_token, _token(bundle, stored), tokenizer.eos_token]
     candidates = list(dict.fromkeys(token for token in candidates if token is not None))
     if not candidates:
@@ -180,8 +184,8 @@ def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
             f"the tokenizer of {bundle.name!r} has neither a padding nor an end token"
         )
     problem = ""
-    for token in candidates:
-        tokenizer.pad_token = token
+    for side, token in product(("right", "left"), candidates):
+        tokenizer.padding_side, tokenizer.pad_token = side, token
         bundle.model.config.pad_token_id = tokenizer.pad_token_id
         try:
             alone, difference = _read_trial(bundle)
@@ -198,6 +202,15 @@ def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
         f"the model {bundle.name!r} cannot be used: {problem}; it needs texts of one length, or "
         "its tokenizer and configuration do not belong together"
     )
+
+
+def _tells_types(bundle: "ModelBundle") -> bool:
+    """Tell whether a model reads tokens' types, and its tokenizer gives other ones than 0."""
+    if TYPES not in inspect.signature(type(bundle.model).forward).parameters:
+        return False
+    if TYPES not in bundle.tokenizer.model_input_names:
+        return False
+    return any(map(any, bundle.tokenizer(list(TRIAL), return_token_type_ids=True)[TYPES]))
 
 
 def _token(bundle: "ModelBundle", number) -> str | None:

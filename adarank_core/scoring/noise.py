@@ -137,7 +137,7 @@ def input_factor(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def activation_noise(
     factor: torch.Tensor,
-    lengths: Sequence[int],
+    mask: torch.Tensor,
     out_features: int,
     copies: int,
     generators: Sequence[torch.Generator],
@@ -154,8 +154,8 @@ def activation_noise(
     ----------
     factor : torch.Tensor
         ``L`` of `input_factor`.
-    lengths : sequence of int
-        Real tokens of each text; nothing is drawn for padding, so padding changes no number.
+    mask : torch.Tensor
+        texts × tokens, 0 at padding, for which nothing is drawn: padding changes no number.
     out_features, copies : int
     generators : sequence of torch.Generator
         One a text.
@@ -169,12 +169,12 @@ def activation_noise(
     Examples
     --------
     >>> lower = input_factor(torch.randn(1, 3, 8), torch.ones(1, 3))
-    >>> activation_noise(lower, [3], 5, 2, [generator_for(0, "query")]).shape
+    >>> activation_noise(lower, torch.ones(1, 3), 5, 2, [generator_for(0, "query")]).shape
     torch.Size([1, 2, 3, 5])
     """
     texts, tokens, _ = factor.shape
     normal = torch.zeros(texts, copies, tokens, out_features, dtype=dtype)
-    for text, (length, generator) in enumerate(zip(lengths, generators, strict=True)):
-        shape = (copies, length, out_features)
-        normal[text, :, :length] = torch.randn(shape, generator=generator, dtype=dtype)
+    for text, (real, generator) in enumerate(zip(mask.bool().cpu(), generators, strict=True)):
+        shape = (copies, int(real.sum()), out_features)
+        normal[text][:, real] = torch.randn(shape, generator=generator, dtype=dtype)
     return factor[:, None].to(dtype) @ normal.to(factor.device)

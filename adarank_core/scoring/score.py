@@ -17,6 +17,7 @@ from adarank_core.scoring.models import (
 from adarank_core.scoring.notebook import notebook
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.scores import Scores, origin_of
+from adarank_core.scoring.unscored import unscored_weights
 
 __all__ = [
     "ScoringProgress",
@@ -137,7 +138,7 @@ def _with_scores(
     steps: Iterator[Step], bundle: ModelBundle, texts: Texts, options: ScoringOptions
 ) -> Iterator[ScoringProgress]:
     """Say with every step where its scores come from."""
-    origin = origin_of(texts)
+    origin, not_scored = origin_of(texts), unscored_weights(bundle.model)
     with closing(steps):
         for step in steps:
             scores = Scores(
@@ -152,6 +153,7 @@ def _with_scores(
                 logits=options.logits,
                 task_type=bundle.task_type,
                 head_draw=step.head_draw,
+                not_scored=not_scored,
             )
             yield ScoringProgress(step.done, step.total, scores)
 

@@ -5,6 +5,7 @@ Kept apart from ``score.py`` so that stored scores can be read and drawn without
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Literal, NotRequired
@@ -19,6 +20,7 @@ from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, val
 __all__ = ["ModuleScore", "Scores", "origin_of"]
 
 FORMAT = "adarank-scores/1"
+MOST_KINDS = 8  # in a sentence
 Size = Annotated[int, Interval(ge=1, lt=2**31)]
 Number = Annotated[float, Ge(0)]
 
@@ -54,6 +56,7 @@ class _ScoresFile(TypedDict):
     logits: NotRequired[Literal["last", "all"]]
     task_type: NotRequired[Literal["SEQ_CLS", "CAUSAL_LM"]]
     head_draw: NotRequired[Literal["expected", "seed", "trained"] | None]
+    not_scored: NotRequired[Annotated[list[Name], MinLen(1), FailFast()]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ class Scores:
     head_draw : {"expected", "seed", "trained"}, optional
         Whose head it was: the expectation over random ones, the seed's, or the checkpoint's own.
         None where it is not known or no head was looked at.
+    not_scored : tuple of str
+        Weights inside the model's blocks that are no linear module's, such as experts held as
+        one parameter: LoRA on modules does not reach them. Written only where there are any.
 
     Examples
     --------
@@ -134,6 +140,7 @@ class Scores:
     logits: str = "last"
     task_type: str = "SEQ_CLS"
     head_draw: str | None = None
+    not_scored: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -145,6 +152,26 @@ class Scores:
     def families(self) -> tuple[str, ...]:
         """Module families in the order in which data flows through a block."""
         return tuple(dict.fromkeys(module.family for module in self.modules))
+
+    @property
+    def not_scored_note(self) -> str:
+        """What was not scored, in a sentence; weights that are alike over layers count together.
+
+        Empty where all was scored.
+
+        Examples
+        --------
+        >>> names = ("layers.0.experts.up", "layers.1.experts.up", "layers.1.router")
+        >>> Scores("tiny", "paper", "fast", 1.0, 0, {}, (), not_scored=names).not_scored_note
+        '2 × experts.up, 1 × router: weights of no linear module, which are not scored'
+        """
+        if not self.not_scored:
+            return ""
+        kinds = Counter(re.split(r"\.\d+\.", name)[-1] for name in self.not_scored)
+        named = [f"{count:,} × {kind}" for kind, count in kinds.most_common()]
+        more = [f"{len(named) - MOST_KINDS} other kinds"] if len(named) > MOST_KINDS else []
+        kinds = ", ".join(named[:MOST_KINDS] + more)
+        return f"{kinds}: weights of no linear module, which are not scored"
 
     def to_dict(self) -> dict:
         """Return the ``adarank-scores/1`` dictionary."""
@@ -160,6 +187,7 @@ class Scores:
             **({} if self.logits == "last" else {"logits": self.logits}),
             **({} if self.task_type == "SEQ_CLS" else {"task_type": self.task_type}),
             **({} if self.head_draw is None else {"head_draw": self.head_draw}),
+            **({"not_scored": list(self.not_scored)} if self.not_scored else {}),
             "modules": [asdict(module) for module in self.modules],
         }
 
@@ -181,7 +209,8 @@ class Scores:
         keys = [field.name for field in fields(ModuleScore)]
         modules = tuple(ModuleScore(*map(entry.get, keys)) for entry in data["modules"])
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
-        return cls(**{**known, "modules": modules})
+        not_scored = tuple(data.get("not_scored", ()))
+        return cls(**{**known, "modules": modules, "not_scored": not_scored})
 
 
 def origin_of(texts: Texts) -> dict:

@@ -10,16 +10,26 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Interval
 from transformers import TrainerCallback
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from adarank_core.files import write_json
+from adarank_core.files import read_json, write_json
+from adarank_core.schemas import STRICT, validated
 
 __all__ = ["CHECKPOINT_SECONDS", "CheckpointCallback", "clear", "newest"]
 
 #: Training that a killed run may lose. Writing one takes a twentieth of a second for LoRA.
 CHECKPOINT_SECONDS = 30.0
 WHOLE = "whole.json"
+
+
+class _Mark(TypedDict):
+    __pydantic_config__ = STRICT
+    asked: dict
+    seconds: Annotated[float, Interval(ge=0, le=1e9)]
 
 
 class CheckpointCallback(TrainerCallback):
@@ -72,11 +82,12 @@ def newest(folder: Path, asked: dict) -> tuple[Path, float] | None:
     found, asked = [], json.loads(json.dumps(asked))  # as it was written: no tuples
     for path in folder.glob("checkpoint-*"):
         try:
-            mark = json.loads((path / WHOLE).read_text(encoding="utf-8"))
-            if mark["asked"] == asked:
-                found.append((int(path.name.removeprefix("checkpoint-")), path, mark["seconds"]))
-        except (OSError, ValueError, LookupError, TypeError):
+            mark = validated(read_json(path / WHOLE), _Mark, WHOLE)
+            step = int(path.name.removeprefix("checkpoint-"))
+        except ValueError:  # as an AdaRankError is
             continue
+        if mark["asked"] == asked:
+            found.append((step, path, mark["seconds"]))
     last = max(found, default=None)
     for path in folder.glob("checkpoint-*"):
         if last is None or path != last[1]:

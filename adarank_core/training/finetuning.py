@@ -30,7 +30,7 @@ from adarank_core.training.callbacks import Live
 from adarank_core.training.objectives import objective_for
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
-from adarank_core.training.speedups import cast_frozen, make_lean
+from adarank_core.training.speedups import cast_frozen, learns_in_bfloat16, make_lean
 
 __all__ = ["Settings", "Training", "finetune", "train"]
 
@@ -182,7 +182,8 @@ def train(
     objective, settings = objective_for(training.task), training.settings
     bundle = objective.load(training.model)
     longest = min(settings.max_length, longest_text(bundle))
-    model, seconds = _adapted(training, objective, bundle, longest)
+    lower = bf16_is_native() and learns_in_bfloat16(bundle)
+    model, seconds = _adapted(training, objective, bundle, longest, lower)
     rows = objective.training_rows(settings.steps * settings.batch_size, training.seed)
     data = objective.tokenise(bundle, rows, longest)
     order = objective.order(data, settings.batch_size, settings.steps, training.seed)
@@ -200,7 +201,7 @@ def train(
         checkpoint = checkpoints.newest(output / "checkpoints", identity)
     trainer = PartsTrainer(
         model=model,
-        args=_arguments(settings, training.seed, training.method, output),
+        args=_arguments(settings, training.seed, training.method, output, lower),
         train_dataset=data.select(order),
         eval_dataset=_by_length(validation),
         data_collator=objective.collator(bundle),
@@ -231,7 +232,9 @@ def train(
     )
 
 
-def _adapted(training: Training, objective, bundle: ModelBundle, longest: int) -> tuple:
+def _adapted(
+    training: Training, objective, bundle: ModelBundle, longest: int, lower: bool
+) -> tuple:
     """Return the model as it is trained, and the seconds that this took."""
     started = time.perf_counter()
     eva = training.method == "eva"
@@ -246,7 +249,7 @@ def _adapted(training: Training, objective, bundle: ModelBundle, longest: int) -
         max_length=longest,
     )
     make_lean(bundle.model, first_token)
-    if bf16_is_native():
+    if lower:
         cast_frozen(bundle.model)
     return model, time.perf_counter() - started
 
@@ -319,7 +322,7 @@ class OneDeviceArguments(TrainingArguments):
         return min(1, super().n_gpu)
 
 
-def _arguments(settings: Settings, seed: int, method: str, output: Path | None):
+def _arguments(settings: Settings, seed: int, method: str, output: Path | None, lower: bool):
     rate = settings.learning_rate * (FULL_LEARNING_RATE if method == "full" else 1)
     return OneDeviceArguments(
         output_dir="unused" if output is None else str(output / "checkpoints"),
@@ -330,7 +333,7 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None):
         lr_scheduler_type="linear",
         warmup_steps=round(0.06 * settings.steps),
         train_sampling_strategy="sequential",  # the rows are ordered already
-        bf16=bf16_is_native(),
+        bf16=lower,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         logging_steps=1,

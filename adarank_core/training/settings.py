@@ -1,15 +1,32 @@
 """What all trainings of a comparison share. Without torch, for whoever only passes it on."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Interval
+from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.checks import is_number, is_whole
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.schemas import STRICT
 
-__all__ = ["Settings"]
+__all__ = ["Rate", "Settings", "SettingsEntry"]
 
 
 # Beyond these nothing would ever end, or fit into memory.
 MOST = {"steps": 10**7, "batch_size": 10**5, "max_length": 10**6, "evaluations": 10**4}
+Rate = Annotated[float, Gt(0)]
+
+
+class SettingsEntry(TypedDict, total=False):
+    """Settings as JSON has them."""
+
+    __pydantic_config__ = STRICT
+    steps: Annotated[int, Interval(ge=1, le=MOST["steps"])]
+    batch_size: Annotated[int, Interval(ge=1, le=MOST["batch_size"])]
+    learning_rate: Rate
+    max_length: Annotated[int, Interval(ge=1, le=MOST["max_length"])]
+    evaluations: Annotated[int, Interval(ge=1, le=MOST["evaluations"])]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A classifier that reads its first token reads of its last block's query and feed
 that token's outputs alone. And PEFT adds LoRA's product to a module's output in three passes over
 all of it, where one will do. Both change sums in their last digits and nothing else. Under
 autocast frozen weights are cast anew at every step, though they are what they were; to cast them
-once changes nothing at all.
+once changes nothing at all. Not every model can be trained under autocast: one step tells.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,11 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-__all__ = ["cast_frozen", "make_lean"]
+from adarank_core.scoring.encoding import logits_of, padded, tokenised
+from adarank_core.scoring.model_checks import LONGEST_TRIAL, TRIAL
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
+
+__all__ = ["cast_frozen", "learns_in_bfloat16", "make_lean"]
 
 
 def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
@@ -62,6 +66,43 @@ def cast_frozen(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear) and not any(w.requires_grad for w in module.parameters()):
             module.to(torch.bfloat16)
+
+
+def learns_in_bfloat16(bundle: ModelBundle) -> bool:
+    """Tell whether a step with matrix products in bfloat16 has finite logits and gradients.
+
+    It has not where a model takes such a product for float32: X-MOD writes it into a tensor of
+    that type, DeBERTa fills it with that type's smallest number. The step is that of the model
+    alone, so that all arms of a comparison are trained in one precision.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        Before anything adapts its model, which is left as it was.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> learns_in_bfloat16(load_model("embedded"))
+    True
+    """
+    model = bundle.model
+    first = model.get_submodule(adaptable_modules(model)[0].name).weight
+    batch = padded(bundle, tokenised(bundle, TRIAL, LONGEST_TRIAL))
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),  # dropout draws
+            torch.autocast(model.device.type, dtype=torch.bfloat16),
+        ):
+            loss = logits_of(model.train(), batch).square().mean()
+        [gradient] = torch.autograd.grad(loss, first, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # whatever a model raises where a product's type is not the weights'
+        return False
+    finally:
+        model.eval()
+    return bool(loss.isfinite()) and (gradient is None or bool(gradient.isfinite().all()))
 
 
 def _is_plain(module: LoraLinear) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adarank_core import RankPlan, load_model
-from adarank_core.files import read_json
+from adarank_core.files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -46,3 +46,27 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     assert "has no adapter_model.safetensors" in refusal("export", *wrong)
     others = ("--ranks", files / "ranks.json", "--output", tmp_path, "--model", tiny_gpt2)
     assert "use ranks made for this model" in refusal("export", *others)
+
+
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")
+def test_export_holds_what_peft_builds_against_the_plan(run, refusal, files, tiny_bert, tmp_path):
+    """A dense layer beside sparse ones: PEFT takes its names for those of the fused experts."""
+    import torch
+    from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    sizes = {"vocab_size": 24, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(**sizes, **experts, mlp_only_layers=[0], pad_token_id=0)
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "moe")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "moe")
+    moe, names = str(tmp_path / "moe"), ["model.layers.0.mlp.down_proj"]
+    plan = RankPlan(moe, dict.fromkeys(names, 2), dict.fromkeys(names, 4))
+    write_json(tmp_path / "ranks.json", plan.to_dict())
+    given = ("--ranks", tmp_path / "ranks.json", "--output", tmp_path / "out")
+    said = refusal("export", *given, "--model", moe)
+    assert "PEFT does not build this plan for this model" in said and "experts.down_proj" in said
+    assert not (tmp_path / "out").exists()
+    fitting = ("--ranks", files / "ranks.json", "--output", tmp_path / "out")
+    assert run("export", *fitting, "--model", tiny_bert)

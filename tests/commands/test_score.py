@@ -30,6 +30,23 @@ def test_score_writes_scores_of_each_kind_of_text(run, tiny_bert, tiny_file, tmp
         assert [module.family for module in scores.modules] == ["value"] and scores.seed == 7
 
 
+def test_score_says_what_was_not_scored(run, capsys, tiny_bert, tmp_path):
+    import torch
+    from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
+
+    sizes = {"vocab_size": 24, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    torch.manual_seed(0)
+    MixtralForCausalLM(MixtralConfig(**sizes, **heads, pad_token_id=0)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    for model, said in ((tmp_path, "2 × mlp.experts.gate_up_proj"), (tiny_bert, "")):
+        options = ("--model", model, "--sentence", "the cat", "--trials", "2")
+        assert main(["score", *map(str, options), "--json", str(tmp_path / "s.json")]) == 0
+        error, written = capsys.readouterr().err, read_json(tmp_path / "s.json")
+        assert ("not scored" in error) == ("not_scored" in written) == bool(said)
+        assert said in error
+
+
 @pytest.mark.parametrize("estimator", ["paired", "fast"])
 def test_score_gives_what_python_gives(run, tiny_bert, tmp_path, estimator):
     options = ["--trials", 3, "--noise-scale", 0.5, "--seed", 2, "--max-length", 4]

@@ -80,7 +80,9 @@ def test_what_has_changed_since_is_refused(table, tmp_path, change):
     assert input_path(tmp_path / "run", str(table)) != str(table)
 
 
-@pytest.mark.parametrize("name", ["docstrings", "trec", "no/such/file.csv", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["docstrings", "trec", "no.csv", "x" * 5000, "caf\udce9", "\ud83d"]
+)
 def test_what_is_no_file_stays_as_it_is(tmp_path, name):
     assert keep_input(tmp_path / "run", name) == input_path(tmp_path / "run", name) == name
     assert input_path(None, name) == name and not (tmp_path / "run").exists()

@@ -16,11 +16,16 @@ import pyarrow.parquet
 import pytest
 
 from adarank_core import AdaRankError, ModuleScore, Scores, Texts, sentence, texts_from_file
+from adarank_core.comparison.arms import check_arms, file_name
+from adarank_core.comparison.compare import read_request
 from adarank_core.data import tables
 from adarank_core.data.tables import read_table
 from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import as_texts
 from adarank_core.files import cache_folder, read_json, runs_folder
+from adarank_core.ranks.plan_files import read_plan
+from adarank_core.ranks.plans import HIGHEST_RANK, RankPlan
+from adarank_core.ranks.portable import portable
 
 SECONDS = 10  # generous for a busy machine; most cases take milliseconds
 ROWS = b"".join(b"text number %d,%s\n" % (row, (b"no", b"yes")[row % 2]) for row in range(90))
@@ -89,6 +94,11 @@ READERS = {
     "x.csv": read_table,
     "x.jsonl": read_table,
     "x.parquet": read_table,
+    "ranks.json": read_plan,
+    "arm.json": lambda path: file_name(str(path)),
+    "plan.json": lambda path: check_arms([str(path)], [0]),
+    "comparison.json": lambda path: read_request(path.parent, ["uniform"], [0]),
+    "adapter_config.json": lambda path: portable(path.parent, path.parent / "portable"),
 }
 
 
@@ -116,7 +126,9 @@ def test_a_meta_file_that_is_no_plain_file_is_passed_over(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "caf\udce9", "\x1b[31mred", "/" * 300])
-@pytest.mark.parametrize("reader", [read_json, texts_from_file, read_table, load_task])
+@pytest.mark.parametrize(
+    "reader", [read_json, texts_from_file, read_table, load_task, read_plan, file_name]
+)
 def test_names_that_no_file_has(reader, name):
     refusal(reader, name)
 
@@ -160,9 +172,12 @@ def test_the_limit_can_be_raised_but_not_lowered(tmp_path, monkeypatch):
         ('{"a": {"b": Infinity}}', "gives 'b' as inf"),
         ('{"a": -Infinity}', "gives 'a' as -inf"),
         ('{"a": 1e999}', "gives 'a' as inf"),
+        ('{"a": [1, [2, NaN]]}', "gives 'a' as nan"),
+        ("[" * 101 + "]" * 101, "is nested more than 100 deep"),
+        ('{"a":' * 700 + "1" + "}" * 700, "is nested more than 100 deep"),
         ('{"' + "k" * 10**6 + '": NaN}', "every number must be finite"),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_json(tmp_path, content, part):
     assert part in refusal(read_json, written(tmp_path, "x.json", content))
@@ -278,6 +293,34 @@ def test_a_hundred_thousand_modules_are_read_and_one_wrong_one_is_found(tmp_path
     assert "module 77777 of the scores is -1.0" in refusal(Scores.from_dict, data)
     data["modules"] = [{}] * 10_000_000
     assert "'name' is missing from module 1" in refusal(Scores.from_dict, data)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("ranks", {f"{at}": -1 for at in range(10**6)}, "'0' of 'ranks' of the ranks is -1; it"),
+        ("ranks", {f"{at}": 1 for at in range(10**6 + 1)}, "should have at most 1000000 items"),
+        ("ranks", {"a": HIGHEST_RANK + 1}, "it must be less than or equal to 1000000"),
+        ("ranks", {"": 1}, "'' of 'ranks' of the ranks is ''"),
+        ("ranks", {"caf\udce9": 1}, "it must be a valid string"),
+        ("ranks", {"a": 4, "b": 4}, "have no alpha for 'b'; give every module its own"),
+        ("alpha", {"a": 10**300}, "'a' of 'alpha' of the ranks is 1000"),
+        ("alpha", {"a": -1e-9}, "it must be greater than or equal to 0"),
+        ("model", "", "'model' of the ranks is ''"),
+        ("model", "caf\udce9", "'model' of the ranks is 'caf"),
+        ("scores_sha256", None, "'scores_sha256' of the ranks is None; it must be a valid string"),
+        ("task_type", "X", "'task_type' of the ranks is 'X'; it must be 'SEQ_CLS'"),
+        ("budget", {"by": "luck"}, "'by' of 'budget' of the ranks is 'luck'; it must be 'rank'"),
+        ("budget", {"requested": "8"}, "'requested' of 'budget' of the ranks is '8'; it must be"),
+        ("budget", {"average_rank": NOT_A_NUMBER}, "is nan; it must be a finite number"),
+        ("budget", {"units": {"all": [NOT_A_NUMBER]}}, "'budget' of the ranks holds what JSON"),
+        ("budget", {"units": "\ud83d"}, "'budget' of the ranks holds what JSON cannot"),
+    ],
+    ids=range(17),
+)
+def test_ranks(key, value, part):
+    data = RankPlan("tiny", {"a": 4}, {"a": 8}).to_dict()
+    assert part in refusal(RankPlan.from_dict, {**data, key: value})
 
 
 # Texts -------------------------------------------------------------------------------------------

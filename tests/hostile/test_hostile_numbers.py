@@ -2,9 +2,9 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
-from adarank_core import AdaRankError, Task, Verdict, compare, finetune, load_model, score_iter
+from adarank_core import AdaRankError, Task, compare, finetune, load_model, score_iter
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.training.settings import Settings
@@ -64,15 +64,6 @@ def test_seeds_of_trainings(seed):
     except AdaRankError:
         return
     pytest.fail("there is no such model")
-
-
-@settings(max_examples=40)
-@given(values)
-def test_verdicts(value):
-    whole = {"format": "adarank-verdict/1", "task": "t", "model": "m", "arms": {}}
-    whole |= {"comparisons": []}
-    for key in ("task", "model", "arms", "comparisons", "failed", "format"):
-        result_or_refusal(Verdict.from_dict, {**whole, key: value})
 
 
 def test_nothing_is_lost_on_the_way(embedded, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core.errors import AdaRankError
-from pages.parts.shared import cached, phrases
+from pages.parts.shared import cached, phrases, state
 from pages.parts.shared.state import example_scores, plain
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
@@ -113,6 +113,19 @@ def test_task_text_gets_a_head_of_the_tasks_classes(explore):
     assert explore.labels_asked == [3]
     assert "16 tiny texts" in at.caption[0].value
     assert "--task docstrings" in at.code[0].value
+
+
+def test_what_was_not_scored_is_said(explore, monkeypatch):
+    from dataclasses import replace
+
+    plain_name, real = "layers.0.experts_*up*", state.example_scores
+    assert not any("not scored" in caption.value for caption in explore.caption)
+    monkeypatch.setattr(
+        state, "example_scores", lambda source: replace(real(source), not_scored=(plain_name,))
+    )
+    at = explore.run()
+    (said,) = [caption.value for caption in at.caption if "not scored" in caption.value]
+    assert said.startswith(plain("1 × experts_*up*:"))
 
 
 @pytest.mark.parametrize(("text", "said"), [("   ", "no words"), ("", "no words")])

@@ -124,5 +124,5 @@ def test_parameters_of_any_ranks_are_counted_or_refused(ranks, scores):
 
 
 def test_a_rank_that_is_none_is_refused(made_up):
-    with pytest.raises(AdaRankError, match=r"rank of .* is '8'"):
+    with pytest.raises(AdaRankError, match=r"'.*' of the ranks is '8'; it must be a valid int"):
         lora_parameters(made_up(), {made_up().modules[0].name: "8"})

@@ -251,3 +251,15 @@ def test_any_plan_can_be_exported(tmp_path_factory, ranks, alpha, extra):
     exec(snippet(plan), names)
     assert names["config"].rank_pattern == json.loads(adapter_config(plan))["rank_pattern"]
     assert read_plan(files[1]).ranks == {name: rank for name, rank in ranks.items() if rank}
+
+
+def test_files_of_an_export_replace_links_and_follow_none(plan, tmp_path):
+    mine, folder = tmp_path / "mine", tmp_path / "export"
+    names = [file.name for file in export(plan, folder)]
+    mine.write_text("mine")
+    for name in names:
+        (folder / name).unlink()
+        (folder / name).symlink_to(mine)
+    files = export(plan, folder)
+    assert mine.read_text() == "mine" and not any(file.is_symlink() for file in files)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)

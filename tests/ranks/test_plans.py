@@ -77,7 +77,7 @@ def test_an_alpha_policy_that_nobody_knows_is_refused():
     assert RankPlan.from_dict(data).alpha_policy == "rslora"
     for policy in ("x", 3, None, []):
         data["budget"]["alpha_policy"] = policy
-        with pytest.raises(AdaRankError, match="alpha_policy is"):
+        with pytest.raises(AdaRankError, match="'alpha_policy' of 'budget' of the ranks is"):
             RankPlan.from_dict(data)
 
 

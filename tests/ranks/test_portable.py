@@ -4,10 +4,12 @@ import copy
 import json
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from adarank_core import AdaRankError, RankPlan
@@ -112,12 +114,12 @@ def compact(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
+        ({"peft_type": "IA3"}, "'peft_type' of the adapter is 'IA3'"),
         ({"use_dora": True}, "DoRA"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
         ({"init_lora_weights": "pissa_niter_4"}, "pissa"),
-        ({"lora_alpha": "16"}, "alpha '16'"),
-        ({"lora_alpha": None}, "alpha None"),
+        ({"lora_alpha": "16"}, "'lora_alpha' of the adapter is '16'"),
+        ({"lora_alpha": None}, "'lora_alpha' of the adapter is None"),
     ],
     ids=str,
 )
@@ -152,6 +154,29 @@ def test_real_dora_weights_are_refused_even_if_the_file_hides_it(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), "use_dora": False}))
     with pytest.raises(AdaRankError, match="not plain LoRA"):
         portable(tmp_path / "compact", tmp_path / "portable")
+
+
+def test_a_portable_adapter_is_written_whole_and_through_no_link(compact, tmp_path, monkeypatch):
+    mine, folder = tmp_path / "mine", tmp_path / "portable"
+    mine.write_text("mine")
+    folder.mkdir()
+    for name in (WEIGHTS, "adapter_config.json"):
+        (folder / name).symlink_to(mine)
+    real = safetensors.torch.save_file
+
+    def full(tensors, path, **options):
+        real(tensors, path, **options)
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patches:
+        patches.setattr("safetensors.torch.save_file", full)
+        with pytest.raises(
+            AdaRankError, match=r"portable' cannot be written \(I/O error: No space"
+        ):
+            portable(compact, folder)
+    assert all(path.is_symlink() for path in folder.iterdir())
+    portable(compact, folder)
+    assert mine.read_text() == "mine" and not any(path.is_symlink() for path in folder.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -161,10 +161,10 @@ def test_peft_moves_lora_of_some_mixtures_of_experts_elsewhere():
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
-        ([], "peft_type is None"),
-        ({"peft_type": "LORA", "lora_alpha": "8"}, "alpha '8'"),
-        ({"peft_type": "LORA"}, "alpha None"),
+        ({"peft_type": "IA3"}, "'peft_type' of the adapter is 'IA3'"),
+        ([], r"the adapter is \[\]; it must be a valid dictionary"),
+        ({"peft_type": "LORA", "lora_alpha": "8"}, "'lora_alpha' of the adapter is '8'"),
+        ({"peft_type": "LORA", "lora_alpha": None}, "'lora_alpha' of the adapter is None"),
     ],
 )
 def test_what_is_no_adapter_is_refused(config, said, saved):

@@ -300,3 +300,12 @@ def test_a_queue_that_was_thrown_away_is_begun_again(launch, tmp_path):
     shutil.rmtree(tmp_path / "thrown away")
     three, _ = launch("three")
     queued(three, 1)
+
+
+def test_a_ticket_is_not_written_through_a_link(tmp_path):
+    (tmp_path / ".queue").mkdir()
+    (tmp_path / ".queue" / "000000001").symlink_to(tmp_path / "elsewhere")
+    with open_run(tmp_path / "run", {}) as recorder:
+        assert wait_for_turn(recorder, waits=True)
+    assert not (tmp_path / "elsewhere").exists()
+    assert (tmp_path / ".queue" / "000000001").read_text() == "run"

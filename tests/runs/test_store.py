@@ -218,6 +218,23 @@ def test_a_zip_holds_all_but_locks_checkpoints_and_links(tmp_path):
         assert "1-compare/config.json" in made_zip.namelist()
 
 
+def test_a_zip_that_breaks_off_leaves_the_one_before(tmp_path, monkeypatch):
+    folder = new_run_folder("compare", tmp_path)
+    set_tags(folder, ["thesis"])
+    write_zip(folder, tmp_path / "run.zip")
+    before = (tmp_path / "run.zip").read_bytes()
+
+    def full(archive, *_):
+        archive.fp.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    with pytest.raises(AdaRankError, match=r"run.zip' \(No space left"):
+        write_zip(folder, tmp_path / "run.zip")
+    assert (tmp_path / "run.zip").read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [folder, tmp_path / "run.zip"]
+
+
 def test_a_zip_is_made_in_well_under_a_second(tmp_path):
     folder = made(tmp_path, "1-compare")
     line = b'{"event": "step", "step": 1, "train_loss": 1.788276195526123, "time": 1795462860.3}\n'

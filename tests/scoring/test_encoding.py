@@ -164,6 +164,20 @@ class OwnForSequenceClassification(nn.Module):
         return SimpleNamespace(logits=input_ids[torch.arange(len(last)), last][:, None].float())
 
 
+class Echo(nn.Module):
+    """Its logits say which token it has read, at every token."""
+
+    def forward(self, input_ids, attention_mask):
+        return SimpleNamespace(logits=nn.functional.one_hot(input_ids).float())
+
+
+@pytest.mark.parametrize("ids", [[[0, 0, 5], [7, 2, 3]], [[5, 0, 0], [7, 2, 3]]])
+def test_the_last_real_token_is_found_on_either_side_of_the_padding(ids):
+    ids = torch.tensor(ids)
+    found = logits_of(Echo(), {"input_ids": ids, "attention_mask": (ids > 0).int()})
+    assert found.argmax(dim=1).tolist() == [5, 3]
+
+
 def test_a_classifier_is_never_asked_for_few_logits():
     batch = {"input_ids": torch.tensor([[5, 7, 0], [1, 2, 3]])}
     batch["attention_mask"] = torch.tensor([[1, 1, 0], [1, 1, 1]])

@@ -191,9 +191,11 @@ def test_a_tolerance_ends_at_the_last_round(loud_bert, monkeypatch):
     assert steps[-1].scores.trials == 8 and steps[-1].done == steps[-1].total == 4
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("lengths", [(3, 3, 4, 5, 9, 9, 40), (200,), (100,) * 11, (2, 300, 600)])
-def test_batches_hold_texts_of_like_length_and_few_tokens(lengths):
+def test_batches_hold_texts_of_like_length_and_few_tokens(lengths, side):
     mask = torch.tensor([[1] * length + [0] * (max(lengths) - length) for length in lengths])
+    mask = mask.flip(1) if side == "left" else mask
     parts = list(_smaller_batches({"input_ids": 7 * mask, "attention_mask": mask}))
     found = [part["attention_mask"].sum(dim=1).tolist() for part in parts]
     assert [length for part in found for length in part] == list(lengths)

@@ -68,9 +68,10 @@ def test_modules_that_run_twice_or_never_are_left_out():
 
 def test_the_linear_response_has_the_mean_distance_it_is_said_to_have():
     draw = torch.Generator().manual_seed(0)
-    factor = input_factor(torch.randn(1, 5, 8, generator=draw), torch.ones(1, 5)) * 0.3
+    mask = torch.ones(1, 5)
+    factor = input_factor(torch.randn(1, 5, 8, generator=draw), mask) * 0.3
     gradient = torch.randn(1, 2, 5, 6, generator=draw)
-    noise = activation_noise(factor, [5], 6, 20000, [generator_for(0, "query")])
+    noise = activation_noise(factor, mask, 6, 20000, [generator_for(0, "query")])
     moved, expected = linear_response(gradient, noise, factor)
     assert moved.shape == (1, 20000, 2) and expected.dtype == torch.float64
     distances = (moved[0, ::2] - moved[0, 1::2]).abs().sum(dim=1).double()

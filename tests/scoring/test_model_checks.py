@@ -1,6 +1,7 @@
 """Checkpoints whose files disagree: mended when they are loaded, or refused in one sentence."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from transformers import (
     FNetForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
+    XLNetConfig,
+    XLNetForSequenceClassification,
 )
 
 from adarank_core import AdaRankError, RankPlan, finetune, load_model, score
@@ -49,6 +52,12 @@ def tiny_llama(**config):
     return LlamaForCausalLM(LlamaConfig(vocab_size=24, **sizes, **heads, **config))
 
 
+def tiny_xlnet(**config):
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "d_inner": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.3}
+    return XLNetForSequenceClassification(XLNetConfig(vocab_size=24, **sizes, **config))
+
+
 def by_hand(bundle, texts):
     """Logits of each text alone: the plain tokenizer, no padding, the model's own forward."""
     with torch.inference_mode():
@@ -79,22 +88,81 @@ def test_padding_moves_no_logits_whatever_the_files_say(saved, side, pad):
     assert padding_difference(bundle) < 1e-5
 
 
+@pytest.mark.parametrize("stored", ["left", "right"])
+def test_xlnet_is_padded_on_the_left(saved, stored):
+    """Its classifier reads the last position, which padding on the right would fill."""
+    bundle = load_model(saved(tiny_xlnet(), padding_side=stored))
+    assert bundle.tokenizer.padding_side == "left"
+    texts = ("the cat", "the old dog sat on the red cat")
+    [batch] = encode(bundle, Texts("list", texts))
+    with torch.inference_mode():
+        together = bundle.model(**batch).logits
+    assert torch.allclose(together, by_hand(bundle, texts), atol=1e-5)
+
+
+def test_the_types_of_tokens_are_told_where_there_are_any(saved, tiny_bert, tiny_task, tmp_path):
+    """XLNet's last token, at which it is read, has a type of its own."""
+    folder = saved(tiny_xlnet())
+    ends = [{"SpecialToken": {"id": "[SEP]", "type_id": 0}}]
+    ends += [{"SpecialToken": {"id": "[CLS]", "type_id": 2}}]
+    template = json.loads((folder / "tokenizer.json").read_text())["post_processor"]
+    template["single"] = [{"Sequence": {"id": "A", "type_id": 0}}, *ends]
+    edit(folder / "tokenizer.json", post_processor=template)
+    edit(
+        folder / "tokenizer_config.json",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    bundle, texts = load_model(folder, head="classification"), ("the cat", "the old dog sat")
+    own = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        [batch] = encode(bundle, Texts("list", texts))
+        together = bundle.model(**batch).logits
+        alone = [bundle.model(**own(text, return_tensors="pt")).logits for text in texts]
+    assert batch["token_type_ids"].max() == 2
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+    assert score(bundle, texts, trials=2).modules
+    names = [module.name for module in adaptable_modules(bundle.model)]
+    plan = RankPlan("tiny", dict.fromkeys(names, 2), dict.fromkeys(names, 4))
+    finetune(str(folder), tiny_task, plan, Settings(2, 8))
+    [batch] = encode(load_model(tiny_bert), Texts("list", texts))
+    assert list(batch) == ["input_ids", "attention_mask"]  # all types would be 0
+
+
+def test_both_estimators_score_xlnet_alike(saved):
+    """Noise on the weights of texts alone, nothing padded, is what both estimate."""
+    bundle = load_model(saved(tiny_xlnet()))
+    texts = ["the cat", "the old dog sat on the red cat", "a bird"]
+    found = {
+        name: score(bundle, texts, estimator=name, trials=trials, precision="float32", seed=1)
+        for name, trials in (("fast", 60), ("paired", 200))
+    }
+    alone = [score(bundle, [text], estimator="paired", trials=200, seed=1) for text in texts]
+    for at, (fast, paired) in enumerate(zip(*(s.modules for s in found.values()), strict=True)):
+        error = math.hypot(fast.standard_error, paired.standard_error)
+        assert abs(fast.score - paired.score) < 4 * error
+        one_by_one = [scores.modules[at].score for scores in alone]
+        assert paired.score == pytest.approx(sum(one_by_one) / len(texts), rel=1e-4)
+
+
+@pytest.mark.parametrize("model", [tiny_llama, tiny_xlnet])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_the_reported_loss_is_the_saved_adapter_s(saved, tiny_task, tmp_path, side, monkeypatch):
+def test_the_reported_loss_is_the_saved_adapter_s(
+    saved, tiny_task, tmp_path, side, model, monkeypatch
+):
     """Each test text alone through the saved adapter, by PEFT and torch."""
     monkeypatch.setattr("adarank_core.training.finetuning.bf16_is_native", lambda: False)
     from peft import PeftModel
 
-    folder = saved(tiny_llama(pad_token_id=3), padding_side=side)
+    folder = saved(model(pad_token_id=3), padding_side=side)
     names = [m.name for m in adaptable_modules(load_model(folder, head="classification").model)]
     plan = RankPlan("tiny", dict.fromkeys(names, 2), dict.fromkeys(names, 4))
     result = finetune(str(folder), tiny_task, plan, Settings(6, 8), output=tmp_path / "run")
     bundle = load_model(folder, head="classification")
-    model = PeftModel.from_pretrained(bundle.model, tmp_path / "run/adapter").eval()
+    trained = PeftModel.from_pretrained(bundle.model, tmp_path / "run/adapter").eval()
     losses = []
     with torch.inference_mode():
         for text, label in zip(tiny_task.test["text"], tiny_task.test["label"], strict=True):
-            logits = model(**bundle.tokenizer(text, return_tensors="pt")).logits
+            logits = trained(**bundle.tokenizer(text, return_tensors="pt")).logits
             losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor([label])))
     assert result["test_loss"] == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
 

@@ -63,7 +63,7 @@ def test_noise_in_activation_space_has_the_covariance_of_the_inputs():
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     factor = input_factor(inputs, mask)
     generators = [generator_for(0, "query", 0, text) for text in range(2)]
-    drawn = activation_noise(factor, [4, 3], 3, 20_000, generators)
+    drawn = activation_noise(factor, mask, 3, 20_000, generators)
     assert drawn.shape == (2, 20_000, 4, 3)
     for text, length in enumerate((4, 3)):
         real = inputs[text, :length]
@@ -75,16 +75,20 @@ def test_noise_in_activation_space_has_the_covariance_of_the_inputs():
     assert not drawn[1, :, 3].any()
 
 
-def test_padding_and_company_change_no_draw():
+@pytest.mark.parametrize("real", [slice(3), slice(2, 5)], ids=["right", "left"])
+def test_padding_and_company_change_no_draw(real):
     inputs = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[0] * 5, [1] * 5])
+    mask[0, real] = 1
     both = activation_noise(
-        input_factor(inputs, torch.tensor([[1, 1, 1, 0, 0], [1] * 5])),
-        [3, 5],
+        input_factor(inputs, mask),
+        mask,
         4,
         2,
         [generator_for(0, "query", 0, text) for text in range(2)],
     )
-    alone = activation_noise(
-        input_factor(inputs[:1, :3], torch.ones(1, 3)), [3], 4, 2, [generator_for(0, "query")]
-    )
-    torch.testing.assert_close(both[:1, :, :3], alone)
+    one = torch.ones(1, 3)
+    factor = input_factor(inputs[:1, real], one)
+    alone = activation_noise(factor, one, 4, 2, [generator_for(0, "query")])
+    torch.testing.assert_close(both[:1, :, real], alone)
+    assert not both[0][:, mask[0] == 0].any()

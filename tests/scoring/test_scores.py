@@ -43,6 +43,20 @@ def test_scores_survive_json(modules):
     assert back == scores and back.sha256 == scores.sha256
 
 
+def test_what_was_not_scored_is_kept_and_counted_by_kind(good):
+    scores = Scores.from_dict(good)
+    assert "not_scored" not in good and scores.not_scored == () and scores.not_scored_note == ""
+    names = [f"layers.{n}.mlp.{kind}" for n in range(3) for kind in ("experts.up", "gate.weight")]
+    more = Scores.from_dict({**good, "not_scored": names})
+    assert more.not_scored == tuple(names) and more.sha256 != scores.sha256
+    assert Scores.from_dict(json.loads(json.dumps(more.to_dict()))) == more
+    assert more.not_scored_note.startswith("3 × mlp.experts.up, 3 × mlp.gate.weight: ")
+    many = Scores.from_dict({**good, "not_scored": [f"kind{n}" for n in range(12)]})
+    assert "1 × kind7, 4 other kinds: " in many.not_scored_note
+    for wrong in ([], [""], [3], "name", None, {}):
+        assert "not_scored" in refusal({**good, "not_scored": wrong})
+
+
 def test_the_digest_tells_scores_apart(made_up):
     assert made_up(0).sha256 == made_up(0).sha256 != made_up(1).sha256
 

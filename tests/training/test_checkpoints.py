@@ -119,10 +119,15 @@ def test_the_newest_checkpoint_is_the_highest_step_and_the_others_go(tmp_path):
         12: "{",
         13: "[]",
         14: None,
+        15: '{"asked": {"seed": 0}, "seconds": "2"}',
+        16: '{"asked": {"seed": 0}, "seconds": -1}',
+        17: '{"asked": {"seed": 0}}',
+        18: "[" * 100_000,
     }.items():
         (tmp_path / f"checkpoint-{step}").mkdir()
         if mark:
             (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(mark)
+    (tmp_path / "checkpoint-14" / checkpoints.WHOLE).symlink_to("/dev/zero")
     assert checkpoints.newest(tmp_path, {"seed": 0}) == (tmp_path / "checkpoint-10", 2.5)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
     assert checkpoints.newest(tmp_path, {"seed": 3}) is None

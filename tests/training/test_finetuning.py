@@ -273,10 +273,18 @@ def test_a_rank_above_the_module_is_refused(tiny_bert, tiny_task):
         finetune(tiny_bert, tiny_task, plan, QUICK)
 
 
-def test_a_model_without_one_bf16_unit_trains_in_full_precision(monkeypatch):
-    for native in (True, False):
-        monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda native=native: native)
-        assert finetuning_file._arguments(QUICK, 0, "lora", None).bf16 is native
+@pytest.mark.parametrize(("native", "learns"), [(True, True), (True, False), (False, True)])
+def test_bfloat16_is_for_machines_and_models_that_compute_in_it(
+    tiny_bert, tiny_task, monkeypatch, native, learns
+):
+    given, arguments = [], finetuning_file._arguments
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: native)
+    monkeypatch.setattr(finetuning_file, "learns_in_bfloat16", lambda bundle: learns)
+    monkeypatch.setattr(
+        finetuning_file, "_arguments", lambda *of: given.append(arguments(*of)) or given[0]
+    )
+    finetune(tiny_bert, tiny_task, same_rank(tiny_bert, 2), Settings(1, 4))
+    assert given[0].bf16 is (native and learns)
 
 
 @pytest.mark.parametrize("method", ["lora", "adalora", "head-only", "full"])
@@ -299,7 +307,7 @@ def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, mon
 
 @pytest.mark.parametrize(("method", "share"), [("lora", 1), ("head-only", 1), ("full", 0.01)])
 def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, share):
-    rate = finetuning_file._arguments(QUICK, 0, method, None).learning_rate
+    rate = finetuning_file._arguments(QUICK, 0, method, None, False).learning_rate
     assert rate == pytest.approx(share * QUICK.learning_rate)
 
 
@@ -308,8 +316,7 @@ def test_one_process_uses_one_device(monkeypatch, seen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: False)
-    arguments = finetuning_file._arguments(QUICK, 0, "lora", None)
+    arguments = finetuning_file._arguments(QUICK, 0, "lora", None, False)
     assert not arguments.use_cpu and arguments.device.type == "cuda"
     assert arguments._n_gpu == seen  # for as many Trainer would make copies
     assert arguments.n_gpu == 1 and arguments.train_batch_size == QUICK.batch_size

@@ -1,15 +1,20 @@
 """The lean forward pass against PEFT's own, and what it must leave alone."""
 
+import math
+
 import pytest
 import torch
+import transformers
 from accelerate.hooks import ModelHook, add_hook_to_module
 from peft import LoraConfig, get_peft_model
 
 from adarank_core.comparison.planner import same_rank
 from adarank_core.scoring.models import load_model
 from adarank_core.scoring.token_use import first_token_modules
+from adarank_core.training import finetuning
 from adarank_core.training.adapters import adapted
-from adarank_core.training.speedups import make_lean
+from adarank_core.training.settings import Settings
+from adarank_core.training.speedups import learns_in_bfloat16, make_lean
 from tests.scoring.test_token_use import READ_AT_FIRST
 
 TEXTS = ["the red cat sat on the old dog", "a bird sang", "rain"]
@@ -75,6 +80,69 @@ def test_lora_with_dropout_keeps_peft_s_own_way(tiny_bert):
     model = get_peft_model(bundle.model, config)
     make_lean(bundle.model, ())
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+# In bfloat16
+
+
+@pytest.fixture(params=["Xmod", "Deberta"])
+def float32_alone(request, tiny_bert, tmp_path):
+    """A folder with a model that raises where its products are in bfloat16."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2, "vocab_size": 24, "pad_token_id": 0}
+    sizes |= {"languages": ["en_XX"], "default_language": "en_XX"}  # X-MOD's
+    model_class = getattr(transformers, f"{request.param}ForSequenceClassification")
+    torch.manual_seed(0)
+    model_class(model_class.config_class(**sizes)).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_a_model_that_bfloat16_breaks_is_trained_in_float32(float32_alone, tiny_task, monkeypatch):
+    assert not learns_in_bfloat16(load_model(float32_alone))
+    losses = []
+    for native in (False, True):
+        monkeypatch.setattr(finetuning, "bf16_is_native", lambda native=native: native)
+        plan, settings = same_rank(float32_alone, 2), Settings(2, 8)
+        losses.append(finetuning.finetune(float32_alone, tiny_task, plan, settings)["test_loss"])
+    assert losses[0] == losses[1] and math.isfinite(losses[0])
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_what_is_not_finite_in_bfloat16_is_seen_both_ways(tiny_bert, where):
+    bundle = load_model(tiny_bert)
+
+    def spoil(_module, _args, output):
+        if output.dtype != torch.bfloat16:
+            return output
+        if where == "forward":
+            return output * torch.inf
+        return Spoiled.apply(output)
+
+    assert learns_in_bfloat16(bundle)
+    bundle.model.bert.encoder.layer[1].output.dense.register_forward_hook(spoil)
+    assert not learns_in_bfloat16(bundle)
+
+
+class Spoiled(torch.autograd.Function):
+    """Nothing forth, infinity back."""
+
+    @staticmethod
+    def forward(_context, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(_context, gradient):
+        return gradient * torch.inf
+
+
+def test_the_trial_step_leaves_nothing_behind(tiny_bert):
+    bundle = load_model(tiny_bert)
+    before = torch.random.get_rng_state()
+    learns_in_bfloat16(bundle)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not any(module.training for module in bundle.model.modules())
+    assert all(weight.grad is None for weight in bundle.model.parameters())
 
 
 class Doubling(ModelHook):
