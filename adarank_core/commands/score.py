@@ -49,10 +49,16 @@ def score(
     head_draw: Annotated[
         str, typer.Option(help="A random head: 'expected' over all, or the 'seed''s.")
     ] = "expected",
+    noise: Annotated[
+        str, typer.Option(help="'gaussian' or 'uniform'; ',absolute' and ',bias' may follow.")
+    ] = "gaussian",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
     seed: Seed = 0,
     max_length: MaxLength = 128,
+    reproducible: Annotated[
+        bool, typer.Option("--reproducible", help="Draw noise on the CPU, alike for all devices.")
+    ] = False,
     json_path: Json = None,
 ) -> None:
     """Score every module: how far apart noise on it drives the logits.
@@ -67,11 +73,13 @@ def score(
         estimator=estimator,
         mode=mode,
         scan=scan,
+        noise=noise,
         noise_scale=noise_scale,
         modules=modules,
         seed=seed,
         max_length=max_length,
         logits=logits,
+        reproducible=reproducible,
         head_draw=head_draw,
     )
     if tolerance is not None and distributed.is_split():

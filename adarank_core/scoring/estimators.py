@@ -22,11 +22,12 @@ from adarank_core.scoring.gradients import linear_response
 from adarank_core.scoring.heads import Readout, readout
 from adarank_core.scoring.models import AdaptableModule, ModelBundle
 from adarank_core.scoring.noise import (
-    activation_noise,
+    ModuleNoise,
+    OutputNoise,
     add_to_output,
     generator_for,
     input_factor,
-    weight_noise,
+    module_noise,
 )
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.partial_forward import Recording, block_of
@@ -104,8 +105,8 @@ def paired(
     for module in chosen:
         tally = Tally(len(positions), outputs.draws, outputs.unseen)
         with torch.inference_mode():
-            weight = outputs.model.get_submodule(module.name).weight
-            distances = _paired_distances(outputs, module.name, weight, batches, options)
+            noise = module_noise(outputs.model.get_submodule(module.name), options)
+            distances = _paired_distances(outputs, module, noise, batches, options)
         tally.add(positions, *over_trials(distances))
         results.append(module_score(module, tally.mean(), tally.error(sampled)))
         yield Step(len(results), len(chosen), tuple(results), options.trials, outputs.head_draw)
@@ -113,20 +114,26 @@ def paired(
 
 def _paired_distances(
     outputs: Readout,
-    name: str,
-    weight: torch.Tensor,
+    module: AdaptableModule,
+    noise: ModuleNoise,
     batches: list[dict],
     options: ScoringOptions,
     first: int = 0,
 ) -> np.ndarray:
     """Return trials × texts × draws distances of a module, with noise of trials from ``first``."""
-    model = outputs.model
-    layer = model.get_submodule(name)
+    model, name = outputs.model, module.name
+    layer, dtype = model.get_submodule(name), torch.promote_types(model.dtype, torch.float32)
+    shape = (module.out_features, module.in_features)
+    shape = shape if isinstance(layer, nn.Linear) else shape[::-1]
 
     def noisy_logits(instance):
-        generator = generator_for(options.seed, name, instance)
-        noise = weight_noise(weight, options.noise_scale, generator)
-        with add_to_output(layer, noise):
+        generator = generator_for(options.seed, name, instance, device=_drawing(model, options))
+        weight = noise.deviation * noise.standard(shape, generator, dtype)
+        bias = None
+        if noise.bias_deviation:
+            bias = noise.standard((module.out_features,), generator, dtype)
+            bias = (noise.bias_deviation * bias).to(model.device, model.dtype)
+        with add_to_output(layer, weight.to(model.device, model.dtype), bias):
             return [logits_of(model, batch) for batch in batches]
 
     # Batch by batch: the logits at all tokens are as many as the batch's longest text has.
@@ -143,24 +150,28 @@ def _paired_distances(
     ]
     distances = torch.stack(distances).cpu().numpy()
     if not distances.any():
-        _check_called(model, name, weight, batches[0], options)
+        _check_called(model, name, batches[0])
     return distances
 
 
-def _check_called(
-    model: nn.Module, name: str, weight: torch.Tensor, batch: dict, options: ScoringOptions
-) -> None:
+def _drawing(model: nn.Module, options: ScoringOptions) -> torch.device | str:
+    """Return the device that noise is drawn on."""
+    return "cpu" if options.reproducible else model.device
+
+
+def _check_called(model: nn.Module, name: str, batch: dict) -> None:
     """Refuse a module that matters though it is never called, so that no noise comes in.
 
     Such as Mamba's ``dt_proj``, whose weight is read without a call: LoRA would do nothing on it.
     """
-    layer, noise = model.get_submodule(name), weight_noise(weight, 1.0, generator_for(0, name))
+    layer = model.get_submodule(name)
     calls, own = [], layer.weight
     handle = layer.register_forward_hook(lambda *_call: calls.append(name))
     clean = logits_of(model, batch)
     handle.remove()
     if calls:
         return
+    noise = torch.randn(own.shape, generator=generator_for(0, name)) * own.float().std().cpu()
     layer.weight = nn.Parameter(own + noise.to(own), requires_grad=False)
     try:
         moved = not logits_of(model, batch).equal(clean)
@@ -222,15 +233,15 @@ def fast(
         options, rounds = replace(options, tolerance=None, trials=ROUND), MOST_ROUNDS
     outputs = readout(bundle, options, batches[0])
     model = outputs.model
-    weights = {m.name: bundle.model.get_submodule(m.name).weight.detach() for m in chosen}
+    laws = {m.name: module_noise(model.get_submodule(m.name), options) for m in chosen}
     if model.dtype != torch.float32:
         options = replace(options, precision="float32")  # products stay in the model's own type
     if options.precision == "bfloat16":
-        for name, weight in weights.items():  # once: autocast would convert them in every pass
-            own = nn.Parameter(weight.bfloat16(), requires_grad=False)
-            model.get_submodule(name).weight = own
+        for layer in map(model.get_submodule, laws):
+            # Once: autocast would convert it in every pass.
+            layer.weight = nn.Parameter(layer.weight.bfloat16(), requires_grad=False)
     batches = [part for batch in batches for part in _smaller_batches(batch)]
-    tallies = {name: Tally(len(positions), outputs.draws, outputs.unseen) for name in weights}
+    tallies = {name: Tally(len(positions), outputs.draws, outputs.unseen) for name in laws}
     scored: dict[str, ModuleScore] = {}
     replayed: set[str] | None = None  # where going on from a module is right, tried once
     done, in_round = 0, len(chosen) * len(batches)
@@ -239,10 +250,10 @@ def fast(
         for batch in batches:
             places = list(islice(left, len(batch["input_ids"])))
             with _computing(model, options):
-                recording = Recording(model, batch, list(weights), logits_of)
-                replayed = recording.faithful(list(weights)) if replayed is None else replayed
+                recording = Recording(model, batch, list(laws), logits_of)
+                replayed = recording.faithful(list(laws)) if replayed is None else replayed
             by_module = _batch_distances(
-                outputs, recording, chosen, weights, replayed, places, options, number
+                outputs, recording, chosen, laws, replayed, places, options, number
             )
             for module, distances in by_module:
                 tally = tallies[module.name]
@@ -276,7 +287,7 @@ def _batch_distances(
     outputs: Readout,
     recording: Recording,
     chosen: Sequence[AdaptableModule],
-    weights: dict[str, torch.Tensor],
+    laws: dict[str, ModuleNoise],
     replayed: set[str],
     places: list[int],
     options: ScoringOptions,
@@ -287,7 +298,7 @@ def _batch_distances(
         members = list(members)
         with _computing(recording.model, options):
             distances = _block_distances(
-                outputs, recording, members, weights, replayed, places, options, round_
+                outputs, recording, members, laws, replayed, places, options, round_
             )
         for module in members:
             yield module, distances[module.name]
@@ -311,48 +322,57 @@ def _block_distances(
     outputs: Readout,
     recording: Recording,
     members: list[AdaptableModule],
-    weights: dict[str, torch.Tensor],
+    laws: dict[str, ModuleNoise],
     replayed: set[str],
     places: list[int],
     options: ScoringOptions,
     round_: int,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return each text's mean distance and its variance, for the modules of one block."""
-    result, noises, linear = {}, {}, {}
-    factors = _Factors(recording)
+    result, noises, linear, values = {}, {}, {}, {}
+    factors, device = _Factors(recording), _drawing(recording.model, options)
     for module in members:
-        name, weight = module.name, weights[module.name]
+        name = module.name
         if name not in replayed or not recording.is_replayable(name):
             first = options.trials * round_
             batches = [recording.batch]
-            distances = _paired_distances(outputs, name, weight, batches, options, first)
+            distances = _paired_distances(outputs, module, laws[name], batches, options, first)
             result[name] = over_trials(distances)
             continue
-        scale = options.noise_scale * weight.double().std()
-        # Noise is never below float32: what is in bfloat16 are the model's own products.
-        with torch.autocast(weight.device.type, enabled=False):
-            factor, mask = factors.of(name)
-            noises[name] = activation_noise(
-                factor * scale,
-                mask,
-                module.out_features,
-                options.trials,
-                [generator_for(options.seed, name, round_, text) for text in places],
-                torch.promote_types(weight.dtype, torch.float32),
+        generators = [generator_for(options.seed, name, round_, text, device) for text in places]
+        with torch.autocast(recording.model.device.type, enabled=False):
+            inputs, factor, mask = factors.of(name)
+            noises[name] = OutputNoise(
+                laws[name], inputs, mask, factor, module.out_features, generators
             )
-            if outputs.norm == 1 and name in recording.gradients:
-                gradient = recording.gradients[name]
-                linear[name] = linear_response(gradient, noises[name], factor * scale)
-    tokens = sum(noise.shape[0] * noise.shape[2] for noise in noises.values())
+        values[name], linear[name] = [], []
+    tokens = sum(noise.mask.numel() for noise in noises.values())
     step = max(1, PASS_TOKENS // max(1, tokens))
-    parts = [
-        recording.logits_with({n: noise[:, at : at + step] for n, noise in noises.items()})
-        for at in range(0, options.trials if noises else 0, step)
-    ]
+    for start in range(0, options.trials if noises else 0, step):
+        copies = min(step, options.trials - start)
+        # Noise is never below float32: what is in bfloat16 are the model's own products.
+        with torch.autocast(recording.model.device.type, enabled=False):
+            added = {name: noise.draw(copies) for name, noise in noises.items()}
+            for name in added:
+                if _is_controlled(outputs, recording, options, name):
+                    gradient, factor = recording.gradients[name], noises[name].factor
+                    linear[name].append(linear_response(gradient, added[name], factor))
+        for name, found in recording.logits_with(added).items():
+            values[name].append(found)
     for name in noises:
-        distances = outputs.distances(torch.cat([part[name] for part in parts], dim=1))
-        result[name] = all_pairs(distances, *linear.get(name, ()))
+        distances, control = outputs.distances(torch.cat(values[name], dim=1)), ()
+        if linear[name]:
+            moved, expected = zip(*linear[name], strict=True)
+            control = (torch.cat(moved, dim=1), expected[0])
+        result[name] = all_pairs(distances, *control)
     return result
+
+
+def _is_controlled(
+    outputs: Readout, recording: Recording, options: ScoringOptions, name: str
+) -> bool:
+    """Tell whether a linear model of the logits is known, whose distances have a known mean."""
+    return outputs.norm == 1 and options.noise == "gaussian" and name in recording.gradients
 
 
 class _Factors:
@@ -362,15 +382,15 @@ class _Factors:
         self.recording, self.mask = recording, recording.batch["attention_mask"]
         self.inputs = self.factor = self.fitting = None
 
-    def of(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the factor and the mask of what the module reads, 0 at padding."""
+    def of(self, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the inputs, their factor and their mask, 0 at padding."""
         inputs = self.recording.input_of(name)
         same = self.inputs is not None and self.inputs.data_ptr() == inputs.data_ptr()
         if not same or self.inputs.shape != inputs.shape:
             same_tokens = self.mask.shape[1] == inputs.shape[1]
             mask = self.mask if same_tokens else torch.ones(inputs.shape[:2], device=inputs.device)
             self.inputs, self.factor, self.fitting = inputs, input_factor(inputs, mask), mask
-        return self.factor, self.fitting
+        return self.inputs, self.factor, self.fitting
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from adarank_core.patterns import check_pattern
 __all__ = ["ScoringOptions", "check_max_length", "check_trials"]
 
 LONGEST = 10**6  # tokens
+NOISES = ("gaussian", "uniform", "absolute", "bias")
 MODES = ("paper", "notebook", "notebook-accumulating")
 # With 4 noisy instances of 16 generic texts, MiniLM's ranks (8 on average) change from seed to seed
 # by 0.6 for the module whose rank changes most. Of fewer texts more instances are taken, so that a
@@ -49,8 +50,15 @@ class ScoringOptions:
         `adarank_core.scoring.notebook.notebook`. They have no fast estimator.
     scan : {"forward", "reversed"}
         Order of the layers in the notebook's modes.
+    noise : str
+        The law of the noise, as words joined by commas: ``"gaussian"`` or ``"uniform"`` (with the
+        same deviation), ``"absolute"`` where ``noise_scale`` is the deviation itself and not its
+        ratio to that of the weight, ``"bias"`` where the bias is noisy, too.
     noise_scale : float
         Above 0.
+    reproducible : bool
+        Whether noise is drawn on the CPU, so that every device gets the same numbers, and not on
+        the model's device.
     modules : str, optional
         Regular expression; only modules whose full name it matches somewhere are scored.
     seed : int
@@ -90,7 +98,9 @@ class ScoringOptions:
     estimator: str = "fast"
     mode: str = "paper"
     scan: str = "forward"
+    noise: str = "gaussian"
     noise_scale: float = 1.0
+    reproducible: bool = False
     modules: str | None = None
     seed: int = 0
     max_length: int = 128
@@ -113,6 +123,7 @@ class ScoringOptions:
             raise AdaRankError(
                 f"noise_scale is {quoted(self.noise_scale)}; it must be a number above 0"
             )
+        self._check_noise()
         if not is_whole(self.seed, -(2**63), 2**63 - 1):
             raise AdaRankError(f"seed is {quoted(self.seed)}; it must fit into 64 bits")
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -131,6 +142,19 @@ class ScoringOptions:
         check_max_length(self.max_length)
         if self.modules is not None:
             check_pattern(self.modules, "modules")
+
+    def _check_noise(self) -> None:
+        words = self.noise.split(",") if isinstance(self.noise, str) else [None]
+        known = set(words) <= set(NOISES) and len(set(words)) == len(words)
+        if not known or {"gaussian", "uniform"} <= set(words):
+            raise AdaRankError(
+                f"noise is {quoted(self.noise)}; it must be words of {', '.join(NOISES)} joined by "
+                "commas, such as 'uniform,absolute'"
+            )
+        if self.noise != "gaussian" and self.mode != "paper":
+            raise AdaRankError(
+                f"noise is {self.noise!r}, but the notebook's modes know 'gaussian' only"
+            )
 
     def _check_tolerance(self) -> None:
         if self.trials is not None or self.estimator != "fast" or self.mode != "paper":

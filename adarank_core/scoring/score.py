@@ -153,6 +153,7 @@ def _with_scores(
                 logits=options.logits,
                 task_type=bundle.task_type,
                 head_draw=step.head_draw,
+                noise=options.noise,
                 not_scored=not_scored,
             )
             yield ScoringProgress(step.done, step.total, scores)

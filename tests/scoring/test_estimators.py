@@ -219,3 +219,26 @@ def test_a_language_model_is_asked_for_the_last_logits_only(llama):
     logits_of(llama.model, batch)
     handle.remove()
     assert asked == [1]
+
+
+@pytest.mark.parametrize("noise", ["uniform", "absolute", "gaussian,bias"])
+def test_both_estimators_know_the_same_noise(loud_bert, noise):
+    options = {"modules": r"1\.(attention\.self\.value|output)", "noise": noise}
+    options["noise_scale"] = 0.3
+    plain = score(loud_bert, TEXTS, estimator="paired", trials=150, **options)
+    fast = score(loud_bert, TEXTS, trials=60, precision="float32", **options)
+    for one, other in zip(plain.modules, fast.modules, strict=True):
+        error = math.hypot(one.standard_error, other.standard_error)
+        assert abs(one.score - other.score) < 4 * error
+        assert error < 0.06 * one.score
+    assert fast.to_dict()["noise"] == noise
+
+
+def test_a_noisy_bias_moves_more_than_the_weight_alone(loud_bert):
+    bundle = ModelBundle(copy.deepcopy(loud_bert.model), loud_bert.tokenizer, "biased")
+    name = "bert.encoder.layer.1.output.dense"
+    bundle.model.get_submodule(name).bias.data.normal_(0, 3)
+    options = {"modules": name, "trials": 30}
+    [weight] = score(bundle, TEXTS, **options).modules
+    [both] = score(bundle, TEXTS, noise="gaussian,bias", **options).modules
+    assert both.score > 1.2 * weight.score
