@@ -219,6 +219,7 @@ def command(run: jobs.Run) -> str:
 
 def draw() -> None:
     """Draw the whole page."""
+    state.open_page()
     choice = state.sidebar()
     opened = shown_run()
     run = opened or state.example_run()
