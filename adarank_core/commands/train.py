@@ -51,9 +51,10 @@ def finetune(
     json_path: Json = None,
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
-    from adarank_core.comparison.inputs import input_path, keep_input
+    from adarank_core.comparison.inputs import input_path, keep_input, model_path
     from adarank_core.data.tasks import load_task
 
+    model = model_path(model)
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
     settings = Settings(steps, batch_size, learning_rate, max_length)
@@ -134,6 +135,7 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
+    from adarank_core.comparison.inputs import model_path
     from adarank_core.comparison.request import ComparisonRequest
 
     names = tuple(arm.strip() for arm in arms.split(",") if arm.strip())
@@ -146,7 +148,7 @@ def compare(
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
     settings = Settings(steps, batch_size, learning_rate, max_length)
     request = ComparisonRequest(
-        model, task, names, average_rank, numbers, trials, settings, rates, side_by_side
+        model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
     )
     request.check(output if resume else None)
     verdict = _run_comparison(request, output, resume, queue)

@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.comparison.arms import ARMS, arm_label, check_arms
+from adarank_core.comparison.inputs import model_path
 from adarank_core.comparison.learning_rates import check_learning_rates
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
@@ -107,7 +108,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     steps = left.number_input("Steps", 1, 100_000, 150, key="compare_steps", **KEPT)
     batch = right.number_input("Batch size", 1, 1024, 32, key="compare_batch", **KEPT)
     config = {
-        "model": choice.model,
+        "model": model_path(choice.model),  # the run has another working folder
         "task": choice.task,
         "arms": arms,
         "average_rank": choice.average_rank,

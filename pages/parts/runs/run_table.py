@@ -17,7 +17,7 @@ from adarank_core.comparison.arms import arm_label
 from adarank_core.errors import quoted
 from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run, start_command
-from pages.parts.compare.outcome import task_label
+from pages.parts.compare.outcome import model_label, task_label
 from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, hide_scale, set_layout
 from pages.parts.shared.curves import LIVE, arm_colour, results_table
 
@@ -128,7 +128,7 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
         "arms": _arms(config),
         "tags": ", ".join(tags),
         "seeds": ", ".join(map(str, seeds)),
-        "model": config.get("model", ""),
+        "model": model_label(config.get("model", "")),
     }
 
 
