@@ -32,7 +32,7 @@ def export(
     json_path: Json = None,
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
-    refuse_inputs(json_path, ranks, scores)
+    refuse_inputs(json_path, ranks, scores, model, adapter)
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
     if model is not None:

@@ -59,19 +59,42 @@ def _check_writable(path: str | None) -> str | None:
     return path
 
 
-def refuse_inputs(json_path: str | None, *inputs: Path | None) -> None:
+def refuse_inputs(json_path: str | None, *inputs: str | Path | None) -> None:
     """Raise `AdaRankError` where the result would be written over a file that is read.
+
+    Parameters
+    ----------
+    json_path : str or None
+    inputs : str or pathlib.Path or None
+        Files, folders with files that are read, such as a model's, and names that are no paths.
 
     Examples
     --------
     >>> refuse_inputs("-", Path("scores.json"))
     """
+    if json_path in (None, "-") or not Path(json_path).is_file():
+        return
+    target = Path(json_path).resolve()
     for path in inputs:
-        same = path is not None and json_path not in (None, "-") and path.exists()
-        if same and Path(json_path).exists() and path.samefile(json_path):
+        try:
+            read = path is not None and Path(path).exists()
+            same = read and (Path(path).samefile(target) or _is_of(target, Path(path)))
+        except (OSError, ValueError):  # a name that no path has
+            continue
+        if same:
             raise AdaRankError(
                 f"--json is {json_path!r}, which is read by this command; give another file"
             )
+
+
+def _is_of(target: Path, folder: Path) -> bool:
+    """Tell whether a file is one of a folder's own, and no result that was written there."""
+    if not target.is_relative_to(folder.resolve()):
+        return False
+    try:
+        return not str(read_json(target).get("format", "")).startswith("adarank-")
+    except (AdaRankError, AttributeError):
+        return True
 
 
 TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."

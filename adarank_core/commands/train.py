@@ -21,6 +21,7 @@ from adarank_core.commands.options import (
     Watch,
     output_folder,
     print_status,
+    refuse_inputs,
     table,
     write,
 )
@@ -54,6 +55,7 @@ def finetune(
     from adarank_core.comparison.inputs import input_path, keep_input, model_path
     from adarank_core.data.tasks import load_task
 
+    refuse_inputs(json_path, task, ranks, model)
     model = model_path(model)
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
@@ -150,6 +152,7 @@ def compare(
     request = ComparisonRequest(
         model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
     )
+    refuse_inputs(json_path, model, *request.inputs)
     request.check(output if resume else None)
     verdict = _run_comparison(request, output, resume, queue)
     if verdict is not None:

@@ -11,7 +11,15 @@ from rich.console import Console
 from adarank_core import AdaRankError
 from adarank_core.__main__ import main
 from adarank_core.commands import options
-from adarank_core.commands.options import Watch, output_folder, print_status, table, write
+from adarank_core.commands.options import (
+    Watch,
+    output_folder,
+    print_status,
+    refuse_inputs,
+    table,
+    write,
+)
+from adarank_core.files import write_json
 from adarank_core.runs.jobs import open_run, run_folder
 
 
@@ -116,6 +124,17 @@ def test_a_result_is_not_written_over_its_input(tmp_path, made_up, capsys):
         assert main(["allocate", "--scores", str(path), "--json", str(target)]) == 2
         assert "which is read by this command" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_a_result_is_not_written_over_a_file_of_a_model_or_task(tmp_path, capsys):
+    for name in ("config.json", "train.csv"):
+        (tmp_path / name).write_text("{}")
+        for inputs in (["--model", str(tmp_path), "--sentence", "a"], ["--task", str(tmp_path)]):
+            assert main(["score", *inputs, "--json", str(tmp_path / name)]) == 2
+            assert "which is read by this command" in capsys.readouterr().err
+    refuse_inputs(str(tmp_path / "new.json"), tmp_path)
+    write_json(tmp_path / "scores.json", {"format": "adarank-scores/1"})
+    refuse_inputs(str(tmp_path / "scores.json"), tmp_path)  # a result that was written there before
 
 
 def test_a_device_stays_one(made_up, tmp_path):
