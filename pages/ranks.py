@@ -204,7 +204,7 @@ def hand_over(plan: RankPlan) -> None:
         path = state.save_upload("edited-ranks.json", content.encode())
         if path is None:
             return
-        st.session_state["compare_own_plan"] = str(path)
+        st.session_state[state.OWN_PLAN] = str(path)
         # Without a value it refuses where a widget is in the URL.
         st.switch_page("pages/compare.py", query_params={})
 

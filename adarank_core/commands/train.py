@@ -26,7 +26,7 @@ from adarank_core.commands.options import (
     write,
 )
 from adarank_core.comparison import parallel_seeds, verdicts
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
@@ -200,6 +200,7 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
 
 
 def _print_verdict(verdict, seeds: int) -> None:
+    from adarank_core.comparison.tables import mean_over_runs
 
     table(
         f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
@@ -208,16 +209,19 @@ def _print_verdict(verdict, seeds: int) -> None:
             (
                 name,
                 f"{arm['lora_parameters']:,}",
-                *(f"{_mean(arm, key):.4f}" for key in ("test_loss", "test_accuracy")),
+                *(
+                    f"{mean_over_runs(arm['runs'], key):.4f}"
+                    for key in ("test_loss", "test_accuracy")
+                ),
             )
             for name, arm in verdict.arms.items()
         ],
     )
     for compared in verdict.comparisons:
         if compared["metric"] in ("test_loss", "test_accuracy"):
-            print(verdicts.describe(compared, seeds))
+            print(printable(verdicts.describe(compared, seeds)))
     for name, why in verdict.failed.items():
-        print(f"{name} is not compared: {why}")
+        print(printable(f"{name} is not compared: {why}"))
 
 
 def _has_turn(watch: Watch, queue: bool) -> bool:
@@ -228,10 +232,6 @@ def _has_turn(watch: Watch, queue: bool) -> bool:
 
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
     return not counted or wait_for_turn(watch, waits=queue)
-
-
-def _mean(arm: dict, key: str) -> float:
-    return sum(run[key] for run in arm["runs"]) / len(arm["runs"])
 
 
 def _numbers(name: str, text: str, kind: type, example: str) -> tuple:

@@ -17,10 +17,8 @@ from adarank_core.training.settings import Settings
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 
-__all__ = ["OWN_PLAN", "arguments", "launcher", "rates_from", "seeds_from"]
+__all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
-#: Where the page Ranks leaves the path of a plan that is to be an arm.
-OWN_PLAN = "compare_own_plan"
 GRID = "1e-3, 5e-3, 2e-2"
 ONE, SEVERAL = "one for all", "best of a grid"
 KEPT = {"persist_state": "session"}
@@ -182,9 +180,9 @@ def _arms() -> list[str]:
     )
     for arm in arms:
         st.caption(f"**{arm}**: {ARMS[arm].question}")
-    plan = st.session_state.get(OWN_PLAN)
+    plan = st.session_state.get(state.OWN_PLAN)
     if plan is not None and not Path(plan).is_file():
-        del st.session_state[OWN_PLAN]
+        del st.session_state[state.OWN_PLAN]
         plan = None
     if plan is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -198,7 +196,7 @@ def _arms() -> list[str]:
                 icon=":material/close:",
                 type="tertiary",
                 on_click=st.session_state.pop,
-                args=(OWN_PLAN, None),
+                args=(state.OWN_PLAN, None),
             )
     if "adarank" in arms and "permuted" not in arms:
         st.caption(

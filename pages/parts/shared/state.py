@@ -23,6 +23,7 @@ from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.scoring.scores import Scores
 
 __all__ = [
+    "OWN_PLAN",
     "Choice",
     "Shown",
     "badge",
@@ -43,6 +44,8 @@ __all__ = [
 EXAMPLE = Path(__file__).resolve().parents[3] / "assets" / "example"
 SOURCES = ("generic", "task", "sentence")
 OWN_FILE = "own file"
+#: Where the page Ranks leaves the path of a plan that is to be an arm on Compare.
+OWN_PLAN = "compare_own_plan"
 LARGEST_RANK = 64
 LARGEST_SEED = 2**31 - 1
 MOST_UPLOADED = 500  # megabytes a session
