@@ -4,7 +4,7 @@ import re
 import reprlib
 from pathlib import Path
 
-__all__ = ["AdaRankError", "by_name", "quoted"]
+__all__ = ["AdaRankError", "by_name", "printable", "quoted"]
 
 MOST_QUOTED = 200
 MOST_SAID = 1000
@@ -31,8 +31,18 @@ class AdaRankError(ValueError):
         message = _cut(str(message), 4 * MOST_SAID)  # the search below need not read megabytes
         message = re.sub(r"\s*[\r\n]\s*", " ", message)  # what libraries say has several
         message = QUOTE.sub(lambda found: _cut(found[0], MOST_QUOTED), message)
-        shown = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
-        super().__init__(_cut("".join(shown), MOST_SAID))
+        super().__init__(_cut(printable(message), MOST_SAID))
+
+
+def printable(text: str) -> str:
+    """Return a text in which nothing is left that a terminal would take for a command.
+
+    Examples
+    --------
+    >>> print(printable("\x1b[31mred"))
+    \\x1b[31mred
+    """
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def quoted(value, most: int = MOST_QUOTED) -> str:

@@ -199,13 +199,19 @@ def read_bytes(path: str | Path, usual: int = JSON_MEGABYTES) -> bytes:
     check_file(path, usual)
     most = int(most_megabytes(usual) * 1e6)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(most + 1)  # what grows, or hides its size as /proc does, ends here
+        with open(path, "rb", opener=_without_waiting) as file:
+            # What grows, or hides its size as /proc does, ends here.
+            data = file.read(most + 1) or b""
     except OSError as error:
         raise _unreadable(path, error) from None
     if len(data) > most:
         raise _too_large(path, usual, "is larger than it says")
     return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file and never wait: by now it may be a pipe, and /proc/kmsg says that it is none."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_text(path: str | Path, usual: int = TEXT_MEGABYTES) -> str:

@@ -23,6 +23,7 @@ from pages.parts.compare.outcome import (
     draw_results,
     draw_verdict,
     headline,
+    model_label,
     read_verdict,
     task_label,
 )
@@ -126,7 +127,7 @@ def settings_line(run: jobs.Run) -> str:
     if config.get("learning_rates"):
         rate = "best learning rate of " + ", ".join(f"{one:g}" for one in config["learning_rates"])
     return (
-        f"{config['model']} on {task_label(config['task'])}, average rank "
+        f"{model_label(config['model'])} on {task_label(config['task'])}, average rank "
         f"{config['average_rank']:g}, {settings['steps']} steps of {settings['batch_size']} texts, "
         f"{rate}, seed{'s'[: len(config['seeds']) > 1]} {seeds}"
     )
@@ -219,6 +220,7 @@ def command(run: jobs.Run) -> str:
 
 def draw() -> None:
     """Draw the whole page."""
+    state.open_page()
     choice = state.sidebar()
     opened = shown_run()
     run = opened or state.example_run()

@@ -11,6 +11,7 @@ from adarank_core.errors import AdaRankError
 from pages.parts.explore.scoring_job import ScoringJob
 from pages.parts.shared import cached, charts, phrases, state
 
+TRIALS = (2, 200)
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
 
 
@@ -30,8 +31,7 @@ def controls(choice: state.Choice) -> tuple[bool, int, str]:
             )
         trials = columns[0].number_input(
             "Trials",
-            2,
-            200,
+            *TRIALS,
             8,
             key="trials",
             bind="query-params",
@@ -161,6 +161,7 @@ def show(shown: state.Shown) -> None:
             st.code(phrases.snippet(shown), language="python", wrap_lines=True)
 
 
+state.open_page(trials=state.between(*TRIALS))
 choice = state.sidebar()
 heading = st.container()
 asked, trials, written = controls(choice)

@@ -366,6 +366,7 @@ def go_to(step: str) -> None:
     st.session_state.step = step
 
 
+state.open_page(step=state.one_of(NAMES))
 st.title("AdaRank in five steps: shake a module, watch the answer", anchor=False)
 top = st.container()
 # Not a default of the widget: the buttons set its value, and Streamlit wants one or the other.

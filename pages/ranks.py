@@ -19,7 +19,7 @@ EQUAL = {"rank": "sum of ranks", "parameters": "LoRA parameters"}
 GROUPS = {"none": "together", "family": "by family"}
 SORTED = {"layer": "layer", "rank": "rank"}
 BOUND = {"bind": "query-params", "persist_state": "session"}
-MOST_PARAMETERS = 10**12
+SMALLEST, LARGEST, TEMPERATURES, PARAMETERS = (0, 64), (1, 4096), (0.0, 3.0), (1, 10**12)
 
 
 def stored_scores(source: str) -> None:
@@ -43,7 +43,6 @@ def stored_scores(source: str) -> None:
 
 def switch(label: str, options: dict, key: str, words: str) -> str:
     """Draw a segmented control that is in the URL; its first option is the default."""
-    state.check_parameter(key, [*options, *options.values()])
     return st.segmented_control(
         label,
         list(options),
@@ -88,12 +87,10 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
         options |= {"average_rank": choice.average_rank, "budget_by": equal}
     elif budget == "parameters":
         names = [module.name for module in shown.scores.modules]
-        state.check_parameter("parameters", between=(1, MOST_PARAMETERS))
         one = lora_parameters(shown.scores, dict.fromkeys(names, 1))
         options["parameters"] = place.number_input(
             "LoRA parameters",
-            1,
-            MOST_PARAMETERS,
+            *PARAMETERS,
             one * choice.average_rank,
             step=one,
             key="parameters",
@@ -109,13 +106,10 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
 
 def other_options() -> dict:
     """Draw the wishes that few have."""
-    for key, most in (("min", 64), ("max", 4096), ("temperature", 3)):
-        state.check_parameter(key, between=(key == "max", most))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         lowest = st.number_input(
             "Smallest rank",
-            0,
-            64,
+            *SMALLEST,
             1,
             key="min",
             width=150,
@@ -124,8 +118,7 @@ def other_options() -> dict:
         )
         highest = st.number_input(
             "Largest rank",
-            1,
-            4096,
+            *LARGEST,
             None,
             key="max",
             placeholder="no bound",
@@ -135,8 +128,7 @@ def other_options() -> dict:
         )
         temperature = st.slider(
             "Temperature",
-            0.0,
-            3.0,
+            *TEMPERATURES,
             1.0,
             0.1,
             key="temperature",
@@ -212,11 +204,22 @@ def hand_over(plan: RankPlan) -> None:
         path = state.save_upload("edited-ranks.json", content.encode())
         if path is None:
             return
-        st.session_state["compare_own_plan"] = str(path)
+        st.session_state[state.OWN_PLAN] = str(path)
         # Without a value it refuses where a widget is in the URL.
         st.switch_page("pages/compare.py", query_params={})
 
 
+state.open_page(
+    budget=state.one_of(BUDGETS.values()),
+    equal=state.one_of(EQUAL.values()),
+    share=state.one_of(GROUPS.values()),
+    sort=state.one_of(SORTED.values()),
+    alpha=state.one_of(ALPHA_POLICIES),
+    parameters=state.between(*PARAMETERS),
+    min=state.between(*SMALLEST),
+    max=state.between(*LARGEST),
+    temperature=state.between(*TEMPERATURES),
+)
 head = st.container()
 choice, shown, options = controls()
 scores, now = shown.scores, what_if.planned(shown.scores, options)

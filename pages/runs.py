@@ -292,6 +292,7 @@ def draw_deleted() -> None:
 
 def draw() -> None:
     """Draw the whole page."""
+    state.open_page()
     state.sidebar()
     known = sorted(jobs.runs(), key=run_table.when, reverse=True)  # of one minute, by their names
     st.title(run_table.finding([run.state for run in known]), anchor=False)

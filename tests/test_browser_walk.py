@@ -139,6 +139,25 @@ def test_from_a_sentence_to_a_verdict(page, address, tmp_path):
     _shoot(page, shots / "5-verdict-narrow.png")
 
 
+def test_an_address_that_cannot_be_read_is_passed_over(page, address):
+    said = page.get_by_text(re.compile("in the address cannot be chosen"))
+    # A lone surrogate: what reaches the server is the sign for what cannot be read.
+    page.goto(f"{address}/?trials=inf&seed=%ED%A0%80")
+    said.first.wait_for()
+    assert said.count() == 2
+    assert not re.search("trials|seed", page.url) and not page.get_by_test_id("stException").count()
+    # Back by the browser's own button, the address comes before what was chosen.
+    page.get_by_label("Seed", exact=True).fill("3")
+    page.get_by_label("Seed", exact=True).press("Enter")
+    page.wait_for_url(re.compile("seed=3"))
+    page.evaluate("history.pushState({}, '', '/?seed=inf')")
+    page.evaluate("history.pushState({}, '', '/?seed=5')")
+    page.go_back()
+    page.get_by_text(re.compile("seed='inf' in the address cannot be chosen")).wait_for()
+    page.wait_for_url(re.compile("seed=3"))
+    assert not page.get_by_test_id("stException").count()
+
+
 def _plot(page):
     return page.locator(".js-plotly-plot").first
 

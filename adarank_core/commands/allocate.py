@@ -1,6 +1,5 @@
 """The command that turns scores into ranks: ``allocate``."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +8,13 @@ import typer
 from adarank_core.commands.options import Json, refuse_inputs, table, write
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
+from adarank_core.patterns import matching_names
 from adarank_core.ranks import allocation
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["allocate"]
+
+MOST_DIGITS = 100  # of a rank; Python reads no more than 4,300
 
 
 def allocate(
@@ -76,7 +78,7 @@ def _pins(pins: list[str]) -> dict[str, int]:
     pinned = {}
     for pin in pins:
         name, _, rank = pin.rpartition("=")
-        if not name or not rank.isdecimal():
+        if not name or not rank.isdecimal() or len(rank) > MOST_DIGITS:
             raise AdaRankError(f"--pin is {pin!r}; it must be NAME=RANK with a whole number")
         if name in pinned:
             raise AdaRankError(f"--pin names {name!r} twice; give one rank")
@@ -87,10 +89,7 @@ def _pins(pins: list[str]) -> dict[str, int]:
 def _matching(patterns: list[str], names: list[str]) -> list[str]:
     found = []
     for pattern in patterns:
-        try:
-            fitting = [name for name in names if re.search(pattern, name)]
-        except re.error as error:
-            raise AdaRankError(f"{pattern!r} is not a regular expression ({error})") from None
+        fitting = matching_names(pattern, names, "--exclude")
         if not fitting:
             raise AdaRankError(f"--exclude {pattern!r} fits none of the {len(names)} modules")
         found += fitting

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from adarank_core.commands.options import Json, print_status, refuse_inputs, write
+from adarank_core.commands.options import (
+    Json,
+    print_status,
+    refuse_inputs,
+    writable_folder,
+    write,
+)
+from adarank_core.errors import printable
 from adarank_core.files import read_json
 from adarank_core.ranks import export as exporting
 from adarank_core.ranks.plan_files import read_plan
@@ -19,7 +26,10 @@ def export(
     ranks: Annotated[
         Path, typer.Option(help="A ranks.json, or an adapter_config.json with ranks.")
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the files.")],
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder for the files.", parser=writable_folder, metavar="<path>"),
+    ],
     scores: Annotated[
         Path | None, typer.Option(help="Its scores.json: layers and families in table and report.")
     ] = None,
@@ -33,7 +43,7 @@ def export(
     json_path: Json = None,
 ) -> None:
     """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
-    refuse_inputs(json_path, ranks, scores)
+    refuse_inputs(json_path, ranks, scores, model, adapter)
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
     if model is None:
@@ -57,7 +67,7 @@ def export(
     write(result, json_path)
     if json_path != "-":
         for file in result["files"]:
-            print(file)
+            print(printable(str(file)))
         if adapter is not None:
             print_status(
                 f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable"

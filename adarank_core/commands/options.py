@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, write_text
 
 __all__ = [
@@ -24,12 +25,15 @@ __all__ = [
     "print_status",
     "refuse_inputs",
     "table",
+    "writable_folder",
     "write",
 ]
 
 on_error_stream = Console(stderr=True)
 # What a terminal that knows only ASCII is shown instead.
 IN_ASCII = {ord("±"): "+/-", ord("…"): "...", ord("·"): "-", ord("×"): "x", ord("−"): "-"}
+
+NARROWEST = 40  # columns; on a terminal that says it has 0 a table would be lost
 
 # What a folder may hold in which no run has begun: from who starts the process or tags it, and
 # from a process that ended before it wrote what it was asked for.
@@ -59,19 +63,73 @@ def _check_writable(path: str | None) -> str | None:
     return path
 
 
-def refuse_inputs(json_path: str | None, *inputs: Path | None) -> None:
+def writable_folder(name: str) -> Path:
+    """Return a place for a folder; refuse one that cannot be before anything is computed for it.
+
+    Raises
+    ------
+    AdaRankError
+        If it has no name, is no folder, or cannot be made or written into.
+
+    Examples
+    --------
+    >>> writable_folder("run").name
+    'run'
+    """
+    if not name:  # which would be the working folder
+        raise AdaRankError("the output folder has no name; give one, or . for this one")
+    path, why = Path(name), ""
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()  # fails where no folder can have such a name
+        place = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+        if not place.is_dir():
+            why = "it is no folder" if place == path else f"{place.name!r} is no folder"
+        elif not os.access(place, os.W_OK | os.X_OK):
+            why = "it is read-only"
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        why = getattr(error, "strerror", None) or str(error)
+    if why:
+        raise AdaRankError(f"{name!r} cannot be written ({why}); give another folder")
+    return path
+
+
+def refuse_inputs(json_path: str | None, *inputs: str | Path | None) -> None:
     """Raise `AdaRankError` where the result would be written over a file that is read.
+
+    Parameters
+    ----------
+    json_path : str or None
+    inputs : str or pathlib.Path or None
+        Files, folders with files that are read, such as a model's, and names that are no paths.
 
     Examples
     --------
     >>> refuse_inputs("-", Path("scores.json"))
     """
+    if json_path in (None, "-") or not Path(json_path).is_file():
+        return
+    target = Path(json_path).resolve()
     for path in inputs:
-        same = path is not None and json_path not in (None, "-") and path.exists()
-        if same and Path(json_path).exists() and path.samefile(json_path):
+        try:
+            read = path is not None and Path(path).exists()
+            same = read and (Path(path).samefile(target) or _is_of(target, Path(path)))
+        except (OSError, ValueError):  # a name that no path has
+            continue
+        if same:
             raise AdaRankError(
                 f"--json is {json_path!r}, which is read by this command; give another file"
             )
+
+
+def _is_of(target: Path, folder: Path) -> bool:
+    """Tell whether a file is one of a folder's own, and no result that was written there."""
+    if not target.is_relative_to(folder.resolve()):
+        return False
+    try:
+        return not str(read_json(target).get("format", "")).startswith("adarank-")
+    except (AdaRankError, AttributeError):
+        return True
 
 
 TRIALS_HELP = "Noisy instances a module (fast, 4 to 16 by default) or pairs of them (paired, 5)."
@@ -83,7 +141,12 @@ Json = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
-Output = Annotated[Path | None, typer.Option(help="Folder for all that the run makes.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for all that the run makes.", parser=writable_folder, metavar="<path>"
+    ),
+]
 MaxLength = Annotated[int, typer.Option(help="Longer texts are cut to this many tokens.")]
 BatchSize = Annotated[int, typer.Option(help="Texts an optimizer step.")]
 LearningRate = Annotated[float, typer.Option(help="Peak of the linear schedule.")]
@@ -149,9 +212,9 @@ class Watch:
         done, total = (event["done"], event["total"]) if scoring else (event["step"], self.steps)
         if name not in self.rows:
             self.bar.start()  # not before there is something to show
-            self.rows[name] = self.bar.add_task(name, total=total)
+            self.rows[name] = self.bar.add_task(printable(name), total=total)
         loss = "" if scoring else f" · train loss {event['train_loss']:.3f}"
-        self.bar.update(self.rows[name], completed=done, description=name + loss)
+        self.bar.update(self.rows[name], completed=done, description=printable(name) + loss)
 
 
 def bar(shown: bool = True) -> Progress:
@@ -181,7 +244,7 @@ def print_status(message: str, fraction: float | None = None) -> None:
     """
     if fraction is not None and not on_error_stream.is_terminal:
         return  # progress is for who watches, not for a file
-    on_error_stream.print(message, highlight=False, markup=False, soft_wrap=True)
+    on_error_stream.print(printable(message), highlight=False, markup=False, soft_wrap=True)
 
 
 def table(title: str, columns, rows) -> None:
@@ -193,6 +256,7 @@ def table(title: str, columns, rows) -> None:
     ranks...
     """
     console = Console()
+    console.width = max(console.width, NARROWEST)
     shown = partial(_as_text, ascii_only=console.options.ascii_only)
     table = Table(title=shown(title), title_justify="left")
     for column in columns:
@@ -206,7 +270,7 @@ def _as_text(cell: str, ascii_only: bool = False) -> Text:
     """Return a cell as it is: no markup, nothing that a terminal would take for a command."""
     if ascii_only:
         cell = cell.translate(IN_ASCII).encode("ascii", "backslashreplace").decode()
-    return Text("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in cell))
+    return Text(printable(cell))
 
 
 def write(data: dict, path: str | None) -> None:

@@ -65,7 +65,7 @@ def score(
 
     Under accelerate launch or torchrun, the modules are split over the processes.
     """
-    refuse_inputs(json_path, texts)
+    refuse_inputs(json_path, texts, task, model)
     options = ScoringOptions(
         trials=trials,
         tolerance=tolerance,

@@ -21,11 +21,12 @@ from adarank_core.commands.options import (
     Watch,
     output_folder,
     print_status,
+    refuse_inputs,
     table,
     write,
 )
 from adarank_core.comparison import parallel_seeds, verdicts
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
@@ -51,9 +52,11 @@ def finetune(
     json_path: Json = None,
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
-    from adarank_core.comparison.inputs import input_path, keep_input
+    from adarank_core.comparison.inputs import input_path, keep_input, model_path
     from adarank_core.data.tasks import load_task
 
+    refuse_inputs(json_path, task, ranks, model)
+    model = model_path(model)
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
     settings = Settings(steps, batch_size, learning_rate, max_length)
@@ -134,6 +137,7 @@ def compare(
     json_path: Json = None,
 ) -> None:
     """Fine-tune several arms with several seeds at equal LoRA parameters, and judge."""
+    from adarank_core.comparison.inputs import model_path
     from adarank_core.comparison.request import ComparisonRequest
 
     names = tuple(arm.strip() for arm in arms.split(",") if arm.strip())
@@ -146,8 +150,9 @@ def compare(
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
     settings = Settings(steps, batch_size, learning_rate, max_length)
     request = ComparisonRequest(
-        model, task, names, average_rank, numbers, trials, settings, rates, side_by_side
+        model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
     )
+    refuse_inputs(json_path, model, *request.inputs)
     request.check(output if resume else None)
     verdict = _run_comparison(request, output, resume, queue)
     if verdict is not None:
@@ -195,6 +200,7 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
 
 
 def _print_verdict(verdict, seeds: int) -> None:
+    from adarank_core.comparison.tables import mean_over_runs
 
     table(
         f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
@@ -203,16 +209,19 @@ def _print_verdict(verdict, seeds: int) -> None:
             (
                 name,
                 f"{arm['lora_parameters']:,}",
-                *(f"{_mean(arm, key):.4f}" for key in ("test_loss", "test_accuracy")),
+                *(
+                    f"{mean_over_runs(arm['runs'], key):.4f}"
+                    for key in ("test_loss", "test_accuracy")
+                ),
             )
             for name, arm in verdict.arms.items()
         ],
     )
     for compared in verdict.comparisons:
         if compared["metric"] in ("test_loss", "test_accuracy"):
-            print(verdicts.describe(compared, seeds))
+            print(printable(verdicts.describe(compared, seeds)))
     for name, why in verdict.failed.items():
-        print(f"{name} is not compared: {why}")
+        print(printable(f"{name} is not compared: {why}"))
 
 
 def _has_turn(watch: Watch, queue: bool) -> bool:
@@ -223,10 +232,6 @@ def _has_turn(watch: Watch, queue: bool) -> bool:
 
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
     return not counted or wait_for_turn(watch, waits=queue)
-
-
-def _mean(arm: dict, key: str) -> float:
-    return sum(run[key] for run in arm["runs"]) / len(arm["runs"])
 
 
 def _numbers(name: str, text: str, kind: type, example: str) -> tuple:

@@ -19,7 +19,7 @@ def verify(
     json_path: Json = None,
 ) -> None:
     """Tell whether an adapter has the ranks and scalings of a plan; exit 1 when not."""
-    refuse_inputs(json_path, ranks)
+    refuse_inputs(json_path, ranks, adapter)
     checked = verification(adapter, RankPlan.from_dict(read_json(ranks)))
     result = checked.to_dict()
     write(result, json_path)

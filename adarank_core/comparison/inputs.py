@@ -2,7 +2,8 @@
 
 A task's file or folder and the ``ranks.json`` of an arm may lie in a temporary folder, as uploads
 do, or be named from another working directory. Each is copied to ``inputs/<digest of the name that
-was given>/`` under its own name, which names the task.
+was given>/`` under its own name, which names the task. A model is too large to copy: its folder is
+remembered by its whole path.
 """
 
 import filecmp
@@ -17,7 +18,28 @@ from adarank_core.data.task import SPLITS
 from adarank_core.data.tasks import task_names
 from adarank_core.errors import AdaRankError
 
-__all__ = ["input_path", "keep_input"]
+__all__ = ["input_path", "keep_input", "model_path"]
+
+
+def model_path(name: str) -> str:
+    """Return a model's folder as a whole path, and any other name for a model as it is.
+
+    So a run finds it from any working folder, or tells which folder is gone.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_model`.
+
+    Examples
+    --------
+    >>> model_path("embedded")
+    'embedded'
+    """
+    try:
+        return str(Path(name).resolve()) if name != "embedded" and Path(name).is_dir() else name
+    except (OSError, ValueError):  # a name that no folder has
+        return name
 
 
 def input_path(folder: Path | None, name: str) -> str:

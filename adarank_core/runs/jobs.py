@@ -29,7 +29,14 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from adarank_core.comparison.entries import PartialRequestEntry, RequestEntry
 from adarank_core.comparison.verdicts import Seed
 from adarank_core.errors import AdaRankError, by_name
-from adarank_core.files import check_file, read_json, runs_folder, write_json
+from adarank_core.files import (
+    check_file,
+    read_bytes,
+    read_json,
+    runs_folder,
+    write_json,
+    write_whole,
+)
 from adarank_core.hardware import cores
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
@@ -54,6 +61,8 @@ PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
+BEFORE_WORK = ("started", "queued", "turn")
+CONFIG_MEGABYTES = 50
 LOG_TAIL = 2048  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -81,9 +90,10 @@ class _ComparisonConfig(_Config, RequestEntry):
     settings: Required[_Settings]
 
 
-class _Command(TypedDict):
+class _Command(TypedDict, total=False):
     __pydantic_config__ = STRICT
-    command: Annotated[list[Text], FailFast()]
+    command: Required[Annotated[list[Text], FailFast()]]
+    time: events.Moment
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ class Run:
         ``"cancelled"``, ``"failed"``, ``"interrupted"`` (its process went away without a word) or
         ``"damaged"`` (what it was asked for or what happened cannot be read).
     message : str
-        Why it failed or what is damaged, in one sentence; empty otherwise.
+        Why it failed or what is damaged, in one sentence; of a finished run, why it could not go
+        on when it was asked to. Empty otherwise.
     place : int
         In the queue, where 1 is next; 0 unless it is queued.
 
@@ -164,6 +175,7 @@ def start(arguments: Sequence[str], folder: Path) -> None:
         environment.setdefault("OMP_NUM_THREADS", str(cores() // at_once()))
     command = [sys.executable, "-m", "adarank_core", *arguments, "--output", str(folder.resolve())]
     (folder / "cancel").unlink(missing_ok=True)  # of the run that this one goes on with
+    asked = {"command": ["python", *command[1:]], "time": round(time.time(), 3)}
     with (folder / "log.txt").open("ab") as log:
         log.write(f"started {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         log.flush()
@@ -176,12 +188,14 @@ def start(arguments: Sequence[str], folder: Path) -> None:
             env=environment,
             start_new_session=True,
         )
-    write_json(folder / "command.json", {"command": ["python", *command[1:]]})
+    write_json(folder / "command.json", asked)
 
 
 @contextmanager
 def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
     """Hold a run's folder: lock it, write what was asked, record events and how it ended.
+
+    A finished run that is to go on, but comes to nothing new, is finished as before.
 
     Parameters
     ----------
@@ -220,21 +234,32 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         lock.release()
         reason = getattr(error, "strerror", None) or error
         raise AdaRankError(f"{str(folder)!r} cannot be written ({reason})") from None
+    finished = _finished_config(folder)
     try:
         write_json(folder / "config.json", {**config, "versions": versions()})
         recorder.record({"event": "started"})
         yield recorder
         # A cancel that nobody asked about any more came after the last step.
-        recorder.record({"event": "cancelled" if recorder.stopped else "finished"})
+        recorder.end({"event": "cancelled" if recorder.stopped else "finished"}, finished)
     except BaseException as error:
         ending = _ending(error, folder)
         with suppress(OSError):  # what ended the run is told, not that this cannot be written
-            recorder.record(ending)
+            recorder.end(ending, finished)
         if _is_no_room(error):
             raise AdaRankError(ending["message"]) from None
         raise
     finally:
         lock.release()
+
+
+def _finished_config(folder: Path) -> bytes | None:
+    """Return the ``config.json`` of a run that has finished, None of any other."""
+    if (events.last_event(folder / "events.jsonl") or {"event": ""})["event"] != "finished":
+        return None
+    try:
+        return read_bytes(folder / "config.json", CONFIG_MEGABYTES)
+    except AdaRankError:
+        return None
 
 
 def _ending(error: BaseException, folder: Path) -> dict:
@@ -261,7 +286,7 @@ class _Recorder:
     """Append events to ``events.jsonl``, and tell whether the run is to stop."""
 
     def __init__(self, folder: Path):
-        self.folder, self.stopped = folder, False
+        self.folder, self.stopped, self.begun = folder, False, False
         path = folder / "events.jsonl"
         if _modified(folder / "cancel") < _modified(path):
             # Answered already; a newer one is meant for this process.
@@ -274,7 +299,15 @@ class _Recorder:
                     if file.read() != b"\n":  # a line that a killed process began
                         file.write(b"\n")
 
+    def end(self, ending: dict, finished: bytes | None) -> None:
+        """Record how the run ended; nothing new leaves a finished one as it was."""
+        if finished is not None and not self.begun:
+            write_whole(self.folder / "config.json", finished)
+            ending = {**ending, "event": "finished"}
+        self.record(ending)
+
     def record(self, event: dict) -> None:
+        self.begun = self.begun or event["event"] not in (*BEFORE_WORK, *ENDINGS)
         line = json.dumps({**event, "time": round(time.time(), 3)})
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -389,7 +422,7 @@ def start_command(folder: Path) -> list[str]:
 
 
 def _state_of(folder: Path) -> tuple[str, str, int]:
-    """Return a run's state, why it failed, and its place in the queue."""
+    """Return a run's state, why it failed or could not go on, and its place in the queue."""
     last, is_older = _newest_event(folder)
     if is_older or last["event"] not in ENDINGS:  # else there is no need to test the lock
         if is_locked(folder):
@@ -399,8 +432,8 @@ def _state_of(folder: Path) -> tuple[str, str, int]:
         last, is_older = _newest_event(folder)  # it may have ended meanwhile
         refused = _refusal(folder / "log.txt") if is_older else ""
         if refused:
-            return "failed", refused, 0
-        if is_older and time.time() - _modified(folder / "command.json") < 60:
+            return "finished" if last["event"] == "finished" else "failed", refused, 0
+        if is_older and time.time() - _asked(folder) < 60:
             return "starting", "", 0  # importing torch, before it takes the lock, takes seconds
     if last["event"] in ENDINGS:
         return last["event"], str(last.get("message", "")), 0
@@ -410,8 +443,21 @@ def _state_of(folder: Path) -> tuple[str, str, int]:
 def _newest_event(folder: Path) -> tuple[dict, bool]:
     """Return the last event, and whether it is older than the newest process."""
     path = folder / "events.jsonl"
+    last = events.last_event(path) or {"event": ""}
     is_older = _modified(folder / "command.json") >= _modified(path)
-    return events.last_event(path) or {"event": ""}, is_older
+    if is_older and "time" in last:  # or the folder was copied, which gives files new times
+        is_older = _asked(folder) >= last["time"]
+    return last, is_older
+
+
+def _asked(folder: Path) -> float:
+    """Return when the newest process was started, in seconds since 1970."""
+    path = folder / "command.json"
+    written = _modified(path)
+    try:
+        return min(written, validated(read_json(path), _Command, "command.json")["time"])
+    except (AdaRankError, KeyError):  # of an older version
+        return written
 
 
 def runs(parent: Path | None = None) -> list[Run]:

@@ -67,10 +67,12 @@ def test_allocate_gives_what_python_gives(run, files):
         (["--alpha-policy", "x"], "alpha_policy is 'x'"),
         (["--pin", "x"], "must be NAME=RANK"),
         (["--pin", "x=2.5"], "must be NAME=RANK"),
+        (["--pin", "x=" + "9" * 5000], "must be NAME=RANK"),
         (["--pin", "x=2"], "pinned names 'x'"),
         (["--pin", "x=2", "--pin", "x=3"], "names 'x' twice"),
         (["--exclude", "zork"], "fits none of the"),
         (["--exclude", "("], "not a regular expression"),
+        (["--exclude", "(.|.)*[0-9]!"], "fits none of the"),  # which `re` never finds out
         (["--exclude", ""], "all 12 modules are excluded"),
         (["--budget-by", "x"], "budget_by is 'x'"),
         (["--group-by", "x"], "group_by is 'x'"),

@@ -11,7 +11,15 @@ from rich.console import Console
 from adarank_core import AdaRankError
 from adarank_core.__main__ import main
 from adarank_core.commands import options
-from adarank_core.commands.options import Watch, output_folder, print_status, table, write
+from adarank_core.commands.options import (
+    Watch,
+    output_folder,
+    print_status,
+    refuse_inputs,
+    table,
+    write,
+)
+from adarank_core.files import write_json
 from adarank_core.runs.jobs import open_run, run_folder
 
 
@@ -101,6 +109,17 @@ def test_a_result_that_cannot_be_written_is_refused_at_once(tmp_path, capsys, ma
     assert "cannot be written" in error and said in error
 
 
+@pytest.mark.parametrize("name", ["", "pipe", "pipe/x", "dangling", "z" * 300])
+def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("dangling").symlink_to("nowhere")
+    for words in (["finetune", "--task", "none.csv"], ["export", "--ranks", "none.json"]):
+        assert main([*words, f"--output={name}"]) == 2
+        said = capsys.readouterr().err
+        assert "cannot be written (" in said if name else "has no name" in said
+
+
 def test_a_read_only_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(AdaRankError, match="it is read-only"):
@@ -116,6 +135,32 @@ def test_a_result_is_not_written_over_its_input(tmp_path, made_up, capsys):
         assert main(["allocate", "--scores", str(path), "--json", str(target)]) == 2
         assert "which is read by this command" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_a_result_is_not_written_over_a_file_of_a_model_or_task(tmp_path, capsys):
+    for name in ("config.json", "train.csv"):
+        (tmp_path / name).write_text("{}")
+        for inputs in (["--model", str(tmp_path), "--sentence", "a"], ["--task", str(tmp_path)]):
+            assert main(["score", *inputs, "--json", str(tmp_path / name)]) == 2
+            assert "which is read by this command" in capsys.readouterr().err
+    refuse_inputs(str(tmp_path / "new.json"), tmp_path)
+    write_json(tmp_path / "scores.json", {"format": "adarank-scores/1"})
+    refuse_inputs(str(tmp_path / "scores.json"), tmp_path)  # a result that was written there before
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "x"])
+def test_a_table_is_shown_however_narrow_a_terminal_says_it_is(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    table("ranks", ("module", "rank"), [("query", "8")])
+    assert "query" in capsys.readouterr().out
+
+
+def test_what_is_said_has_no_command_for_a_terminal(tmp_path, capsys):
+    with open_run(tmp_path, {}) as recorder, Watch(recorder, 1) as watch:
+        watch.record({"event": "step", "arm": "\x1b[31mred.json", "step": 1, "train_loss": 0.5})
+    print_status("in \x1b[31mred")
+    said = capsys.readouterr().err
+    assert "\x1b[31m" not in said and said.count("\\x1b[31mred") >= 2
 
 
 def test_a_device_stays_one(made_up, tmp_path):

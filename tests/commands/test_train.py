@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from adarank_core import AdaRankError, RankPlan, Verdict
 from adarank_core.__main__ import main
 from adarank_core.comparison.planner import same_rank
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.files import read_json, write_json
+from adarank_core.runs import store
 from adarank_core.runs.jobs import run_folder, runs
 from adarank_core.training import finetuning as finetuning_file
 from adarank_core.training.settings import Settings
@@ -135,6 +138,44 @@ def test_a_run_that_cannot_be_resumed(refusal, tiny_bert, tiny_file, tmp_path, c
     (tmp_path / "config.json").write_text(content)
     arguments = ["--model", tiny_bert, "--task", tiny_file, "--resume", "--output", tmp_path]
     refusal("compare", *arguments)
+
+
+def test_a_finished_comparison_goes_on_elsewhere_and_stays_finished_where_its_model_is_gone(
+    run, refusal, tiny_bert, tiny_file, home, monkeypatch
+):
+    """As from the page: a moved folder, another working folder, the command of its config."""
+    for name, source in (("model", tiny_bert), ("task", tiny_file)):
+        shutil.copytree(source, home / "there" / name)
+    monkeypatch.chdir(home / "there")
+    words = ["compare", "--model", "model", "--task", "./task", "--steps", 2, "--batch-size", 4]
+    words += ["--average-rank", 2, "--trials", 2, "--arms", "uniform,ramp-up"]
+    run(*words, "--output", "run")
+    folder = home / "runs" / "20261124-230929-000001-compare"
+    shutil.move(home / "there" / "run", folder)
+    shutil.rmtree(home / "there" / "task")
+    monkeypatch.chdir(home)
+
+    def go_on(seeds):
+        request = ComparisonRequest.from_dict({**run_folder(folder).config, "seeds": seeds})
+        return [*request.flags(), "--output", folder, "--resume"]
+
+    run("compare", *go_on([0, 1]))
+    config, verdict = run_folder(folder).config, read_json(folder / "verdict.json")
+    assert config["seeds"] == [0, 1] and len(verdict["arms"]["uniform"]["runs"]) == 2
+    shutil.rmtree(home / "there")
+    said = refusal("compare", *go_on([0, 1, 2]))
+    assert repr(str(home / "there" / "model")) in said and "no such folder" in said
+    seen = run_folder(folder)
+    assert (seen.state, seen.config) == ("finished", config) and seen.message in said
+    assert read_json(folder / "verdict.json") == verdict
+    store.write_zip(folder, home / "run.zip")
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.session_state["compare_run"] = folder.name
+    at.session_state["runs_selected"] = [folder.name]
+    for page in ("compare", "runs"):
+        at.switch_page(f"pages/{page}.py").run()
+        assert not at.exception
+        assert "It could not go on" in at.error[0].value and "no such folder" in at.error[0].value
 
 
 def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_bert, tiny_file, home):

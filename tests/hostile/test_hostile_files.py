@@ -110,6 +110,12 @@ def test_what_is_no_plain_file_is_never_opened(tmp_path, name, kind):
     assert part in refusal(READERS[name], tmp_path / name)
 
 
+def test_what_becomes_a_pipe_while_one_looks_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("adarank_core.files.check_file", lambda path, usual: None)
+    os.mkfifo(tmp_path / "x.json")
+    assert "is not valid JSON" in refusal(read_json, tmp_path / "x.json")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in NO_FILES if kind not in ("missing",)])
 def test_a_split_that_is_no_plain_file(tmp_path, kind):
     written(tmp_path, "test.csv", CSV)

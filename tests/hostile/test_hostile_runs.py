@@ -352,26 +352,54 @@ def test_a_damaged_run_breaks_no_page(home, case):
 
 BAD_ADDRESSES = [
     *(("", "seed", value) for value in ("inf", "nan", "1" + "0" * 400, "-1", "x", "", "\ufffd")),
+    ("", "seed", "2.5"),
+    ("", "seed", ["1", "2"]),
     ("", "rank", "1e400"),
     ("", "text", ""),
     ("", "task", "no such task"),
+    ("", "model", "\0"),
+    ("", "trials", "inf"),
+    ("", "trials", ""),
     ("ranks", "alpha", ""),
     ("ranks", "min", "inf"),
     ("ranks", "max", "9" * 5000),
     ("ranks", "temperature", "nan"),
+    ("ranks", "budget", "parameters"),
+    ("ranks", "parameters", "inf"),
+    *(("compare", "seed", value) for value in ("inf", "")),
+    *(("runs", "rank", value) for value in ("-inf", "\ufffd")),
+    *(("learn", "step", value) for value in ("Zork", "", "0", "\ufffd")),
 ]
 
 
 @pytest.mark.parametrize(("page", "key", "value"), BAD_ADDRESSES)
-def test_what_an_address_cannot_give_is_the_default_and_said(page, key, value):
+def test_what_an_address_cannot_give_is_passed_over_and_said(home, page, key, value):
     at = AppTest.from_file(APP, default_timeout=60)
     if page:
-        at.run().switch_page(f"pages/{page}.py")
+        at.switch_page(f"pages/{page}.py")
     at.query_params[key] = value
     at.run()
     assert not at.exception
-    assert any("the default is used" in caption.value for caption in at.caption)
+    assert any("in the address cannot be chosen" in caption.value for caption in at.caption)
     assert key not in at.query_params
+
+
+@pytest.mark.parametrize(
+    ("page", "least"), [("explore", 6), ("ranks", 13), ("compare", 5), ("runs", 5), ("learn", 1)]
+)
+def test_no_widget_takes_a_value_from_the_address_unchecked(home, page, least):
+    at = opened(page)
+    kinds = (at.selectbox, at.number_input, at.slider, at.button_group)
+    protos = [getattr(one, "proto", None) for kind in kinds for one in kind]
+    keys = {key for proto in protos if (key := getattr(proto, "query_param_key", ""))}
+    assert len(keys) >= least
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.switch_page(f"pages/{page}.py")
+    at.query_params |= dict.fromkeys(keys, "\0")
+    at.run()
+    assert not at.exception
+    said = [one.value for one in at.caption if "in the address cannot be chosen" in one.value]
+    assert len(said) == len(keys)
 
 
 def test_a_hanging_pattern_in_an_upload_is_one_sentence(home):

@@ -327,7 +327,7 @@ FAILED = {"event": "failed", "message": "the rank is 0"}
         ([QUEUED, {"event": "cancelled"}], -5, None, ("cancelled", ""), ("cancelled", 0)),
         ([STEP, {"event": "finished"}], -5, None, ("finished", ""), ("finished", 0)),
         ([STEP, {"event": "finished"}], 5, None, ("starting", ""), ("running", 0)),
-        ([STEP, {"event": "finished"}], 5, "no room", ("failed", "no room"), ("running", 0)),
+        ([STEP, {"event": "finished"}], 5, "no room", ("finished", "no room"), ("running", 0)),
         ([STEP, FAILED], -5, None, ("failed", "the rank is 0"), ("failed", 0)),
         ([FAILED, {"event": "started"}], -5, None, ("interrupted", ""), ("running", 0)),
     ],
@@ -346,6 +346,12 @@ def test_a_start_that_came_to_nothing_leaves_what_was_there(tmp_path):
     os.utime(folder / "events.jsonl", (old - 100, old - 100))
     os.utime(folder / "command.json", (old, old))
     assert seen(folder)[0] == "finished"
+
+
+def test_a_copied_folder_is_seen_as_the_one_it_was_copied_from(tmp_path):
+    folder = write(tmp_path, lines({**STEP, "time": 90.0}, {"event": "finished", "time": 99.0}))
+    write_json(folder / "command.json", {"command": ["python"], "time": 50.0})
+    assert seen(folder) == ("finished", "", 0)  # all its files are as old as the copy
 
 
 def test_an_end_is_seen_that_comes_while_one_looks(tmp_path, monkeypatch):

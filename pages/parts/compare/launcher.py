@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.comparison.arms import ARMS, arm_label, check_arms
+from adarank_core.comparison.inputs import model_path
 from adarank_core.comparison.learning_rates import check_learning_rates
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
@@ -16,10 +17,8 @@ from adarank_core.training.settings import Settings
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 
-__all__ = ["OWN_PLAN", "arguments", "launcher", "rates_from", "seeds_from"]
+__all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
-#: Where the page Ranks leaves the path of a plan that is to be an arm.
-OWN_PLAN = "compare_own_plan"
 GRID = "1e-3, 5e-3, 2e-2"
 ONE, SEVERAL = "one for all", "best of a grid"
 KEPT = {"persist_state": "session"}
@@ -107,7 +106,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     steps = left.number_input("Steps", 1, 100_000, 150, key="compare_steps", **KEPT)
     batch = right.number_input("Batch size", 1, 1024, 32, key="compare_batch", **KEPT)
     config = {
-        "model": choice.model,
+        "model": model_path(choice.model),  # the run has another working folder
         "task": choice.task,
         "arms": arms,
         "average_rank": choice.average_rank,
@@ -181,9 +180,9 @@ def _arms() -> list[str]:
     )
     for arm in arms:
         st.caption(f"**{arm}**: {ARMS[arm].question}")
-    plan = st.session_state.get(OWN_PLAN)
+    plan = st.session_state.get(state.OWN_PLAN)
     if plan is not None and not Path(plan).is_file():
-        del st.session_state[OWN_PLAN]
+        del st.session_state[state.OWN_PLAN]
         plan = None
     if plan is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -197,7 +196,7 @@ def _arms() -> list[str]:
                 icon=":material/close:",
                 type="tertiary",
                 on_click=st.session_state.pop,
-                args=(OWN_PLAN, None),
+                args=(state.OWN_PLAN, None),
             )
     if "adarank" in arms and "permuted" not in arms:
         st.caption(

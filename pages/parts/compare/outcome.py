@@ -22,6 +22,7 @@ __all__ = [
     "draw_verdict",
     "fairness",
     "headline",
+    "model_label",
     "read_verdict",
     "task_label",
 ]
@@ -44,6 +45,17 @@ def task_label(task: str) -> str:
     ('docstrings', 'mine.csv')
     """
     return Path(task).name
+
+
+def model_label(model: str) -> str:
+    """Return a model's name; a folder that is told by its whole path is called by its own name.
+
+    Examples
+    --------
+    >>> model_label("prajjwal1/bert-tiny"), model_label("/srv/models/mine")
+    ('prajjwal1/bert-tiny', 'mine')
+    """
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 def read_verdict(run: Run) -> Verdict | None:

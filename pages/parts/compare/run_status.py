@@ -93,6 +93,8 @@ def draw_status(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> bo
         _under_way(run, at, alive, open_run)
         return False
     if run.state == "finished":
+        if run.message:
+            st.error(state.plain(f"It could not go on: {run.message}"), icon=":material/error:")
         return False
     words = {
         "cancelled": "Cancelled; what had finished is kept.",

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
-from pages.parts.shared.charts import set_layout
+from pages.parts.shared.charts import drawn, set_layout
 from pages.parts.shared.curves import LIVE, UNITS, arm_colour
 
 __all__ = ["COSTS", "trade_off"]
@@ -45,7 +45,7 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
     figure = go.Figure()
     for at, (arm, mean) in enumerate(means.iterrows()):
         of_arm = table[table["arm"] == arm]
-        colour, label = arm_colour(arm, arms), arm_label(arm)
+        colour, label = arm_colour(arm, arms), drawn(arm_label(arm))
         shift = aside.get(arm, 0.0)
         symbol = SYMBOLS[at % len(SYMBOLS)]
         figure.add_trace(

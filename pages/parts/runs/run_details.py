@@ -44,6 +44,8 @@ def draw_run(run: Run, every: float) -> None:
     """
     if run.state == "failed":
         st.error(state.plain(run.message or "It failed; its log.txt says why."))
+    elif run.state == "finished" and run.message:
+        st.error(state.plain(f"It could not go on: {run.message}"))
     elif run.state == "damaged":
         st.error(state.plain(f"Its folder is damaged ({run.message}); what is left is shown."))
     elif run.state in ENDED:

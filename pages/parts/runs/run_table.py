@@ -8,7 +8,6 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,8 +16,8 @@ from adarank_core.comparison.arms import arm_label
 from adarank_core.errors import quoted
 from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run, start_command
-from pages.parts.compare.outcome import task_label
-from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, hide_scale, set_layout
+from pages.parts.compare.outcome import model_label, task_label
+from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, drawn, hide_scale, set_layout
 from pages.parts.shared.curves import LIVE, arm_colour, results_table
 
 __all__ = [
@@ -128,7 +127,7 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
         "arms": _arms(config),
         "tags": ", ".join(tags),
         "seeds": ", ".join(map(str, seeds)),
-        "model": config.get("model", ""),
+        "model": model_label(config.get("model", "")),
     }
 
 
@@ -274,7 +273,7 @@ def overlay(compared: dict[str, Run]) -> go.Figure:
             mean, seeds = mean_curve(seed_curves(table, arm))
             if not seeds:
                 continue
-            name = escape(f"{label}: {arm_label(arm)}")  # Plotly reads tags
+            name = drawn(f"{label}: {arm_label(arm)}")
             figure.add_trace(
                 go.Scatter(
                     x=mean.index,

@@ -5,6 +5,7 @@ Families take the six Okabe-Ito hues that can be read on both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 
 import plotly.graph_objects as go
 
@@ -17,6 +18,7 @@ __all__ = [
     "FAMILY_COLOURS",
     "LARGE_ERROR",
     "SCALE",
+    "drawn",
     "family_colours",
     "family_label",
     "heatmap",
@@ -139,6 +141,17 @@ def with_error(value: float, error: float) -> str:
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
+def drawn(name: str) -> str:
+    """Return a name as Plotly is to be given it, which reads tags, links and values in a text.
+
+    Examples
+    --------
+    >>> drawn("<b>query</b>")
+    '&lt;b&gt;query&lt;/b&gt;'
+    """
+    return escape(name).replace("%{", "%&#123;")
+
+
 def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:
     """Give a figure its height and margins, and the legend above, where a narrow screen has room.
 
@@ -217,7 +230,7 @@ def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
     figure.update_xaxes(
         title="module family, in the order data flows",
         tickvals=list(range(len(families))),
-        ticktext=[family_label(family).replace(" ", "<br>") for family in families],
+        ticktext=[drawn(family_label(family)).replace(" ", "<br>") for family in families],
         range=[-0.5, len(families) - 0.5],
         **bare,
     )
@@ -279,7 +292,7 @@ def profile(scores: Scores) -> go.Figure:
             go.Scatter(
                 x=layers,
                 y=[module.score for module in modules],
-                name=family_label(family),
+                name=drawn(family_label(family)),
                 line={"color": colours[family], "width": 2.5},
                 marker={"symbol": SYMBOLS[at % len(SYMBOLS)], "size": 8},
                 customdata=[_score_sentence(module) for module in modules],
@@ -334,7 +347,7 @@ def rank_bars(
                 x=[places[module.name] for module in modules],
                 y=ranks,
                 width=width * 0.92,
-                name=family_label(family),
+                name=drawn(family_label(family)),
                 marker={"color": colours[family]},
                 error_y={"array": up, "arrayminus": down, **WHISKERS},
                 customdata=[_rank_sentence(m, plan, uniform, intervals, beside) for m in modules],
@@ -393,14 +406,14 @@ def _bar_places(
 
 def _rank_sentence(module: ModuleScore, plan, uniform, intervals, beside) -> str:
     """Return what a bar's hover says."""
-    words = f"{module_label(module).capitalize()} gets rank {plan.ranks[module.name]},<br>"
+    words = f"{drawn(module_label(module).capitalize())} gets rank {plan.ranks[module.name]},<br>"
     words += f"uniform LoRA would give it {uniform:.3g}."
     if intervals:
         low, high = intervals[module.name]
         words += "<br>It is settled." if low == high else f"<br>It may be {low} to {high}."
     if beside is not None:
         words += f"<br>Laid beside: rank {beside[1][module.name]}."
-    return f"{words}<br><i>{module.name}</i>"
+    return f"{words}<br><i>{drawn(module.name)}</i>"
 
 
 def _score_sentence(module: ModuleScore) -> str:
@@ -408,9 +421,9 @@ def _score_sentence(module: ModuleScore) -> str:
     share = module.standard_error / module.score if module.score else 0
     unsure = f"<br>The error is {share:.0%} of it: take more trials." if share > LARGE_ERROR else ""
     return (
-        f"Noise on {module_label(module)} drives the logits<br>"
+        f"Noise on {drawn(module_label(module))} drives the logits<br>"
         f"{with_error(module.score, module.standard_error)} apart.{unsure}"
-        f"<br><i>{module.name}</i>"
+        f"<br><i>{drawn(module.name)}</i>"
     )
 
 

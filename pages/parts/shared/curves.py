@@ -3,8 +3,6 @@
 Text and grid colours are left to Streamlit's theme, so that every figure fits light and dark.
 """
 
-from html import escape
-
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -12,7 +10,7 @@ from adarank_core.comparison import tables
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
 from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
-from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, hide_scale, set_layout
+from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, drawn, hide_scale, set_layout
 
 __all__ = [
     "CURVES",
@@ -89,7 +87,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
 
     for arm in arms:
         line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
-        label = escape(arm_label(arm))  # Plotly reads tags
+        label = drawn(arm_label(arm))
         seeds = seed_curves(table, arm)
         mean, count = mean_curve(seeds)
         of = "one seed" if count == 1 else f"mean of {count} seeds"
@@ -172,7 +170,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=of_pair["difference"],
-                y=of_pair["pair"],
+                y=of_pair["pair"].map(drawn),
                 mode="markers",
                 showlegend=False,
                 marker={
@@ -182,7 +180,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
                     "line": {"width": 2},
                 },
                 customdata=of_pair["seed"],
-                hovertemplate=f"With seed %{{customdata}}, {name} is<br>%{{x:+.4f}} "
+                hovertemplate=f"With seed %{{customdata}}, {drawn(name)} is<br>%{{x:+.4f}} "
                 f"({UNITS[metric]}).<extra></extra>",
             )
         )
@@ -211,14 +209,14 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     figure.update_yaxes(
         autorange="reversed",
         ticklabelposition="outside",
-        tickvals=[pair_label(pair) for pair in compared],
-        ticktext=[pair_label(pair).replace(" − ", "<br>− ") for pair in compared],
+        tickvals=[drawn(pair_label(pair)) for pair in compared],
+        ticktext=[drawn(pair_label(pair)).replace(" − ", "<br>− ") for pair in compared],
     )
     return set_layout(figure, 150 + 58 * len(compared), **LIVE)
 
 
 def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
-    name, mean = pair_label(pair), pair["difference"]
+    name, mean = drawn(pair_label(pair)), pair["difference"]
     interval = f"<br>95% interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
     return go.Scatter(
         x=[mean],

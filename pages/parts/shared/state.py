@@ -6,11 +6,13 @@ The choice is in the URL, except for the sentence, which stays in the session.
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.pages_manager import PagesManager  # no public name
 
 from adarank_core.data.tables import KINDS
@@ -21,15 +23,18 @@ from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.scoring.scores import Scores
 
 __all__ = [
+    "OWN_PLAN",
     "Choice",
     "Shown",
     "badge",
-    "check_parameter",
+    "between",
     "current",
     "example_about",
     "example_run",
     "example_scores",
     "keep",
+    "one_of",
+    "open_page",
     "plain",
     "save_upload",
     "show_error",
@@ -39,6 +44,8 @@ __all__ = [
 EXAMPLE = Path(__file__).resolve().parents[3] / "assets" / "example"
 SOURCES = ("generic", "task", "sentence")
 OWN_FILE = "own file"
+#: Where the page Ranks leaves the path of a plan that is to be an arm on Compare.
+OWN_PLAN = "compare_own_plan"
 LARGEST_RANK = 64
 LARGEST_SEED = 2**31 - 1
 MOST_UPLOADED = 500  # megabytes a session
@@ -91,7 +98,7 @@ class Shown:
 
 
 def sidebar(budget_at=None) -> Choice:
-    """Draw the sidebar and return what is chosen; every page calls it first.
+    """Draw the sidebar and return what is chosen.
 
     Parameters
     ----------
@@ -102,19 +109,8 @@ def sidebar(budget_at=None) -> Choice:
     -------
     Choice
     """
-    first, st.session_state.begun = "begun" not in st.session_state, True
-    if first and PagesManager.uses_pages_directory:
-        # A link into a fresh server: Streamlit found the folder called pages and ran the page by
-        # itself. From the next run on it goes through app.py, as it always does after that.
-        PagesManager.uses_pages_directory = False
-        st.rerun()
     bound = {"bind": "query-params", "persist_state": "session"}
     with st.sidebar:
-        check_parameter("model")
-        check_parameter("text", SOURCES)
-        check_parameter("task", [*task_names(), OWN_FILE])
-        check_parameter("seed", between=(0, LARGEST_SEED))
-        check_parameter("rank", between=(1, LARGEST_RANK))
         model = st.selectbox(
             "Model",
             ["embedded"],
@@ -167,33 +163,86 @@ def sidebar(budget_at=None) -> Choice:
     return Choice(model or "embedded", source or "generic", task, int(seed), average_rank)
 
 
-def check_parameter(key: str, choices: Iterable[str] = (), between: tuple | None = None) -> None:
-    """Take what no widget can have out of the address, and say so; called before it is drawn.
+def open_page(**own: Callable[[str], bool]) -> None:
+    """Begin a page; every page calls it first.
+
+    What no widget can have is taken out of the address, and a line says so: Streamlit would end
+    some of it in an error and pass over the rest without a word.
 
     Parameters
     ----------
-    key : str
-        A widget's, which is in the address.
-    choices : iterable of str, optional
-    between : (number, number), optional
+    own : callable
+        By the key of a widget that is in the address, beside the sidebar's: whether it can have a
+        value; see `one_of` and `between`.
     """
-    refused = f"refused_{key}"
-    if words := st.session_state.pop(refused, None):
-        st.caption(plain(words))
-    value = st.query_params.get(key)
-    if value is None or key in st.session_state:
-        return
-    fits = value in choices if choices else value != ""
-    if between is not None:
-        try:
-            fits = between[0] <= float(value) <= between[1]  # which infinity and NaN never are
-        except ValueError:
-            fits = False
-    if not fits:
-        del st.query_params[key]
-        words = f"{key}={quoted(value, 40)} in the address cannot be chosen; the default is used."
-        st.session_state[refused] = words
+    first, st.session_state.begun = "begun" not in st.session_state, True
+    if first and PagesManager.uses_pages_directory:
+        # A link into a fresh server: Streamlit found the folder called pages and ran the page by
+        # itself. From the next run on it goes through app.py, as it always does after that.
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+    refused, found = st.session_state.setdefault("refused", {}), False
+    for key, fits in {**_in_sidebar(), **own}.items():
+        values = st.query_params.get_all(key)
+        if not values or (len(values) == 1 and fits(values[0])):
+            continue
+        if key not in refused:
+            used = "what was chosen stays" if key in st.session_state else "the default is used"
+            given = f"{key}={quoted(', '.join(values), 40)}"
+            refused[key], found = f"{given} in the address cannot be chosen; {used}.", True
+            with suppress(StreamlitAPIException):  # a widget that was drawn before holds on to it
+                del st.query_params[key]
+        elif key in st.session_state:  # back to such an address by the browser's own button
+            st.session_state[key] = st.session_state[key]  # comes before the address, and mends it
+    if found:
         st.rerun()  # a widget takes its value from the address that the run began with
+    for words in refused.values():
+        st.caption(plain(words))
+    refused.clear()
+
+
+def _in_sidebar() -> dict[str, Callable[[str], bool]]:
+    return {
+        "model": lambda name: bool(name.strip()) and name.isprintable(),
+        "text": one_of(SOURCES),
+        "task": one_of([*task_names(), OWN_FILE]),
+        "seed": between(0, LARGEST_SEED),
+        "rank": between(1, LARGEST_RANK),
+    }
+
+
+def one_of(choices: Container[str]) -> Callable[[str], bool]:
+    """Return whether a value in the address is one of these; for `open_page`.
+
+    Examples
+    --------
+    >>> one_of(["rank", "layer"])("zork")
+    False
+    """
+    return lambda value: value in choices
+
+
+def between(low: float, high: float) -> Callable[[str], bool]:
+    """Return whether a value in the address is a number from low to high; for `open_page`.
+
+    Whole numbers if these are.
+
+    Examples
+    --------
+    >>> [between(0, 3)(value) for value in ("3", "2.5", "4", "inf", "x")]
+    [True, False, False, False, False]
+    >>> [between(0.0, 3.0)(value) for value in ("2.5", "nan")]
+    [True, False]
+    """
+    kind = type(low)
+
+    def fits(value: str) -> bool:
+        try:
+            return low <= kind(value) <= high  # which infinity and NaN never are
+        except ValueError:
+            return False
+
+    return fits
 
 
 def _own_file() -> str:

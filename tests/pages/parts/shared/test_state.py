@@ -19,6 +19,7 @@ def page():
 
     from pages.parts.shared import state
 
+    state.open_page()
     st.session_state.given = state.sidebar()
 
 
@@ -51,10 +52,14 @@ def test_the_choice_comes_from_the_url(sidebar):
     assert given(sidebar.run()) == state.Choice("embedded", "task", "sst2", 5, 16)
 
 
-def test_nonsense_in_the_url_is_passed_over(sidebar):
-    for key, value in {"text": "poem", "task": "/etc", "seed": "-1", "rank": "0"}.items():
-        sidebar.query_params[key] = value
+def test_nonsense_in_the_url_is_passed_over_and_all_of_it_is_said(sidebar):
+    wrong = {"model": "\0", "text": "poem", "task": "/etc", "seed": "-1", "rank": ["4", "8"]}
+    sidebar.query_params |= wrong
     assert given(sidebar.run()) == state.Choice("embedded", "generic", "docstrings", 0, 8)
+    said = [caption.value for caption in sidebar.caption if "in the address" in caption.value]
+    assert [words.partition("=")[0] for words in said] == list(wrong)
+    sidebar.run()
+    assert not any("in the address" in caption.value for caption in sidebar.caption)  # said once
 
 
 def test_a_typed_model_is_taken(sidebar):
