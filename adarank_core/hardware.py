@@ -1,8 +1,27 @@
 """What the machine at hand has, and what it is good at."""
 
 import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["bf16_is_native", "cores"]
+from adarank_core.errors import AdaRankError, quoted
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "in_double",
+    "DTYPES",
+    "bf16_is_native",
+    "check_dtype",
+    "cores",
+    "device_named",
+    "dtype_named",
+    "gpus",
+]
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def cores() -> int:
@@ -18,17 +37,128 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def bf16_is_native() -> bool:
-    """Tell whether this machine computes in bfloat16 itself, and so faster than in float32.
+def in_double(tensor: "torch.Tensor") -> "torch.Tensor":
+    """Return a tensor in float64, on the CPU where its device has no such type (MPS).
 
     Examples
     --------
-    >>> bf16_is_native() in (True, False)
+    >>> import torch
+    >>> in_double(torch.ones(1)).dtype
+    torch.float64
+    """
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+def gpus() -> int:
+    """Return how many CUDA devices this process sees, without waiting for torch where none is.
+
+    Examples
+    --------
+    >>> gpus() >= 0
     True
+    """
+    if not Path("/proc/driver/nvidia").exists() and sys.platform == "linux":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def device_named(name: str = "auto") -> "torch.device":
+    """Return the device that a name says, if it is here.
+
+    Parameters
+    ----------
+    name : str
+        ``"auto"`` takes CUDA, then MPS, then the CPU; under ``torchrun`` or ``accelerate launch``
+        the CUDA device of this process. Else ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Raises
+    ------
+    AdaRankError
+        If there is no such device.
+
+    Examples
+    --------
+    >>> device_named("cpu")
+    device(type='cpu')
+    >>> device_named("cuda:99")
+    Traceback (most recent call last):
+    ...
+    adarank_core.errors.AdaRankError: device is 'cuda:99', which is not here; this machine has ...
     """
     import torch  # pages ask for the cores, and do not wait for it
 
-    if torch.cuda.is_available():
+    here = [f"cuda:{at}" for at in range(torch.cuda.device_count())]
+    here += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if name == "auto":
+        own = int(os.environ.get("LOCAL_RANK") or 0)
+        return torch.device(
+            here[own] if here[0].startswith("cuda") and own < len(here) - 1 else here[0]
+        )
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in here:
+        raise AdaRankError(
+            f"device is {quoted(name)}, which is not here; this machine has {', '.join(here)}"
+        )
+    return torch.device(wanted)
+
+
+def check_dtype(name: str) -> None:
+    """Raise `AdaRankError` unless this names a type that weights can have.
+
+    Examples
+    --------
+    >>> check_dtype("bfloat16")
+    """
+    if name not in DTYPES:
+        raise AdaRankError(f"dtype is {quoted(name)}; it must be one of {', '.join(DTYPES)}")
+
+
+def dtype_named(name: str, stored: "torch.dtype", device: "torch.device") -> "torch.dtype":
+    """Return the type of numbers that a model's weights get.
+
+    Parameters
+    ----------
+    name : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``"auto"`` leaves weights in their own
+        type, but for float16 on a CPU, which computes in it slowly or not at all.
+    stored : torch.dtype
+        The checkpoint's own.
+    device : torch.device
+
+    Examples
+    --------
+    >>> import torch
+    >>> dtype_named("auto", torch.float16, torch.device("cpu"))
+    torch.float32
+    """
+    import torch
+
+    if name == "auto":
+        return torch.float32 if stored == torch.float16 and device.type == "cpu" else stored
+    return getattr(torch, name)
+
+
+def bf16_is_native(device: "torch.device | str" = "cpu") -> bool:
+    """Tell whether a device computes in bfloat16 itself, and so faster than in float32.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Where the model is.
+
+    Examples
+    --------
+    >>> bf16_is_native("cpu") in (True, False)
+    True
+    """
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu":
+        return False
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -529,7 +529,7 @@ def _estimators(bundle: ModelBundle):
     if not (worst <= MOST_Z and abs(of_model) <= MOST_Z_OF_MODEL):
         low, high = 1 + relative.mean(axis=0).min(), 1 + relative.mean(axis=0).max()
         raise _Wrong(f"|z| {figures}; fast is {low:.2f} to {high:.2f} of paired")
-    with mock.patch("adarank_core.scoring.options.bf16_is_native", lambda: True):
+    with mock.patch("adarank_core.scoring.options.bf16_is_native", lambda _device: True):
         rough = table([scores(0, "fast", INSTANCES)])[0]
     off = np.abs(rough - fast[0]) / fast[0].mean()
     if not off.max() <= SAME_SCORE:

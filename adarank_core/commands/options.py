@@ -139,6 +139,10 @@ Json = Annotated[
     str | None,
     typer.Option("--json", help="Write the result here; '-' is stdout.", callback=_check_writable),
 ]
+Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")]
+Dtype = Annotated[
+    str, typer.Option(help="'auto' (the checkpoint's), 'float32', 'bfloat16' or 'float16'.")
+]
 Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps.")]
 Output = Annotated[

@@ -8,6 +8,8 @@ import typer
 
 from adarank_core.commands.options import (
     TRIALS_HELP,
+    Device,
+    Dtype,
     Json,
     MaxLength,
     Model,
@@ -56,6 +58,8 @@ def score(
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
     seed: Seed = 0,
     max_length: MaxLength = 128,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     reproducible: Annotated[
         bool, typer.Option("--reproducible", help="Draw noise on the CPU, alike for all devices.")
     ] = False,
@@ -88,7 +92,8 @@ def score(
             "use --trials, or a single process"
         )
     chosen, labels = _texts_and_labels(generic, task, sentence, texts, seed)
-    result = _scores(model, labels, head, chosen, options)
+    asked = {"labels": labels, "head": head, "device": device, "dtype": dtype}
+    result = _scores(model, asked, chosen, options)
     if not distributed.is_main():
         return
     if tolerance is not None:
@@ -131,12 +136,12 @@ def _texts_and_labels(
     return text_sources.generic_texts(), 2
 
 
-def _scores(model: str, labels: int, head: str, texts: Texts, options: ScoringOptions) -> Scores:
+def _scores(model: str, asked: dict, texts: Texts, options: ScoringOptions) -> Scores:
     """Score a model, or this process's part of its modules, under a bar."""
     from adarank_core.scoring.models import adaptable_modules, load_model
     from adarank_core.scoring.score import matching, score_iter
 
-    bundle = load_model(model, labels=labels, head=head)
+    bundle = load_model(model, **asked)
     if distributed.is_split():
         modules = matching(adaptable_modules(bundle.model), options.modules)
         part = distributed.own_part([module.name for module in modules])

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import in_double
 from adarank_core.scoring.encoding import has_classification_head, logits_of
 from adarank_core.scoring.noise import generator_for
 from adarank_core.scoring.options import ScoringOptions
@@ -95,7 +96,7 @@ class Readout:
         tensor([[[[0., 5.],
                   [5., 0.]]]], dtype=torch.float64)
         """
-        groups = values.double().unflatten(2, (self.draws, -1)).transpose(1, 2).contiguous()
+        groups = in_double(values).unflatten(2, (self.draws, -1)).transpose(1, 2).contiguous()
         # Not by the difference of squares, which loses what two near values differ by.
         exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
         return self.scale * torch.cdist(groups, groups, p=self.norm, **exact)

@@ -14,6 +14,7 @@ from torch import nn
 from adarank_core.checks import is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
+from adarank_core.hardware import check_dtype, device_named, dtype_named
 from adarank_core.scoring.encoding import has_classification_head
 from adarank_core.scoring.model_checks import check_model
 
@@ -112,7 +113,13 @@ def embedded_folder() -> Path:
     return folder
 
 
-def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBundle:
+def load_model(
+    name: str | Path,
+    labels: int = 2,
+    head: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+) -> ModelBundle:
     """Load a model for scoring or fine-tuning.
 
     Parameters
@@ -124,17 +131,23 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     head : {"auto", "classification", "causal"}
         ``"auto"`` keeps the head of a causal language model (one whose configuration names such
         an architecture) and gives every other model a sequence classification head.
+    device : str
+        Where the model is put: ``"auto"`` (CUDA, then MPS, then the CPU), ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"`` or ``"mps"``.
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+        Of its weights; ``"auto"`` leaves them in their own type, but for float16 on a CPU, which
+        becomes float32.
 
     Returns
     -------
     ModelBundle
-        In evaluation mode, in float32, from safetensors only; no remote code is run.
+        In evaluation mode, from safetensors only; no remote code is run.
 
     Raises
     ------
     AdaRankError
-        If the model cannot be found, reached, read or built, or if model and tokenizer do not
-        belong together (`scoring.model_checks.check_model`).
+        If the model cannot be found, reached, read or built, if there is no such device, or if
+        model and tokenizer do not belong together (`scoring.model_checks.check_model`).
 
     Examples
     --------
@@ -149,7 +162,9 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     source = str(embedded_folder()) if name == "embedded" else name
     if not name.strip():
         raise AdaRankError("the model's name is empty; give 'embedded', a Hub id or a folder")
-    model, tokenizer, random = _load(source, name, labels, head)
+    check_dtype(dtype)
+    place = device_named(device)
+    model, tokenizer, random = _load(source, name, labels, head, dtype, place)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
     bundle = ModelBundle(model.eval(), tokenizer, name, random)
@@ -157,8 +172,7 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     return bundle
 
 
-def _load(source: str, name: str, labels: int, head: str):
-    import torch
+def _load(source: str, name: str, labels: int, head: str, dtype: str, device):
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
@@ -169,24 +183,35 @@ def _load(source: str, name: str, labels: int, head: str):
     if not _is_folder(source):
         _ask_hub(name)
     safe = {"trust_remote_code": False}
-    weights = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True, **safe}
+    weights = {"use_safetensors": True, "output_loading_info": True, **safe}
     try:
         with _quiet_and_seeded():
             config = AutoConfig.from_pretrained(source, **safe)
             named = " ".join(config.architectures or ())
             causal = head == "causal" or (head == "auto" and re.search("CausalLM|LMHead", named))
             tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+            weights["dtype"] = _dtype(source, config, dtype, device)
             if causal:
                 model, found = AutoModelForCausalLM.from_pretrained(source, **weights)
             else:
                 model, found = AutoModelForSequenceClassification.from_pretrained(
                     source, num_labels=labels, ignore_mismatched_sizes=True, **weights
                 )
+            model.to(device)
     except Exception as error:
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(source, name, error)) from None
     mismatched = (key for key, *_ in found["mismatched_keys"])
     return model, tokenizer, frozenset([*found["missing_keys"], *mismatched])
+
+
+def _dtype(source: str, config, dtype: str, device):
+    """Return the type of numbers that weights are loaded in."""
+    import torch
+
+    if getattr(config, "quantization_config", None) is not None:
+        return "auto"  # packed weights stay as they are
+    return dtype_named(dtype, config.dtype or torch.float32, device)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from adarank_core.hardware import in_double
 from adarank_core.scoring.options import ScoringOptions
 
 __all__ = [
@@ -77,11 +78,11 @@ def deviation(weight: torch.Tensor) -> float:
     True
     """
     if weight.numel() <= CHUNK:
-        return float(weight.detach().double().std())
+        return float(in_double(weight.detach()).std())
     parts = weight.detach().reshape(-1).split(CHUNK)
     count = weight.numel()
-    mean = sum(float(part.double().sum()) for part in parts) / count
-    squares = sum(float(((part.double() - mean) ** 2).sum()) for part in parts)
+    mean = sum(float(in_double(part).sum()) for part in parts) / count
+    squares = sum(float(((in_double(part) - mean) ** 2).sum()) for part in parts)
     return math.sqrt(squares / (count - 1))
 
 
@@ -230,11 +231,11 @@ def input_factor(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     >>> torch.allclose(lower @ lower.mT, inputs @ inputs.mT, atol=1e-4)
     True
     """
-    real = inputs.double() * mask[:, :, None]
+    real = in_double(inputs * mask[:, :, None])
     gram = real @ real.mT
     diagonal = gram.diagonal(dim1=1, dim2=2)
     diagonal += JITTER * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-300)
-    return torch.linalg.cholesky(gram) * mask[:, :, None]
+    return torch.linalg.cholesky(gram) * mask[:, :, None].to(gram.device)
 
 
 def activation_noise(
@@ -336,7 +337,7 @@ class OutputNoise:
         else:
             drawn = activation_noise(
                 self.factor, self.mask, self.out_features, copies, self.generators, self.dtype
-            )
+            ).to(device)
         if noise.bias_deviation:
             ones = torch.ones(len(self.mask), 1)
             biases = _by_text(noise, ones, copies, self.out_features, self.generators, self.dtype)

@@ -168,8 +168,17 @@ class ScoringOptions:
         if not is_number(self.average_rank, above=0):
             raise AdaRankError(f"average_rank is {quoted(self.average_rank)}; it must be above 0")
 
-    def resolved(self, texts: int, task_type: str = "SEQ_CLS") -> "ScoringOptions":
-        """Return the same options with each default decided, for a number of texts and a head.
+    def resolved(
+        self, texts: int, task_type: str = "SEQ_CLS", device: str = "cpu"
+    ) -> "ScoringOptions":
+        """Return the same options with each default decided.
+
+        Parameters
+        ----------
+        texts : int
+        task_type : str
+        device : torch.device or str
+            Those of the model.
 
         ``trials`` stays open where a tolerance decides.
 
@@ -185,7 +194,7 @@ class ScoringOptions:
             if estimator == "fast":
                 trials = max(trials, min(MOST_TRIALS, NOISY_TEXTS // texts))
         if precision == "auto":
-            precision = "bfloat16" if bf16_is_native() else "float32"
+            precision = "bfloat16" if bf16_is_native(device) else "float32"
         logits = self.logits or ("last" if task_type == "SEQ_CLS" else "all")
         return replace(self, estimator=estimator, trials=trials, precision=precision, logits=logits)
 

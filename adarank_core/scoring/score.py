@@ -108,7 +108,7 @@ def score_iter(
     options = replace(options or ScoringOptions(), **changes)
     texts = as_texts(texts)
     automatic = options.precision == "auto"
-    options = options.resolved(len(texts), bundle.task_type)
+    options = options.resolved(len(texts), bundle.task_type, bundle.model.device)
     if options.logits == "all" and bundle.task_type == "SEQ_CLS":
         raise AdaRankError(
             f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "

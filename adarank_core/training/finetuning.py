@@ -182,7 +182,7 @@ def train(
     objective, settings = objective_for(training.task), training.settings
     bundle = objective.load(training.model)
     longest = min(settings.max_length, longest_text(bundle))
-    lower = bf16_is_native() and learns_in_bfloat16(bundle)
+    lower = bf16_is_native(bundle.model.device) and learns_in_bfloat16(bundle)
     model, seconds = _adapted(training, objective, bundle, longest, lower)
     rows = objective.training_rows(settings.steps * settings.batch_size, training.seed)
     data = objective.tokenise(bundle, rows, longest)

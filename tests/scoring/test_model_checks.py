@@ -150,7 +150,7 @@ def test_the_reported_loss_is_the_saved_adapter_s(
     saved, tiny_task, tmp_path, side, model, monkeypatch
 ):
     """Each test text alone through the saved adapter, by PEFT and torch."""
-    monkeypatch.setattr("adarank_core.training.finetuning.bf16_is_native", lambda: False)
+    monkeypatch.setattr("adarank_core.training.finetuning.bf16_is_native", lambda _device: False)
     from peft import PeftModel
 
     folder = saved(model(pad_token_id=3), padding_side=side)

@@ -70,7 +70,7 @@ def test_extreme_numbers_are_options_or_one_sentence(tolerance, rank, scale, tri
 
 def test_defaults_come_from_the_number_of_texts_and_the_machine(monkeypatch):
     for native, precision in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(options_file, "bf16_is_native", lambda native=native: native)
+        monkeypatch.setattr(options_file, "bf16_is_native", lambda _device, native=native: native)
         assert ScoringOptions().resolved(16) == ScoringOptions(
             trials=4, precision=precision, logits="last"
         )

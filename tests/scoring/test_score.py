@@ -362,7 +362,7 @@ def test_a_weight_that_is_read_without_a_call_is_refused(bert, texts, estimator,
 
 @pytest.mark.parametrize("breaks", ["raises", "gives nan"])
 def test_bfloat16_that_a_model_does_not_run_in_is_not_taken(bert, texts, monkeypatch, breaks):
-    monkeypatch.setattr("adarank_core.scoring.options.bf16_is_native", lambda: True)
+    monkeypatch.setattr("adarank_core.scoring.options.bf16_is_native", lambda _device: True)
     classifier = bert.model.bert.pooler.dense
 
     def only_float32(_module, _args, output):

@@ -278,7 +278,7 @@ def test_bfloat16_is_for_machines_and_models_that_compute_in_it(
     tiny_bert, tiny_task, monkeypatch, native, learns
 ):
     given, arguments = [], finetuning_file._arguments
-    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: native)
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda _device: native)
     monkeypatch.setattr(finetuning_file, "learns_in_bfloat16", lambda bundle: learns)
     monkeypatch.setattr(
         finetuning_file, "_arguments", lambda *of: given.append(arguments(*of)) or given[0]
@@ -289,7 +289,7 @@ def test_bfloat16_is_for_machines_and_models_that_compute_in_it(
 
 @pytest.mark.parametrize("method", ["lora", "adalora", "head-only", "full"])
 def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, monkeypatch, method):
-    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: True)
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda _device: True)
     plan = None if method in ("head-only", "full") else same_rank(tiny_bert, 3)
     found, cast = [], finetuning_file.cast_frozen
 
