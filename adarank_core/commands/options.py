@@ -136,6 +136,8 @@ class Watch:
         self.recorder.record(event)
         if event["event"] == "queued":
             print_status(f"waiting for other runs; place {event['place']} in the queue")
+        elif event["event"] == "notice":
+            print_status(event["message"])
         elif event["event"] in ("step", "score"):
             self._move_bar(event)
 

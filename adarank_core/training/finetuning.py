@@ -195,6 +195,8 @@ def _trained(
     objective, settings = objective_for(training.task), training.settings
     bundle = objective.load(training.model)
     longest = min(settings.max_length, longest_text(bundle))
+    if should_stop():
+        raise Stopped
     model, seconds = _adapted(training, objective, bundle, longest)
     data, validation, measured = (
         objective.tokenise(bundle, rows, longest, should_stop)

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+from pyarrow import compute
 
 from adarank_core.data.task import Task
 from adarank_core.data.texts import Texts
@@ -166,8 +167,6 @@ def lengths_of_rows(data) -> np.ndarray:
     >>> lengths_of_rows(Dataset.from_dict({"input_ids": [[1, 2, 3], [4]]}))
     array([3, 1], dtype=int32)
     """
-    from pyarrow import compute
-
     # Row by row it takes half a minute for a million; select() would leave this column as it is.
     return compute.list_value_length(data.data.column("input_ids")).to_numpy()
 

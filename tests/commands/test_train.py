@@ -140,16 +140,15 @@ def test_a_run_that_cannot_be_resumed(refusal, tiny_bert, tiny_file, tmp_path, c
 def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_bert, tiny_file, home):
     arguments = ["finetune", "--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2]
     arguments += ["--output", home / "run", "--batch-size", 4]
-    stop = home / "run" / "cancel"
-    stop.parent.mkdir()
-    stop.touch()
+    patches = stop_after_a_step(home / "run")
     assert run(*arguments, "--steps", 3, "--json", "-") == ""
+    patches.undo()
     assert "is not empty" in refusal(*arguments, "--steps", 3)
     assert "had {'steps': 3" in refusal(*arguments, "--steps", 4, "--resume")
     resumed = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
     events = (home / "run" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line).get("step") for line in events] == (
-        [None, 1, 1, None, None, 1, 2, 2, 3, 3, None, None]
+        [None, 1, 1, 2, 2, None, None, 2, 3, 3, None, None]
     )
     whole = json.loads(run(*arguments[:-4], "--batch-size", 4, "--steps", 3, "--json", "-"))
     times = ("train_seconds",)
@@ -157,6 +156,22 @@ def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_ber
         k: v for k, v in resumed.items() if k not in times
     }
     assert "has finished" in refusal(*arguments, "--steps", 3, "--resume")
+    other = read_json(home / "run" / "result.json")
+    write_json(home / "run" / "result.json", {**other, "seed": 7})
+    again = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
+    assert {**again, "train_seconds": 0} == {**whole, "train_seconds": 0}
+    (told,) = (e for e in run_folder(home / "run").events if e["event"] == "notice")
+    assert told["message"].startswith("the run is trained anew: 'result.json' is damaged")
+
+
+def test_a_cancel_is_heard_before_the_model_is_loaded(run, tiny_bert, tiny_file, home, monkeypatch):
+    from adarank_core.scoring import models
+
+    (home / "run").mkdir()
+    (home / "run" / "cancel").touch()
+    monkeypatch.setattr(models, "load_model", lambda *a, **o: pytest.fail("loaded"))
+    run(*command_of("finetune", tiny_bert, tiny_file, home / "run"), "--uniform-rank", 2)
+    assert run_folder(home / "run").state == "cancelled"
 
 
 def test_an_arm_that_failed_is_named_after_the_verdict(
