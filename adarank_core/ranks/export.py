@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import write_json
+from adarank_core.files import write_json, write_text
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
@@ -119,7 +119,7 @@ def export(
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / "ranks.json", plan.to_dict())
         for name, text in texts.items():
-            (output / name).write_text(text, encoding="utf-8", newline="")
+            write_text(output / name, text)
     except OSError as error:
         raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
     return [output / name for name in ("ranks.json", *texts)]

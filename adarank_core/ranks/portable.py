@@ -6,8 +6,10 @@ import re
 import sys
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.files import read_json, write_text
 from adarank_core.ranks.plan_files import adapter_patterns
 
 __all__ = ["portable"]
@@ -65,12 +67,14 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     plain |= {"use_rslora": False, "init_lora_weights": True}
     try:
         output.mkdir(parents=True, exist_ok=True)
+        (output / WEIGHTS).unlink(missing_ok=True)  # through a link it would be written elsewhere
         save_file(tensors, output / WEIGHTS, metadata={"format": "pt"})
         text = json.dumps(plain, indent=2, sort_keys=True) + "\n"
-        (output / "adapter_config.json").write_text(text, encoding="utf-8")
+        write_text(output / "adapter_config.json", text)
         return (adapter / WEIGHTS).stat().st_size, (output / WEIGHTS).stat().st_size
-    except OSError as error:
-        raise AdaRankError(f"{str(output)!r} cannot be written ({error.strerror})") from None
+    except (OSError, SafetensorError) as error:  # the latter on a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise AdaRankError(f"{str(output)!r} cannot be written ({reason})") from None
 
 
 def _check_config(config) -> None:

@@ -154,6 +154,18 @@ def test_real_dora_weights_are_refused_even_if_the_file_hides_it(tmp_path):
         portable(tmp_path / "compact", tmp_path / "portable")
 
 
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    import safetensors.torch
+
+    def save_file(*_, **__):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    saved("bert", tmp_path / "compact")
+    monkeypatch.setattr(safetensors.torch, "save_file", save_file)
+    with pytest.raises(AdaRankError, match="No space left"):
+        portable(tmp_path / "compact", tmp_path / "portable")
+
+
 @pytest.fixture(scope="module")
 def any_adapter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("any") / "compact"
