@@ -449,3 +449,22 @@ def test_a_rank_with_many_digits_goes_on_with_its_own_run(
     assert config["average_rank"] == 7 / 3 and config["learning_rates"][0] == 1 / 3000
     monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained again"))
     run("compare", *ComparisonRequest.from_dict(config).flags(), *output)
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+@pytest.mark.parametrize("most", [300, 4_000, 9_000], ids=str)  # bytes of a file
+def test_where_no_more_can_be_written_it_is_one_sentence_and_not_exit_0(
+    tiny_bert, tiny_file, home, command, most
+):
+    """As on a full disk: files may not grow beyond some bytes, as a quota has it."""
+    words = [*command_of(command, tiny_bert, tiny_file, home / "run"), "--batch-size", 4]
+    words += ["--uniform-rank", 2] if command == "finetune" else ["--arms", "uniform"]
+    code = "import resource, sys; from adarank_core.__main__ import main; "
+    code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
+    code += "sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    said = done.stderr.strip().split("\n")
+    assert done.returncode == 2, done.stderr
+    assert said[-1].startswith("error: ") and "File too large" in said[-1]
+    assert "Traceback" not in done.stderr and "all that the run made" not in done.stderr
