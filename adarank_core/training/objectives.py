@@ -5,7 +5,6 @@ so that another kind of task is another class here.
 """
 
 import hashlib
-from collections.abc import Callable
 
 import numpy as np
 from pyarrow import compute
@@ -15,12 +14,9 @@ from adarank_core.data.texts import Texts
 from adarank_core.scoring.encoding import tokenised
 from adarank_core.scoring.models import ModelBundle, load_model
 from adarank_core.training.batches import LengthGroupedOrder
-from adarank_core.training.callbacks import Stopped
 from adarank_core.training.metrics import cross_entropy, metrics_of
 
 __all__ = ["Classification", "lengths_of_rows", "objective_for"]
-
-TOKENISED_AT_ONCE = 1000  # texts, between two looks whether to stop: a tenth of a second
 
 
 class Classification:
@@ -96,31 +92,12 @@ class Classification:
         places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
         return rows.iloc[places.round().astype(int)]
 
-    def tokenise(
-        self,
-        bundle: ModelBundle,
-        rows,
-        max_length: int,
-        should_stop: Callable[[], bool] = lambda: False,
-    ):
-        """Return rows as a `datasets.Dataset` of what the model reads and is to answer.
+    def tokenise(self, bundle: ModelBundle, rows, max_length: int):
+        """Return rows as a `datasets.Dataset` of what the model reads and is to answer."""
+        from datasets import Dataset
 
-        Raises
-        ------
-        Stopped
-            When ``should_stop`` says so; it is asked every 1,000 texts.
-        """
-        from datasets import Dataset, concatenate_datasets
-
-        parts = []
-        for start in range(0, max(1, len(rows)), TOKENISED_AT_ONCE):
-            if should_stop():
-                raise Stopped
-            part = rows.iloc[start : start + TOKENISED_AT_ONCE]
-            tokens = tokenised(bundle, list(part["text"]), max_length)
-            labels = [int(label) for label in part["label"]]
-            parts.append(Dataset.from_dict({**tokens, "labels": labels}))
-        return concatenate_datasets(parts)
+        tokens = tokenised(bundle, list(rows["text"]), max_length)
+        return Dataset.from_dict({**tokens, "labels": [int(label) for label in rows["label"]]})
 
     def order(self, data, batch_size: int, steps: int, seed: int) -> LengthGroupedOrder:
         """Return the order in which a run sees tokenised rows: batches have all classes."""

@@ -290,6 +290,19 @@ def test_a_run_waits_for_its_turn_and_says_so(
 
 
 @pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_run_waits_without_torch(home, command):
+    """It would hold 500 MB, and there may be many."""
+    words = [command, "--task", "docstrings", "--output", str(home / "r"), "--queue"]
+    words += ["--uniform-rank", "2"] if command == "finetune" else []
+    code = "import sys; from adarank_core.__main__ import main; "
+    code += "from adarank_core.commands import train; "
+    code += "train.wait_for_turn = lambda recorder, waits: sys.exit('torch' in sys.modules); "
+    code += f"main({words})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
 @pytest.mark.parametrize("place", ["runs/run", "elsewhere"])
 def test_a_run_that_does_not_wait_is_counted_where_runs_are_kept(
     run, tiny_bert, tiny_file, home, monkeypatch, command, place

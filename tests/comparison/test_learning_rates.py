@@ -85,9 +85,9 @@ def test_trainings_use_the_chosen_rate_and_tell_what_the_search_took(
 def test_the_search_does_not_touch_the_test_texts(tiny_bert, tiny_task, tmp_path, monkeypatch):
     real = Classification.tokenise
 
-    def tokenise(objective, bundle, rows, *options):
+    def tokenise(objective, bundle, rows, length):
         assert not set(rows["text"]) & set(tiny_task.test["text"])
-        return real(objective, bundle, rows, *options)
+        return real(objective, bundle, rows, length)
 
     monkeypatch.setattr(Classification, "tokenise", tokenise)
     arms, options = ("uniform", "head-only", "full"), {**GRID, "learning_rates": [1e-3]}

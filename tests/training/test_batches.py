@@ -12,6 +12,7 @@ from transformers import BertForSequenceClassification, TrainingArguments
 
 from adarank_core.scoring.models import load_model
 from adarank_core.training.batches import LengthGroupedOrder, PartsTrainer, parts_of_like_length
+from adarank_core.training.callbacks import Stopped
 
 
 @given(
@@ -41,6 +42,28 @@ def test_the_order_has_every_example_once_a_pass(examples, batch_size, steps, se
 def test_an_example_is_seen_once_before_any_is_seen_twice_when_batches_fill_a_pass():
     order = list(LengthGroupedOrder([5, 9, 2, 7] * 8, [0, 1] * 16, batch_size=4, steps=16, seed=0))
     assert sorted(order[:32]) == sorted(order[32:]) == list(range(32))
+
+
+def test_the_order_is_drawn_while_it_is_asked_for():
+    lengths, labels = [5, 9, 2, 7] * 256, [0, 1] * 512
+    order = LengthGroupedOrder(lengths, labels, batch_size=1024, steps=10**7, seed=0)
+    assert len(order) == 1024 * 10**7
+    short = LengthGroupedOrder(lengths, labels, batch_size=1024, steps=2, seed=0)
+    assert list(itertools.islice(order, 2048)) == list(short)
+
+
+def test_a_cancel_is_heard_while_the_steps_trained_before_are_passed_over():
+    order, asked = LengthGroupedOrder([5, 9, 2, 7], [0, 1, 0, 1], 2, steps=10, seed=0), []
+
+    def should_stop():
+        asked.append(True)
+        return len(asked) > 3
+
+    order.pass_over(3, should_stop)
+    assert len(list(order)) == 20 and len(asked) == 3
+    order.pass_over(4, should_stop)
+    with pytest.raises(Stopped):
+        list(order)
 
 
 def test_batches_hold_texts_of_like_length_in_no_order_of_length():
