@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import suppress
 
 import typer
 
@@ -53,21 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.strerror is None:
             raise
-        what = "the output" if error.filename is None else quoted(os.fsdecode(error.filename))
+        what = "the output" if error.filename is None else quoted(error.filename)
         message = str(AdaRankError(f"{what} cannot be written or read ({error.strerror})"))
-        _drop_output()
     message = " ".join(message.split())
     on_error_stream.print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
     return 2
-
-
-def _drop_output() -> None:
-    """Let what standard output still holds go: Python would try once more to write it, and fail."""
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-        return
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
