@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adarank_core.errors import AdaRankError, printable
-from adarank_core.files import read_json, write_text
+from adarank_core.files import KINDS_OF_FILE, read_json, write_text
 
 __all__ = [
     "Watch",
@@ -199,6 +200,8 @@ class Watch:
         self.recorder.record(event)
         if event["event"] == "queued":
             print_status(f"waiting for other runs; place {event['place']} in the queue")
+        elif event["event"] == "notice":
+            print_status(event["message"])
         elif event["event"] in ("step", "score"):
             self._move_bar(event)
 
@@ -309,7 +312,8 @@ def output_folder(
     """Refuse a folder that is in use, or to resume what was asked for otherwise.
 
     To resume in a folder where no run has begun starts it: one command serves the first start and
-    every restart.
+    every restart. A link to a folder is as good as the folder: who has put it there wants the run
+    on another disk.
 
     Parameters
     ----------
@@ -338,7 +342,10 @@ def output_folder(
     """
     if resume and output is None:
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")
-    if output is None or _has_not_begun(output):
+    if output is None:
+        return None
+    _check_folder(output)
+    if _has_not_begun(output):
         return output
     if not resume:
         raise AdaRankError(
@@ -360,6 +367,20 @@ def output_folder(
                 "resume with the same values"
             )
     return output
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what a run cannot write into, before anything is loaded for it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.exists():
+        why = "it is a link to nothing"
+    elif not there.is_dir():
+        why = f"it is {KINDS_OF_FILE.get(stat.S_IFMT(there.stat().st_mode), 'a file')}"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        why = "it is read-only"
+    else:
+        return
+    raise AdaRankError(f"{str(there)!r} cannot be written ({why}); give another output folder")
 
 
 def _has_not_begun(folder: Path) -> bool:
