@@ -67,9 +67,11 @@ def _check_writable(path: str | None) -> str | None:
 def writable_folder(name: str) -> Path:
     """Return a place for a folder; refuse one that cannot be before anything is computed for it.
 
+    A link to a folder is one: whoever put it there wants the files on another disk.
+
     Raises
     ------
-    AdaRankError
+    typer.BadParameter
         If it has no name, is no folder, or cannot be made or written into.
 
     Examples
@@ -78,20 +80,24 @@ def writable_folder(name: str) -> Path:
     'run'
     """
     if not name:  # which would be the working folder
-        raise AdaRankError("the output folder has no name; give one, or . for this one")
+        raise typer.BadParameter("the output folder has no name; give one, or . for this one")
     path, why = Path(name), ""
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()  # fails where no folder can have such a name
         place = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
-        if not place.is_dir():
-            why = "it is no folder" if place == path else f"{place.name!r} is no folder"
+        if not place.exists():
+            why = "a link to nothing"
+        elif not place.is_dir():
+            why = KINDS_OF_FILE.get(stat.S_IFMT(place.stat().st_mode), "a file")
         elif not os.access(place, os.W_OK | os.X_OK):
-            why = "it is read-only"
+            why = "read-only"
+        why = why and f"{'it' if place == path else repr(place.name)} is {why}"
     except (OSError, ValueError) as error:  # such as a name that is too long
         why = getattr(error, "strerror", None) or str(error)
     if why:
-        raise AdaRankError(f"{name!r} cannot be written ({why}); give another folder")
+        message = AdaRankError(f"{name!r} cannot be written ({why}); give another folder")
+        raise typer.BadParameter(str(message))
     return path
 
 
@@ -344,7 +350,6 @@ def output_folder(
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")
     if output is None:
         return None
-    _check_folder(output)
     if _has_not_begun(output):
         return output
     if not resume:
@@ -367,20 +372,6 @@ def output_folder(
                 "resume with the same values"
             )
     return output
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse what a run cannot write into, before anything is loaded for it."""
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-    if not there.exists():
-        why = "it is a link to nothing"
-    elif not there.is_dir():
-        why = f"it is {KINDS_OF_FILE.get(stat.S_IFMT(there.stat().st_mode), 'a file')}"
-    elif not os.access(there, os.W_OK | os.X_OK):
-        why = "it is read-only"
-    else:
-        return
-    raise AdaRankError(f"{str(there)!r} cannot be written ({why}); give another output folder")
 
 
 def _has_not_begun(folder: Path) -> bool:

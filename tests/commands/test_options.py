@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 
 from adarank_core import AdaRankError
@@ -17,6 +18,7 @@ from adarank_core.commands.options import (
     print_status,
     refuse_inputs,
     table,
+    writable_folder,
     write,
 )
 from adarank_core.files import write_json
@@ -203,13 +205,14 @@ def test_what_is_no_folder_is_refused_before_work_starts(refusal, tmp_path, kind
     output = tmp_path / "below" / "run" if kind == "in a file" else tmp_path / "run"
     words = ["--uniform-rank", 2] if command == "finetune" else []
     said = refusal(command, "--task", "docstrings", *words, "--output", output, *resume)
-    assert "give another output folder" in said and why in said
+    assert "cannot be written" in said and "give another folder" in said
+    assert why in said.replace("'below' is", "it is")
 
 
 def test_a_read_only_folder_is_refused_before_work_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may all
-    with pytest.raises(AdaRankError, match=r"\(it is read-only\)"):
-        output_folder(tmp_path / "not" / "yet", {}, resume=False)
+    with pytest.raises(typer.BadParameter, match="is read-only"):
+        writable_folder(str(tmp_path / "not" / "yet"))
 
 
 def test_a_link_to_a_folder_is_a_folder(tmp_path):

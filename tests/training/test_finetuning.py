@@ -252,7 +252,6 @@ def test_seeds_out_of_range_are_refused(tiny_bert, tiny_task, plans, seed):
 @pytest.mark.parametrize(
     "name",
     [
-        "",
         "bert",
         "classifier",
         "no.such.module",
