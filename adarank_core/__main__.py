@@ -11,7 +11,7 @@ from adarank_core.commands.options import on_error_stream
 from adarank_core.commands.score import score
 from adarank_core.commands.train import compare, finetune
 from adarank_core.commands.verify import verify
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, quoted
 
 app = typer.Typer(
     help="Which LoRA rank each module of a pretrained model deserves, before any training.",
@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return app(arguments or ["--help"], standalone_mode=False) or 0
+        code = app(arguments or ["--help"], standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except AdaRankError as error:
         message = str(error)
     except typer.TyperException as error:
@@ -47,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         on_error_stream.print("stopped", highlight=False)
         return 130
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        what = "the output" if error.filename is None else quoted(error.filename)
+        message = str(AdaRankError(f"{what} cannot be written or read ({error.strerror})"))
     message = " ".join(message.split())
     on_error_stream.print(f"error: {message}", highlight=False, markup=False, soft_wrap=True)
     return 2

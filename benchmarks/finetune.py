@@ -122,7 +122,7 @@ def library(
     events: list[dict] = []
     with ExitStack() as patches:
         if "grouping" not in levers:
-            patches.enter_context(mock.patch.object(objectives, "length_grouped_order", _random))
+            patches.enter_context(mock.patch.object(objectives, "LengthGroupedOrder", _random))
         for lever in without.keys() - set(levers):
             patches.enter_context(mock.patch.multiple(finetuning, **without[lever]))
         result = finetune(model_name, task, plan, settings, seed=seed, on_event=events.append)

@@ -48,6 +48,24 @@ def test_a_real_process_keeps_its_streams_and_exit_codes_apart(tiny_bert, tmp_pa
 
 # What is wrong
 
+
+@pytest.mark.parametrize("options", [["--json", "-"], []], ids=str)
+def test_a_full_standard_output_is_one_sentence(files, options):
+    scores = str(files / "scores.json")
+    command = [sys.executable, "-m", "adarank_core", "allocate", "--scores", scores, *options]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(adarank_core.__file__).parent.parent,
+        )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: the output cannot be written")
+    assert done.stderr.count("\n") == 1
+
+
 BAD_TABLES = {
     "no columns": (b"", "is empty"),
     "other columns": (b"a,b\n1,2\n", "columns"),

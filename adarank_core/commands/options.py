@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adarank_core.errors import AdaRankError, printable
-from adarank_core.files import read_json, write_text
+from adarank_core.files import KINDS_OF_FILE, read_json, write_text
 
 __all__ = [
     "Watch",
@@ -66,9 +67,11 @@ def _check_writable(path: str | None) -> str | None:
 def writable_folder(name: str) -> Path:
     """Return a place for a folder; refuse one that cannot be before anything is computed for it.
 
+    A link to a folder is one: whoever put it there wants the files on another disk.
+
     Raises
     ------
-    AdaRankError
+    typer.BadParameter
         If it has no name, is no folder, or cannot be made or written into.
 
     Examples
@@ -77,20 +80,24 @@ def writable_folder(name: str) -> Path:
     'run'
     """
     if not name:  # which would be the working folder
-        raise AdaRankError("the output folder has no name; give one, or . for this one")
+        raise typer.BadParameter("the output folder has no name; give one, or . for this one")
     path, why = Path(name), ""
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()  # fails where no folder can have such a name
         place = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
-        if not place.is_dir():
-            why = "it is no folder" if place == path else f"{place.name!r} is no folder"
+        if not place.exists():
+            why = "a link to nothing"
+        elif not place.is_dir():
+            why = KINDS_OF_FILE.get(stat.S_IFMT(place.stat().st_mode), "a file")
         elif not os.access(place, os.W_OK | os.X_OK):
-            why = "it is read-only"
+            why = "read-only"
+        why = why and f"{'it' if place == path else repr(place.name)} is {why}"
     except (OSError, ValueError) as error:  # such as a name that is too long
         why = getattr(error, "strerror", None) or str(error)
     if why:
-        raise AdaRankError(f"{name!r} cannot be written ({why}); give another folder")
+        message = AdaRankError(f"{name!r} cannot be written ({why}); give another folder")
+        raise typer.BadParameter(str(message))
     return path
 
 
@@ -203,6 +210,8 @@ class Watch:
         self.recorder.record(event)
         if event["event"] == "queued":
             print_status(f"waiting for other runs; place {event['place']} in the queue")
+        elif event["event"] == "notice":
+            print_status(event["message"])
         elif event["event"] in ("step", "score"):
             self._move_bar(event)
 
@@ -313,7 +322,8 @@ def output_folder(
     """Refuse a folder that is in use, or to resume what was asked for otherwise.
 
     To resume in a folder where no run has begun starts it: one command serves the first start and
-    every restart.
+    every restart. A link to a folder is as good as the folder: who has put it there wants the run
+    on another disk.
 
     Parameters
     ----------
@@ -342,7 +352,9 @@ def output_folder(
     """
     if resume and output is None:
         raise AdaRankError("--resume needs --output, the folder of the run to go on with")
-    if output is None or _has_not_begun(output):
+    if output is None:
+        return None
+    if _has_not_begun(output):
         return output
     if not resume:
         raise AdaRankError(

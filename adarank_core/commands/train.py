@@ -28,6 +28,7 @@ from adarank_core.commands.options import (
 from adarank_core.comparison import parallel_seeds, verdicts
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
+from adarank_core.kept import keep, kept
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
 from adarank_core.runs.run_queue import wait_for_turn
@@ -52,62 +53,103 @@ def finetune(
     json_path: Json = None,
 ) -> None:
     """Fine-tune with given ranks and test once at the end."""
-    from adarank_core.comparison.inputs import input_path, keep_input, model_path
-    from adarank_core.data.tasks import load_task
+    from adarank_core.comparison.inputs import keep_input, model_path
 
     refuse_inputs(json_path, task, ranks, model)
     model = model_path(model)
     if (ranks is None) == (uniform_rank is None):
         raise AdaRankError("give either --ranks or --uniform-rank")
+    if uniform_rank is not None and uniform_rank < 1:
+        raise AdaRankError(f"the uniform rank is {uniform_rank}; it must be at least 1")
     settings = Settings(steps, batch_size, learning_rate, max_length)
-    if ranks is not None:
-        if resume and output is not None and not ranks.exists():
-            kept = output / "ranks.json"
-            ranks = kept if kept.exists() else ranks
-        plan = RankPlan.from_dict(read_json(ranks))
-    loaded = load_task(input_path(output if resume else None, task), print_status)
-    from adarank_core.comparison.planner import same_rank
-    from adarank_core.training import checkpoints, finetuning
-
-    if ranks is None:
-        plan = same_rank(model, uniform_rank)
-        cut = [name for name, rank in plan.ranks.items() if rank < uniform_rank]
-        if cut:
-            print_status(
-                f"rank {uniform_rank} is cut to the size of {len(cut)} of {len(plan.ranks)} "
-                f"modules, such as {cut[0]!r}, which gets {plan.ranks[cut[0]]}"
-            )
+    plan = None if ranks is None else _kept_plan(ranks, output if resume else None)
     config = {
         "command": "finetune",
         "model": model,
         "task": task,
-        "plan": plan.to_dict(),
+        "plan": plan and plan.to_dict(),
+        "uniform_rank": uniform_rank,
         "settings": vars(settings),
         "seed": seed,
     }
-    folder = output_folder(output, config, resume) or jobs.new_run_folder("finetune")
-    if resume and (folder / "result.json").exists():
-        raise AdaRankError(f"the run in {str(folder)!r} has finished; there is nothing to resume")
+    # Equal ranks become a plan once the model is loaded.
+    may_differ = ("plan",) if plan is None else ()
+    folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("finetune")
+    notice = _finished_before(folder, config)
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
-        keep_input(folder, task)
-        write_json(folder / "ranks.json", plan.to_dict())
+        if notice:
+            watch.record({"event": "notice", "message": notice})
+        task = keep_input(folder, task)
         if not _has_turn(watch, queue):
             return
-        callbacks = {"on_event": watch.record, "should_stop": watch.should_stop}
-        training = finetuning.Training(model, loaded, plan, settings, seed=seed)
-        result = finetuning.train(training, output=folder, **callbacks)
-        if result is not None:
-            facts = result.to_dict()
-            del facts["ranks"]  # they stand in ranks.json
-            write_json(folder / "result.json", facts)
-            checkpoints.clear(folder / "checkpoints")
+        facts = _finetune(config, task, watch)
+        if facts is not None:
             recorder.record({"event": "result", **facts})
     print_status(f"all that the run made is in {folder}")
-    if result is None:
+    if facts is None:
         return
     write(facts, json_path)
     if json_path != "-":
         table("test", ("metric", "value"), [(k, f"{v}") for k, v in facts.items()])
+
+
+def _kept_plan(ranks: Path, folder: Path | None) -> RankPlan:
+    """Read the plan that is given, or where it is gone the copy in the run's folder."""
+    if folder is not None and not ranks.exists() and (folder / "ranks.json").exists():
+        ranks = folder / "ranks.json"
+    return RankPlan.from_dict(read_json(ranks))
+
+
+def _finished_before(folder: Path, config: dict) -> str:
+    """Refuse a run that has finished; return what is to be said of a result that is not its own."""
+    try:
+        done = kept(folder / "result.json", config) is not None
+    except AdaRankError as error:
+        return f"the run is trained anew: {error}"
+    if done:
+        raise AdaRankError(f"the run in {str(folder)!r} has finished; there is nothing to resume")
+    return ""
+
+
+def _finetune(config: dict, task: str, watch: Watch) -> dict | None:
+    """Train as a run's configuration asks, and keep the result; None when stopped."""
+    from adarank_core.data.tasks import load_task
+    from adarank_core.training import checkpoints, finetuning
+
+    loaded, folder = load_task(task, print_status), watch.folder
+    if watch.should_stop():
+        return None
+    if config["plan"] is None:
+        plan = _same_rank(config["model"], config["uniform_rank"])
+        watch.recorder.write_config({**config, "plan": plan.to_dict()})
+    else:
+        plan = RankPlan.from_dict(config["plan"])
+    write_json(folder / "ranks.json", plan.to_dict())
+    settings = Settings(**config["settings"])
+    training = finetuning.Training(config["model"], loaded, plan, settings, seed=config["seed"])
+    callbacks = {"on_event": watch.record, "should_stop": watch.should_stop}
+    result = finetuning.train(training, output=folder, **callbacks)
+    if result is None:
+        return None
+    facts = result.to_dict()
+    del facts["ranks"]  # they stand in ranks.json
+    keep(folder / "result.json", facts, config)
+    checkpoints.clear(folder / "checkpoints")
+    return facts
+
+
+def _same_rank(model: str, rank: int) -> RankPlan:
+    """Return the plan of equal ranks, and say which modules are too small for them."""
+    from adarank_core.comparison.planner import same_rank
+
+    plan = same_rank(model, rank)
+    cut = [name for name, given in plan.ranks.items() if given < rank]
+    if cut:
+        print_status(
+            f"rank {rank} is cut to the size of {len(cut)} of {len(plan.ranks)} modules, such as "
+            f"{cut[0]!r}, which gets {plan.ranks[cut[0]]}"
+        )
+    return plan
 
 
 def compare(

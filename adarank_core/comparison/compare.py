@@ -15,6 +15,7 @@ from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.comparison.verdicts import Verdict, verdict_of
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json, write_json
+from adarank_core.kept import keep, kept
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.schemas import validated
 from adarank_core.training.results import RunResult
@@ -69,7 +70,8 @@ def compare(
     on_event : callable
         Called with the events of `finetune`, each with ``arm`` and ``seed``, and with
         ``"plan"`` (``budget``, and ``residual``, how many LoRA parameters the arm is short of),
-        ``"score"`` (``done``, ``total``), ``"result"`` and ``"arm-failed"`` (``message``) events.
+        ``"score"`` (``done``, ``total``), ``"result"``, ``"arm-failed"`` (``message``) and
+        ``"notice"`` (``message``: what of the folder is not taken over, and why) events.
         Trainings of the search have ``search``, the rate; ``"chosen"`` ends an arm's
         (``learning_rate``, ``search_seconds``, ``validation_loss`` by rate).
     should_stop : callable
@@ -148,7 +150,8 @@ class Comparison:
         for arm in plans:
             check_plan(self.planner.bundle, RankPlan.from_dict(read_json(input_path(output, arm))))
         # Later calls may have other seeds; an arm's rate must stay what its results had.
-        self.search_seed = _claim(request, task.name, objective.sha256(), output)
+        self.asked = _asked(request, task.name, self.planner.task_sha256)
+        self.search_seed = _claim(self.asked, request.seeds[0], output)
         for arm in plans:
             keep_input(output, arm)
         self.chosen: dict[str, ChosenRate] = {}
@@ -208,14 +211,16 @@ class Comparison:
         """Train an arm at one learning rate of the search, without its test; None when stopped."""
         from adarank_core.training.callbacks import NotFiniteError
 
-        folder = self.output / "runs" / f"{file_name(arm, self.output)}-search-{rate}"
-        found = _finished(folder)
+        name, seed = file_name(arm, self.output), self.search_seed
+        folder = self.output / "runs" / f"{name}-search-{rate}"
+        settings = replace(self.request.settings, learning_rate=rate)
+        about = {"arm": arm, "seed": seed, "search": rate}
+        asked = self._asked_of(name, seed, settings, "validation")
+        found = self._finished(folder, asked, about)
         if found is None:
-            planned = self.planner.plan(arm, self.search_seed)
+            planned = self.planner.plan(arm, seed)
             if planned is None:
                 return None
-            about = {"arm": arm, "seed": self.search_seed, "search": rate}
-            settings = replace(self.request.settings, learning_rate=rate)
             started = time.perf_counter()
             try:
                 result = self._train(planned, settings, folder, about, measure="validation")
@@ -226,34 +231,57 @@ class Comparison:
                 if result is None:
                     return None
                 found = result.to_dict()
-            _finish(folder, found)
+            _finish(folder, found, asked)
         return Trial(found["validation_loss"], found["train_seconds"])
 
     def _result(self, arm: str, seed: int) -> RunResult | None:
         """Train an arm with a seed, or take over what it came to; None when stopped."""
-        folder = self.output / "runs" / f"{file_name(arm, self.output)}-seed{seed}"
-        found = _finished(folder)
+        name, settings = file_name(arm, self.output), self.request.settings
+        folder = self.output / "runs" / f"{name}-seed{seed}"
+        if arm in self.chosen:
+            settings = replace(settings, learning_rate=self.chosen[arm].learning_rate)
+        about = {"arm": arm, "seed": seed}
+        asked = self._asked_of(name, seed, settings, "test")
+        found = self._finished(folder, asked, about)
         if found is not None:
             return RunResult.from_dict(found)
         planned = self.planner.plan(arm, seed)
         if planned is None:
             return None
-        about = {"arm": arm, "seed": seed}
         parameters, residual = self.planner.size_of(planned.plan)
         budget = {**(planned.plan.budget if planned.plan else {}), "lora_parameters": parameters}
         self.on_event({"event": "plan", **about, "budget": budget, "residual": residual})
         folder.mkdir(parents=True, exist_ok=True)
         if planned.plan is not None:
             write_json(folder / "ranks.json", planned.plan.to_dict())
-        settings = self.request.settings
-        if arm in self.chosen:
-            settings = replace(settings, learning_rate=self.chosen[arm].learning_rate)
         result = self._train(planned, settings, folder, about)
         if result is None:
             return None
         result = replace(result, allocation_seconds=planned.seconds)
-        _finish(folder, result.to_dict())
+        _finish(folder, result.to_dict(), asked)
         return result
+
+    def _asked_of(self, arm: str, seed: int, settings: Settings, measure: str) -> dict:
+        """Return what tells a training from all others, for what is kept of it."""
+        rates = {
+            "average_rank": float(self.request.average_rank),  # 8 and 8.0 are the same
+            "settings": {**vars(settings), "learning_rate": float(settings.learning_rate)},
+        }
+        return {**self.asked, **rates, "arm": arm, "seed": seed, "measure": measure}
+
+    def _finished(self, folder: Path, asked: dict, about: dict) -> dict | None:
+        """Return what a training came to, if it was done before; say that it was not this one."""
+        from adarank_core.training import checkpoints
+
+        try:
+            found = kept(folder / "result.json", asked)
+        except AdaRankError as error:
+            message = f"{folder.name} is trained anew: {error}"
+            self.on_event({"event": "notice", **about, "message": message})
+            return None
+        if found is not None:  # of a process killed right after its last word
+            checkpoints.clear(folder / "checkpoints")
+        return found
 
     def _train(
         self, planned: Planned, settings: Settings, folder: Path, about: dict, measure: str = "test"
@@ -294,12 +322,9 @@ def _kept_request(output: Path) -> dict:
     return validated(read_json(output / "comparison.json"), ClaimEntry, "comparison.json")
 
 
-def _claim(request: ComparisonRequest, task: str, task_sha256: str, output: Path) -> int:
-    """Keep what is asked for in the folder; refuse one that was asked for something else.
-
-    Returns the seed that learning rates are searched with there.
-    """
-    wanted = {
+def _asked(request: ComparisonRequest, task: str, task_sha256: str) -> dict:
+    """Return what all trainings of a comparison have in common."""
+    return {
         "model": request.model,
         "task": task,
         "task_sha256": task_sha256,
@@ -308,11 +333,18 @@ def _claim(request: ComparisonRequest, task: str, task_sha256: str, output: Path
         "settings": vars(request.settings),
         "learning_rates": list(request.learning_rates) or None,
     }
+
+
+def _claim(wanted: dict, seed: int, output: Path) -> int:
+    """Keep what is asked for in the folder; refuse one that was asked for something else.
+
+    Returns the seed that learning rates are searched with there: ``seed``, or an earlier call's.
+    """
     path = output / "comparison.json"
     if not path.exists():
         output.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**wanted, "search_seed": request.seeds[0]})
-        return request.seeds[0]
+        write_json(path, {**wanted, "search_seed": seed})
+        return seed
     had = _kept_request(output)
     for key, value in wanted.items():
         before = had.get(key)
@@ -324,25 +356,15 @@ def _claim(request: ComparisonRequest, task: str, task_sha256: str, output: Path
                 f"{what}, but {str(output)!r} holds results with {quoted(before)}; give another "
                 "folder, or the same values"
             )
-    return had.get("search_seed", request.seeds[0])
+    return had.get("search_seed", seed)
 
 
-def _finished(folder: Path) -> dict | None:
-    """Return what a training came to, if it was done before."""
-    from adarank_core.training import checkpoints
-
-    if not (folder / "result.json").exists():
-        return None
-    checkpoints.clear(folder / "checkpoints")  # of a process killed right after its last word
-    return read_json(folder / "result.json")
-
-
-def _finish(folder: Path, result: dict) -> None:
+def _finish(folder: Path, result: dict, asked: dict) -> None:
     """Write what a training came to, in place of its checkpoints."""
     from adarank_core.training import checkpoints
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "result.json", result)
+    keep(folder / "result.json", result, asked)
     checkpoints.clear(folder / "checkpoints")
 
 

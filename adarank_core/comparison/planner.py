@@ -8,7 +8,9 @@ from pathlib import Path
 from adarank_core.comparison.arms import ARMS, Arm
 from adarank_core.comparison.inputs import input_path
 from adarank_core.data.texts import Texts
-from adarank_core.files import read_json, write_json
+from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json
+from adarank_core.kept import keep, kept
 from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
 from adarank_core.scoring.scores import ModuleScore, Scores
 
@@ -48,7 +50,7 @@ class Planner:
         See `adarank_core.training.objectives.objective_for`.
     output : pathlib.Path
     on_event : callable
-        Called with ``"score"`` events.
+        Called with ``"score"`` events, and ``"notice"`` where kept scores are computed anew.
     should_stop : callable
 
     Raises
@@ -67,6 +69,13 @@ class Planner:
         should_stop: Callable[[], bool] = lambda: False,
     ):
         self.objective, self.output = objective, output
+        self.task_sha256 = objective.sha256()
+        self.asked = {
+            "model": request.model,
+            "task_sha256": self.task_sha256,
+            "trials": request.trials,
+            "max_length": request.settings.max_length,
+        }
         self.trials, self.max_length = request.trials, request.settings.max_length
         self.on_event, self.should_stop = on_event, should_stop
         self.bundle = objective.load(request.model)
@@ -118,9 +127,14 @@ class Planner:
         if origin.free:
             return origin.score(self, seed), 0.0
         path = self.output / "scores" / f"{origin.name}-seed{seed}.json"
-        if path.exists():
-            saved = read_json(path)
-            return Scores.from_dict(saved), saved["seconds"]
+        asked = {**self.asked, "scores": origin.name, "seed": seed}
+        try:
+            saved = kept(path, asked)
+            if saved is not None:
+                return Scores.from_dict(saved), saved["seconds"]
+        except AdaRankError as error:
+            message = f"the scores of {arm.name} seed {seed} are computed anew: {error}"
+            self.on_event({"event": "notice", "arm": arm.name, "seed": seed, "message": message})
         started = time.perf_counter()
         if origin.texts is None:
             scores = origin.score(self, seed)
@@ -129,7 +143,7 @@ class Planner:
         seconds = round(time.perf_counter() - started, 3)
         if scores is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {**scores.to_dict(), "seconds": seconds})
+            keep(path, {**scores.to_dict(), "seconds": seconds}, asked)
         return scores, seconds
 
     def _disagreement(self, texts: Texts, arm: str, seed: int) -> Scores | None:

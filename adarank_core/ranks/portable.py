@@ -4,6 +4,8 @@ import math
 import re
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, replacing, write_json
 from adarank_core.ranks.plan_files import checked_adapter
@@ -51,7 +53,6 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     ...
     adarank_core.errors.AdaRankError: 'missing/adapter_config.json' cannot be read (...)
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     adapter, output = Path(adapter), Path(output)
@@ -88,7 +89,6 @@ def _check_config(config) -> None:
 
 
 def _read_weights(adapter: Path) -> dict:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = adapter / WEIGHTS

@@ -7,7 +7,7 @@ is given events need not look again.
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NotRequired
 
@@ -24,6 +24,7 @@ __all__ = ["MEGABYTES", "arm_facts", "finished_results", "last_event", "read_eve
 MEGABYTES = 100  # of events are read; a long comparison has 10
 TAIL = 2048  # bytes; an event is seldom longer
 LONGEST_TAIL = 2**20  # bytes; where there is no event in so many there is none
+MOST_WRONG = 10_000  # lines that are no event are looked at; what comes after them is not read
 Moment = Annotated[float, Interval(ge=0, le=1e11)]  # seconds since 1970
 Number = Annotated[float, Interval(ge=-1e15, le=1e15)]  # no sum or product of some overflows
 
@@ -111,7 +112,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[tuple[dict, ...], int]:
     Returns
     -------
     events : tuple of dict
-        In order; lines that are no event are passed over.
+        In order; lines that are no event are passed over, and after 10,000 of them all others.
     offset : int
         Where the next reading begins.
 
@@ -133,8 +134,18 @@ def read_events(path: Path, offset: int = 0) -> tuple[tuple[dict, ...], int]:
     except (OSError, AdaRankError):  # nothing is recorded yet
         return (), offset
     whole = added[: added.rfind(b"\n") + 1]
-    events = map(_checked_event, io.BytesIO(whole))
-    return tuple(event for event in events if event is not None), offset + len(whole)
+    return tuple(_events_in(io.BytesIO(whole))), offset + len(whole)
+
+
+def _events_in(lines: Iterable[bytes]) -> Iterator[dict]:
+    """Yield the events in some lines, up to where there are too many lines that are none."""
+    wrong = 0
+    for line in lines:
+        event = _checked_event(line)
+        if event is not None:
+            yield event
+        elif (wrong := wrong + 1) == MOST_WRONG:
+            return
 
 
 def _checked_event(line: bytes) -> dict | None:
@@ -171,12 +182,10 @@ def last_event(path: Path) -> dict | None:
                 file.seek(begin)
                 lines = file.read(size - begin).split(b"\n")
                 # The first may be the end of a longer one.
-                for line in reversed(lines[1 if begin else 0 : -1]):
-                    event = _checked_event(line)
-                    if event is not None:
-                        return event
-                if not begin:
-                    return None
+                lines = filter(None, reversed(lines[1 if begin else 0 : -1]))
+                event = next(_events_in(lines), None)
+                if event is not None or not begin:
+                    return event
                 length *= 8
     except (OSError, AdaRankError):
         pass

@@ -236,7 +236,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         raise AdaRankError(f"{str(folder)!r} cannot be written ({reason})") from None
     finished = _finished_config(folder)
     try:
-        write_json(folder / "config.json", {**config, "versions": versions()})
+        recorder.write_config(config)
         recorder.record({"event": "started"})
         yield recorder
         # A cancel that nobody asked about any more came after the last step.
@@ -298,6 +298,10 @@ class _Recorder:
                     file.seek(-1, os.SEEK_END)
                     if file.read() != b"\n":  # a line that a killed process began
                         file.write(b"\n")
+
+    def write_config(self, config: dict) -> None:
+        """Keep what was asked for; again where more of it is known."""
+        write_json(self.folder / "config.json", {**config, "versions": versions()})
 
     def end(self, ending: dict, finished: bytes | None) -> None:
         """Record how the run ended; nothing new leaves a finished one as it was."""

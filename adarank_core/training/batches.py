@@ -7,13 +7,16 @@ What padding that leaves is saved by computing a batch in parts of like length, 
 up to the batch's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 from transformers import Trainer
 
-__all__ = ["PartsTrainer", "length_grouped_order", "parts_of_like_length"]
+from adarank_core.training.callbacks import Stopped
+
+__all__ = ["LengthGroupedOrder", "PartsTrainer", "parts_of_like_length"]
 
 # Batches of this many are drawn at random, sorted by length, cut, and shuffled again.
 GROUPED_BATCHES = 20
@@ -21,16 +24,18 @@ GROUPED_BATCHES = 20
 PART_COST = 48
 
 
-def length_grouped_order(
-    lengths: Sequence[int], groups: Sequence[int], batch_size: int, steps: int, seed: int
-) -> list[int]:
-    """Order a run's examples so that a batch holds texts of like length for their group.
+class LengthGroupedOrder:
+    """The order of a run's examples: a batch holds texts of like length for their group.
 
     The data are shuffled anew for every pass. Within windows of 20 batches examples are sorted by
     their place among the lengths of their own group, from its shortest to its longest, and cut
     into batches, so that each has the groups in their proportion. All batches of a pass are
     shuffled, so that length tells nothing about when a text is seen. What does not fill a batch
     moves to the next pass.
+
+    It is a sampler for torch's ``DataLoader``: its items are drawn while they are asked for, pass
+    by pass, so that a long run neither waits for its order nor holds it. The items depend on the
+    arguments alone, so that all arms of a comparison see the same batches.
 
     Parameters
     ----------
@@ -39,33 +44,59 @@ def length_grouped_order(
     groups : sequence of int
         Group of each example, such as its class.
     batch_size, steps, seed : int
-
-    Returns
-    -------
-    list of int
-        ``steps * batch_size`` positions in ``lengths``, in the order of training. It depends on
-        the arguments alone, so that all arms of a comparison see the same batches.
+        There are ``steps * batch_size`` items: positions in ``lengths``.
 
     Examples
     --------
-    >>> length_grouped_order([5, 1, 8, 2], [0, 0, 1, 1], batch_size=2, steps=2, seed=0)
+    >>> list(LengthGroupedOrder([5, 1, 8, 2], [0, 0, 1, 1], batch_size=2, steps=2, seed=0))
     [2, 0, 1, 3]
     """
-    random, lengths, groups = np.random.default_rng(seed), np.asarray(lengths), np.asarray(groups)
-    batches, waiting = [], np.empty(0, dtype=int)
-    while len(batches) < steps:
-        while len(waiting) < batch_size:
-            waiting = np.concatenate([waiting, random.permutation(len(lengths))])
-        full = len(waiting) - len(waiting) % batch_size
-        window = GROUPED_BATCHES * batch_size
-        ready = []
-        for start in range(0, full, window):
-            part = waiting[start : min(start + window, full)]
-            part = part[np.argsort(_place_in_group(lengths[part], groups[part]), kind="stable")]
-            ready += np.split(part, len(part) // batch_size)
-        batches += [ready[at] for at in random.permutation(len(ready))]
-        waiting = np.concatenate([waiting[full:], random.permutation(len(lengths))])
-    return [int(at) for batch in batches[:steps] for at in batch]
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        groups: Sequence[int],
+        batch_size: int,
+        steps: int,
+        seed: int,
+    ):
+        self.lengths, self.groups = np.asarray(lengths), np.asarray(groups)
+        self.batch_size, self.steps, self.seed = batch_size, steps, seed
+        self.passed, self.should_stop = 0, None
+
+    def pass_over(self, steps: int, should_stop: Callable[[], bool]) -> None:
+        """Raise `Stopped` when told to within the first ``steps``, which were trained before.
+
+        A run that goes on draws their batches and passes over them, a minute for 10^8 texts.
+        """
+        self.passed, self.should_stop = steps, should_stop
+
+    def __len__(self) -> int:
+        return self.steps * self.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        for step, batch in enumerate(islice(self._batches(), self.steps)):
+            if step < self.passed and self.should_stop():
+                raise Stopped
+            yield from batch.tolist()
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """Yield batches without end."""
+        random, size = np.random.default_rng(self.seed), self.batch_size
+        examples, waiting = len(self.lengths), np.empty(0, dtype=int)
+        while True:
+            while len(waiting) < size:
+                waiting = np.concatenate([waiting, random.permutation(examples)])
+            full = len(waiting) - len(waiting) % size
+            ready = []
+            for start in range(0, full, GROUPED_BATCHES * size):
+                part = waiting[start : min(start + GROUPED_BATCHES * size, full)]
+                place = _place_in_group(self.lengths[part], self.groups[part])
+                part = part[np.argsort(place, kind="stable")]
+                ready += np.split(part, len(part) // size)
+            for at in random.permutation(len(ready)):
+                yield ready[at]
+            waiting = np.concatenate([waiting[full:], random.permutation(examples)])
 
 
 def _place_in_group(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -117,6 +148,13 @@ class PartsTrainer(Trainer):
 
     A GPU takes about as long for a part as for the whole of such batches, so it gets them whole.
 
+    Parameters
+    ----------
+    *args, **options
+        Trainer's own.
+    order : sized iterable of int, optional
+        Rows of the training data, in the order of training.
+
     Examples
     --------
     >>> issubclass(PartsTrainer, Trainer)
@@ -124,6 +162,14 @@ class PartsTrainer(Trainer):
     """
 
     share = 1.0  # of the batch's texts, in the part at hand
+
+    def __init__(self, *args, order: Iterable[int] | None = None, **options):
+        super().__init__(*args, **options)
+        self.order = order
+
+    def _get_train_sampler(self, train_dataset=None):
+        """Return the order, for the data loader that Trainer builds."""
+        return self.order
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Add up the gradients of a batch's parts; return its mean loss."""

@@ -9,7 +9,17 @@ from transformers import TrainerCallback
 
 from adarank_core.errors import AdaRankError
 
-__all__ = ["Live", "NotFiniteError"]
+__all__ = ["Live", "NotFiniteError", "Stopped"]
+
+
+class Stopped(Exception):
+    """A training was asked to stop before its first step; who started it gets None.
+
+    Examples
+    --------
+    >>> issubclass(Stopped, AdaRankError)  # it is no error
+    False
+    """
 
 
 class NotFiniteError(AdaRankError):

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -26,8 +27,8 @@ from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
 from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size
 from adarank_core.training.batches import PartsTrainer
-from adarank_core.training.callbacks import Live
-from adarank_core.training.objectives import objective_for
+from adarank_core.training.callbacks import Live, Stopped
+from adarank_core.training.objectives import lengths_of_rows, objective_for
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
 from adarank_core.training.speedups import cast_frozen, learns_in_bfloat16, make_lean
@@ -41,6 +42,7 @@ VALIDATION_ROWS = (32, 320)
 # All weights take about a hundredth of LoRA's learning rate; with LoRA's own they are destroyed.
 FULL_LEARNING_RATE = 0.01
 EVA_TEXTS = 16
+TOKENISED_AT_ONCE = 1000  # texts: a tenth of a second
 
 
 def finetune(
@@ -83,10 +85,12 @@ def finetune(
         Called with a dictionary whose ``event`` is ``"step"`` (``step``, ``steps``,
         ``train_loss``, ``seconds``, ``examples_per_second``, ``memory_mb``), ``"evaluation"``
         (``step``, ``validation_loss``, ``validation_accuracy``, the latter two over 32 to 320
-        validation texts, so that watching takes under 3% of the time) or ``"resumed"``
-        (``step``). AdaLoRA's train loss has its penalty in it.
+        validation texts, so that watching takes under 3% of the time), ``"resumed"`` (``step``)
+        or ``"notice"`` (``message``: a checkpoint is passed over). AdaLoRA's train loss has its
+        penalty in it.
     should_stop : callable
-        Asked after every step but the last; when it says so, training ends and the result is None.
+        Asked while texts are prepared and after every step but the last; when it says so, training
+        ends and the result is None.
 
     Returns
     -------
@@ -179,18 +183,32 @@ def train(
     RunResult or None
         None when stopped.
     """
+    try:
+        return _trained(training, output, on_event, should_stop)
+    except Stopped:
+        return None
+
+
+def _trained(
+    training: Training, output: Path | None, on_event: Callable, should_stop: Callable
+) -> RunResult | None:
+    """Fine-tune and measure; None when stopped after a step, `Stopped` before the first."""
     objective, settings = objective_for(training.task), training.settings
     bundle = objective.load(training.model)
     longest = min(settings.max_length, longest_text(bundle))
     lower = bf16_is_native(bundle.model.device) and learns_in_bfloat16(bundle)
+    if should_stop():
+        raise Stopped
     model, seconds = _adapted(training, objective, bundle, longest, lower)
-    rows = objective.training_rows(settings.steps * settings.batch_size, training.seed)
-    data = objective.tokenise(bundle, rows, longest)
+    data, validation, measured = (
+        _tokenised(objective, bundle, rows, longest, should_stop)
+        for rows in (
+            objective.training_rows(settings.steps * settings.batch_size, training.seed),
+            objective.validation_rows(_validation_count(settings)),
+            getattr(training.task, training.measure),
+        )
+    )
     order = objective.order(data, settings.batch_size, settings.steps, training.seed)
-    rows = objective.validation_rows(_validation_count(settings))
-    validation = objective.tokenise(bundle, rows, longest)
-    rows = getattr(training.task, training.measure)
-    measured = objective.tokenise(bundle, rows, longest)
     live = Live(settings, on_event, should_stop)
     callbacks, checkpoint = [live], None
     if training.method == "adalora":
@@ -198,11 +216,15 @@ def train(
     elif output is not None:
         identity = _identity(training, objective.sha256())
         callbacks.append(checkpoints.CheckpointCallback(identity, live.seconds))
-        checkpoint = checkpoints.newest(output / "checkpoints", identity)
+        found = checkpoints.newest(output / "checkpoints", identity, on_event)
+        if found is not None:
+            checkpoint, step, seconds = found
+            order.pass_over(step, should_stop)
     trainer = PartsTrainer(
         model=model,
         args=_arguments(settings, training.seed, training.method, output, lower),
-        train_dataset=data.select(order),
+        train_dataset=data,
+        order=order,
         eval_dataset=_by_length(validation),
         data_collator=objective.collator(bundle),
         compute_metrics=objective.progress,
@@ -210,14 +232,14 @@ def train(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    live.start(seconds if checkpoint is None else checkpoint[1])
-    with _resources_run_out(settings):
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint[0]))
+    live.start(seconds)
+    with _cannot_go_on(checkpoint, live), _resources_run_out(settings):
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         seconds = live.seconds()
         if live.stopped:
             return None
         if output is not None and training.plan is not None and training.measure == "test":
-            model.save_pretrained(output / "adapter")
+            _save_adapter(model, output / "adapter")
         predicted = trainer.predict(_by_length(measured))
         if training.measure == "validation":
             seconds = live.seconds()
@@ -230,6 +252,28 @@ def train(
         lora_parameters=lora_size(model),
         ranks=final_ranks(model, training.plan),
     )
+
+
+def _tokenised(objective, bundle: ModelBundle, rows, longest: int, should_stop: Callable):
+    """Tokenise rows, a thousand at a time to look whether to stop."""
+    from datasets import concatenate_datasets
+
+    parts = []
+    for start in range(0, max(1, len(rows)), TOKENISED_AT_ONCE):
+        if should_stop():
+            raise Stopped
+        part = rows.iloc[start : start + TOKENISED_AT_ONCE]
+        parts.append(objective.tokenise(bundle, part, longest))
+    return concatenate_datasets(parts)
+
+
+def _save_adapter(model, folder: Path) -> None:
+    """Save an adapter in place of what stood there: PEFT would write through links."""
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
+    model.save_pretrained(folder)
 
 
 def _adapted(
@@ -265,6 +309,23 @@ def _identity(training: Training, task_sha256: str) -> dict:
         "plan": plan,
         "seed": training.seed,
     }
+
+
+@contextmanager
+def _cannot_go_on(checkpoint: Path | None, live: Live):
+    """Say in a sentence that a checkpoint with a right mark cannot be read: somebody made it."""
+    try:
+        yield
+    except (OSError, AdaRankError, Stopped):
+        raise
+    except Exception as error:
+        if checkpoint is None or live.examples:
+            raise
+        first = str(error).strip().partition("\n")[0]
+        raise AdaRankError(
+            f"{str(checkpoint)!r} cannot be gone on from ({type(error).__name__}: {first}); delete "
+            "it to train from the one before it or anew"
+        ) from error
 
 
 @contextmanager
@@ -350,4 +411,4 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None, 
 
 def _by_length(data):
     """Order by length, so that evaluation pads little; metrics do not depend on the order."""
-    return data.select(np.argsort([len(row) for row in data["input_ids"]], kind="stable"))
+    return data.select(np.argsort(lengths_of_rows(data), kind="stable"))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 
 from adarank_core import AdaRankError
@@ -17,6 +18,7 @@ from adarank_core.commands.options import (
     print_status,
     refuse_inputs,
     table,
+    writable_folder,
     write,
 )
 from adarank_core.files import write_json
@@ -182,3 +184,41 @@ def test_any_name_is_shown_as_text_on_any_terminal(monkeypatch, encoding):
     assert b"\\x1b[31mred" in shown and b"caf\\udce9" in shown
     if encoding == "ascii":
         assert b"+/- x \\xe9" in shown and b"module -" in shown
+
+
+NO_FOLDERS = {
+    "a file": (lambda path: path.write_text("mine"), "it is a file"),
+    "in a file": (lambda path: path.parent.write_text("mine"), "it is a file"),
+    "a pipe": (os.mkfifo, "it is a named pipe"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "it is a device"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "it is a link to nothing"),
+    "a link to a file": (lambda path: path.symlink_to(__file__), "it is a file"),
+}
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]], ids=str)
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+@pytest.mark.parametrize("kind", NO_FOLDERS)
+def test_what_is_no_folder_is_refused_before_work_starts(refusal, tmp_path, kind, command, resume):
+    make, why = NO_FOLDERS[kind]
+    make(tmp_path / "below" / "run" if kind == "in a file" else tmp_path / "run")
+    output = tmp_path / "below" / "run" if kind == "in a file" else tmp_path / "run"
+    words = ["--uniform-rank", 2] if command == "finetune" else []
+    said = refusal(command, "--task", "docstrings", *words, "--output", output, *resume)
+    assert "cannot be written" in said and "give another folder" in said
+    assert why in said.replace("'below' is", "it is")
+
+
+def test_a_read_only_folder_is_refused_before_work_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may all
+    with pytest.raises(typer.BadParameter, match="is read-only"):
+        writable_folder(str(tmp_path / "not" / "yet"))
+
+
+def test_a_link_to_a_folder_is_a_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with open_run(output_folder(tmp_path / "run", {"seed": 0}, resume=False), {"seed": 0}):
+        pass
+    assert (tmp_path / "elsewhere" / "config.json").exists()
+    assert run_folder(tmp_path / "run").state == "finished"

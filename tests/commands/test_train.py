@@ -181,16 +181,15 @@ def test_a_finished_comparison_goes_on_elsewhere_and_stays_finished_where_its_mo
 def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_bert, tiny_file, home):
     arguments = ["finetune", "--model", tiny_bert, "--task", tiny_file, "--uniform-rank", 2]
     arguments += ["--output", home / "run", "--batch-size", 4]
-    stop = home / "run" / "cancel"
-    stop.parent.mkdir()
-    stop.touch()
+    patches = stop_after_a_step(home / "run")
     assert run(*arguments, "--steps", 3, "--json", "-") == ""
+    patches.undo()
     assert "is not empty" in refusal(*arguments, "--steps", 3)
     assert "had {'steps': 3" in refusal(*arguments, "--steps", 4, "--resume")
     resumed = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
     events = (home / "run" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line).get("step") for line in events] == (
-        [None, 1, 1, None, None, 1, 2, 2, 3, 3, None, None]
+        [None, 1, 1, 2, 2, None, None, 2, 3, 3, None, None]
     )
     whole = json.loads(run(*arguments[:-4], "--batch-size", 4, "--steps", 3, "--json", "-"))
     times = ("train_seconds",)
@@ -198,6 +197,22 @@ def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_ber
         k: v for k, v in resumed.items() if k not in times
     }
     assert "has finished" in refusal(*arguments, "--steps", 3, "--resume")
+    other = read_json(home / "run" / "result.json")
+    write_json(home / "run" / "result.json", {**other, "seed": 7})
+    again = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
+    assert {**again, "train_seconds": 0} == {**whole, "train_seconds": 0}
+    (told,) = (e for e in run_folder(home / "run").events if e["event"] == "notice")
+    assert told["message"].startswith("the run is trained anew: 'result.json' is damaged")
+
+
+def test_a_cancel_is_heard_before_the_model_is_loaded(run, tiny_bert, tiny_file, home, monkeypatch):
+    from adarank_core.scoring import models
+
+    (home / "run").mkdir()
+    (home / "run" / "cancel").touch()
+    monkeypatch.setattr(models, "load_model", lambda *a, **o: pytest.fail("loaded"))
+    run(*command_of("finetune", tiny_bert, tiny_file, home / "run"), "--uniform-rank", 2)
+    assert run_folder(home / "run").state == "cancelled"
 
 
 def test_an_arm_that_failed_is_named_after_the_verdict(
@@ -313,6 +328,19 @@ def test_a_run_waits_for_its_turn_and_says_so(
     assert asked == [(home / "r", True)]
     assert "place 2 in the queue" in capsys.readouterr().err
     assert run_folder(home / "r").state == "cancelled"
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+def test_a_run_waits_without_torch(home, command):
+    """It would hold 500 MB, and there may be many."""
+    words = [command, "--task", "docstrings", "--output", str(home / "r"), "--queue"]
+    words += ["--uniform-rank", "2"] if command == "finetune" else []
+    code = "import sys; from adarank_core.__main__ import main; "
+    code += "from adarank_core.commands import train; "
+    code += "train.wait_for_turn = lambda recorder, waits: sys.exit('torch' in sys.modules); "
+    code += f"main({words})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", ["finetune", "compare"])
@@ -475,3 +503,22 @@ def test_a_rank_with_many_digits_goes_on_with_its_own_run(
     assert config["average_rank"] == 7 / 3 and config["learning_rates"][0] == 1 / 3000
     monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained again"))
     run("compare", *ComparisonRequest.from_dict(config).flags(), *output)
+
+
+@pytest.mark.parametrize("command", ["finetune", "compare"])
+@pytest.mark.parametrize("most", [300, 4_000, 9_000], ids=str)  # bytes of a file
+def test_where_no_more_can_be_written_it_is_one_sentence_and_not_exit_0(
+    tiny_bert, tiny_file, home, command, most
+):
+    """As on a full disk: files may not grow beyond some bytes, as a quota has it."""
+    words = [*command_of(command, tiny_bert, tiny_file, home / "run"), "--batch-size", 4]
+    words += ["--uniform-rank", 2] if command == "finetune" else ["--arms", "uniform"]
+    code = "import resource, sys; from adarank_core.__main__ import main; "
+    code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
+    code += "sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    said = done.stderr.strip().split("\n")
+    assert done.returncode == 2, done.stderr
+    assert said[-1].startswith("error: ") and "File too large" in said[-1]
+    assert "Traceback" not in done.stderr and "all that the run made" not in done.stderr

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_the_folder_holds_everything(compared):
         assert RankPlan.from_dict(read_json(run / "ranks.json")).ranks
         assert (run / "adapter" / "adapter_model.safetensors").exists()
         assert read_json(run / "result.json")["seed"] == seed
-    assert sorted(path.name for path in (folder / "scores").iterdir()) == [
+    assert sorted(path.name for path in (folder / "scores").glob("*.json")) == [
         "adarank-seed0.json",
         "adarank-seed1.json",
     ]
@@ -287,3 +288,50 @@ def test_plans_say_how_many_parameters_an_arm_is_short_of(tiny_bert, tiny_task, 
     one = same_rank(tiny_bert, 1).budget["lora_parameters"]
     assert plans["uniform"]["residual"] == 0 and plans[arms[1]]["residual"] == one
     assert plans[arms[1]]["budget"]["lora_parameters"] == 2 * one
+
+
+def test_what_is_damaged_or_foreign_is_computed_anew_and_said(
+    compared, tiny_bert, tiny_task, tmp_path, monkeypatch
+):
+    verdict, _, folder = compared
+    shutil.copytree(folder, tmp_path / "run")
+    runs, scores = tmp_path / "run" / "runs", tmp_path / "run" / "scores"
+    for name in ("result.json", "result.digest"):  # of another seed, and of another arm
+        shutil.copy(runs / "uniform-seed1" / name, runs / "uniform-seed0" / name)
+        shutil.copy(runs / "adarank-seed1" / name, runs / "permuted-seed1" / name)
+    (runs / "adarank-seed0" / "result.json").write_text("{")
+    (scores / "adarank-seed0.json").write_text("[]")
+    for name in ("adarank-seed0.json", "adarank-seed0.digest"):
+        shutil.copy(scores / name, scores / name.replace("0", "1"))
+    events, trained, real = [], [], finetuning_file.train
+
+    def train(training, **options):
+        trained.append(options["output"].name)
+        return real(training, **options)
+
+    monkeypatch.setattr(finetuning_file, "train", train)
+    again = compare(
+        tiny_bert,
+        tiny_task,
+        ("uniform", "adarank", "permuted"),
+        average_rank=4,
+        seeds=(0, 1),
+        trials=2,
+        settings=QUICK,
+        output=tmp_path / "run",
+        on_event=events.append,
+    )
+    assert trained == ["uniform-seed0", "adarank-seed0", "permuted-seed1"]
+    told = [event["message"] for event in events if event["event"] == "notice"]
+    assert [sentence.partition(" anew")[0] for sentence in told] == [
+        "uniform-seed0 is trained",
+        "adarank-seed0 is trained",
+        "the scores of adarank seed 0 are computed",
+        "permuted-seed1 is trained",
+        "the scores of permuted seed 1 are computed",
+    ]
+    losses = [
+        [run["test_loss"] for arm in one.arms.values() for run in arm["runs"]]
+        for one in (verdict, again)
+    ]
+    assert losses[0] == losses[1]

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from adarank_core.runs.events import arm_facts, finished_results, last_event, read_events
@@ -65,3 +67,15 @@ def test_a_chosen_learning_rate_and_its_search_are_known():
     assert arm_facts([event("started"), chosen]) == {
         "uniform": {"learning_rate": 0.001, "search_seconds": 20.0}
     }
+
+
+@pytest.mark.parametrize("line", [b"\n", b" \n", b"x\n", b"{}\n", b'{"event": 1}\n'], ids=str)
+def test_what_is_no_event_is_not_read_for_long(tmp_path, line):
+    """A hundredth of what a file may have: it took 10 seconds and more."""
+    path, last = tmp_path / "events.jsonl", b'{"event": "finished"}\n'
+    path.write_bytes(b'{"event": "started"}\n' + line * (10**6 // len(line)) + last)
+    began = time.perf_counter()
+    events, offset = read_events(path)
+    assert last_event(path)["event"] == "finished"
+    assert time.perf_counter() - began < 1.5
+    assert events == ({"event": "started"},) and offset == path.stat().st_size

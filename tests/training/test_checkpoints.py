@@ -1,6 +1,8 @@
 """Runs that are broken off go on to the very numbers that they would have had."""
 
 import json
+import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adarank_core import compare, finetune
+from adarank_core import AdaRankError, compare, finetune
 from adarank_core.__main__ import main
 from adarank_core.comparison.planner import same_rank
 from adarank_core.files import read_json
@@ -43,7 +45,7 @@ def trained(tiny_bert, tiny_task, method="lora", until=None, **options):
         plan,
         method=method,
         on_event=events.append,
-        should_stop=lambda: events[-1:] and events[-1]["step"] == until,
+        should_stop=lambda: events[-1:] and events[-1].get("step") == until,
         **options,
     )
     return result, events
@@ -95,6 +97,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tiny_bert, tiny_task,
     (kept / "checkpoint-6" / checkpoints.WHOLE).unlink()
     (kept / "checkpoint-6" / "adapter_model.safetensors").write_bytes(b"half")
     again, events = trained(tiny_bert, tiny_task, output=tmp_path)
+    assert "checkpoint-6 is passed over" in events.pop(0)["message"]
     assert events[0] == {"event": "resumed", "step": 5}
     assert plain(again) == plain(whole)
 
@@ -108,30 +111,113 @@ def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tiny_bert, tiny_task,
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(tiny_bert, tiny_task, tmp_path, other):
     trained(tiny_bert, tiny_task, output=tmp_path)
     _, events = trained(tiny_bert, tiny_task, output=tmp_path, **other)
-    assert events[0]["event"] == "step" and events[0]["step"] == 1
+    told = [event for event in events if event["event"] == "notice"]
+    assert len(told) == 2 and "asked for something else" in told[0]["message"]
+    assert events[2]["event"] == "step" and events[2]["step"] == 1
+
+
+ASKED = {"seed": 0, "settings": {"steps": 20}}
+
+
+def checkpoint(folder, step, asked=ASKED, state=None, seconds=1.5):
+    """Write what stands for a whole checkpoint."""
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "optimizer.pt").write_bytes(b"numbers")
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": state or step}))
+    mark = {"asked": asked, "seconds": seconds, "files": checkpoints._digests(path)}
+    (path / checkpoints.WHOLE).write_text(json.dumps(mark))
+    return path
 
 
 def test_the_newest_checkpoint_is_the_highest_step_and_the_others_go(tmp_path):
-    for step, mark in {
-        9: '{"asked": {"seed": 0}, "seconds": 1.5}',
-        10: '{"asked": {"seed": 0}, "seconds": 2.5}',
-        11: '{"asked": {"seed": 1}, "seconds": 3.5}',
-        12: "{",
-        13: "[]",
-        14: None,
-        15: '{"asked": {"seed": 0}, "seconds": "2"}',
-        16: '{"asked": {"seed": 0}, "seconds": -1}',
-        17: '{"asked": {"seed": 0}}',
-        18: "[" * 100_000,
-    }.items():
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if mark:
-            (tmp_path / f"checkpoint-{step}" / checkpoints.WHOLE).write_text(mark)
-    (tmp_path / "checkpoint-14" / checkpoints.WHOLE).symlink_to("/dev/zero")
-    assert checkpoints.newest(tmp_path, {"seed": 0}) == (tmp_path / "checkpoint-10", 2.5)
+    for step in (9, 10):
+        checkpoint(tmp_path, step, seconds=step / 4)
+    assert checkpoints.newest(tmp_path, ASKED) == (tmp_path / "checkpoint-10", 10, 2.5)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
-    assert checkpoints.newest(tmp_path, {"seed": 3}) is None
+    assert checkpoints.newest(tmp_path, {**ASKED, "seed": 3}) is None
     assert not list(tmp_path.iterdir())
+
+
+def marked(change):
+    def damage(path):
+        mark = json.loads((path / checkpoints.WHOLE).read_text())
+        (path / checkpoints.WHOLE).write_text(json.dumps({**mark, **change}))
+
+    return damage
+
+
+def pipe_for_mark(path):
+    (path / checkpoints.WHOLE).unlink()
+    os.mkfifo(path / checkpoints.WHOLE)
+
+
+def as_step(step):
+    return lambda path: path.rename(path.with_name(f"checkpoint-{step}"))
+
+
+DAMAGES = {
+    "no mark": (lambda path: (path / checkpoints.WHOLE).unlink(), "cannot be read"),
+    "cut mark": (lambda path: (path / checkpoints.WHOLE).write_text('{"asked'), "not valid JSON"),
+    "a list": (lambda path: (path / checkpoints.WHOLE).write_text("[]"), "'whole.json'"),
+    "pipe for a mark": (pipe_for_mark, "a named pipe"),
+    "another run": (marked({"asked": {**ASKED, "seed": 1}}), "something else"),
+    "no seconds": (marked({"seconds": None}), "'whole.json'"),
+    "seconds a word": (marked({"seconds": "1"}), "'whole.json'"),
+    "no digests": (marked({"files": None}), "not as it was written"),
+    "cut file": (lambda path: (path / "optimizer.pt").write_bytes(b"numb"), "'optimizer.pt'"),
+    "missing file": (lambda path: (path / "optimizer.pt").unlink(), "'optimizer.pt'"),
+    "file more": (lambda path: (path / "optimizer.bin").write_bytes(b"x"), "'optimizer.bin'"),
+    "pipe more": (lambda path: os.mkfifo(path / "scaler.pt"), "'scaler.pt'"),
+    "beyond the end": (as_step(10**9), "none of 1 to 19"),
+    "at the end": (as_step(20), "none of 1 to 19"),
+    "another step": (as_step(15), "not of step 15"),
+    "no number": (as_step("x"), "none of 1 to 19"),
+    "long number": (as_step("9" * 200), "none of 1 to 19"),
+    "leading zero": (as_step("012"), "none of 1 to 19"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_checkpoint_that_is_not_right_is_passed_over_for_the_one_before(tmp_path, case):
+    damage, part = DAMAGES[case]
+    checkpoint(tmp_path, 9)
+    damage(checkpoint(tmp_path, 12))
+    said = []
+    assert checkpoints.newest(tmp_path, ASKED, said.append) == (tmp_path / "checkpoint-9", 9, 1.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
+    if case not in ("no number", "long number"):  # which stand last
+        (notice,) = said
+        assert notice["event"] == "notice" and part in notice["message"]
+        assert "passed over" in notice["message"] and str(tmp_path) not in notice["message"]
+
+
+def test_a_link_is_not_followed_to_what_would_be_deleted(tmp_path):
+    elsewhere = checkpoint(tmp_path / "elsewhere", 9)
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AdaRankError, match="is a link"):
+        checkpoints.newest(tmp_path / "checkpoints", {**ASKED, "seed": 3})
+    checkpoint(tmp_path / "kept", 10)
+    (tmp_path / "kept" / "checkpoint-11").symlink_to(elsewhere)
+    assert checkpoints.newest(tmp_path / "kept", ASKED)[1] == 10
+    assert elsewhere.is_dir() and (elsewhere / "optimizer.pt").exists()
+
+
+@pytest.mark.usefixtures("every_step")
+def test_a_foreign_pickle_with_a_right_mark_is_one_sentence_and_not_run(
+    tiny_bert, tiny_task, tmp_path
+):
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    trained(tiny_bert, tiny_task, until=3, output=tmp_path)
+    path = tmp_path / "checkpoints" / "checkpoint-4"
+    (path / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
+    marked({"files": checkpoints._digests(path)})(path)
+    with pytest.raises(AdaRankError, match="checkpoint-4' cannot be gone on from"):
+        trained(tiny_bert, tiny_task, output=tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_seconds_go_on_too(tiny_bert, tiny_task, tmp_path):

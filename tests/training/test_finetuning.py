@@ -252,7 +252,6 @@ def test_seeds_out_of_range_are_refused(tiny_bert, tiny_task, plans, seed):
 @pytest.mark.parametrize(
     "name",
     [
-        "",
         "bert",
         "classifier",
         "no.such.module",
@@ -342,3 +341,22 @@ def test_an_encoder_decoder_is_trained_and_tested(tiny_bert, tiny_task, tmp_path
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
     result = finetune(str(tmp_path), tiny_task, same_rank(str(tmp_path), 2), Settings(2, 4))
     assert math.isfinite(result["test_loss"]) and result["steps"] == 2
+
+
+def test_rows_are_tokenised_part_by_part_and_a_cancel_is_heard_between(
+    tiny_bert, tiny_task, run, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(finetuning_file, "TOKENISED_AT_ONCE", 7)
+    options = {"settings": QUICK, "seed": 3, "output": tmp_path}
+    plan, asked, real = same_rank(tiny_bert, 4), [], Classification.tokenise
+    whole = finetune(tiny_bert, tiny_task, plan, **options)
+    assert without_times(whole) == without_times(run[0])  # the same numbers, to the bit
+
+    def tokenise(objective, bundle, rows, length):
+        asked.append(len(rows))
+        return real(objective, bundle, rows, length)
+
+    monkeypatch.setattr(Classification, "tokenise", tokenise)
+    options["should_stop"] = lambda: len(asked) == 2
+    assert finetune(tiny_bert, tiny_task, plan, **options) is None
+    assert asked == [7, 7]

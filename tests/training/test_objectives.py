@@ -10,7 +10,7 @@ from transformers import EvalPrediction
 
 from adarank_core.scoring.models import load_model
 from adarank_core.training import objectives
-from adarank_core.training.objectives import Classification, objective_for
+from adarank_core.training.objectives import Classification, lengths_of_rows, objective_for
 
 CORE = Path(objectives.__file__).resolve().parents[1]
 
@@ -53,6 +53,7 @@ def test_tokenised_rows_become_padded_batches(objective, tiny_bert, tiny_task):
     assert batch["input_ids"].shape == (9, 6) == batch["attention_mask"].shape
     assert batch["labels"].tolist() == list(data["labels"])
     assert sorted(objective.order(data, 3, 3, seed=0)) == list(range(9))
+    assert lengths_of_rows(data).tolist() == [len(row) for row in data["input_ids"]]
 
 
 def test_what_is_watched_is_named_after_validation_and_the_end_after_its_split(objective):
