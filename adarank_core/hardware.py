@@ -1,7 +1,6 @@
 """What the machine at hand has, and what it is good at."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ __all__ = [
     "in_double",
     "DTYPES",
     "bf16_is_native",
+    "check_device",
     "check_dtype",
     "cores",
     "device_named",
@@ -21,6 +21,7 @@ __all__ = [
     "gpus",
 ]
 
+GPUS = Path("/proc/driver/nvidia/gpus")  # the driver's own list, one entry each
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -49,19 +50,19 @@ def in_double(tensor: "torch.Tensor") -> "torch.Tensor":
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def gpus() -> int:
-    """Return how many CUDA devices this process sees, without waiting for torch where none is.
+def gpus() -> list[str]:
+    """Return what ``CUDA_VISIBLE_DEVICES`` calls the NVIDIA GPUs in sight, without loading torch.
 
     Examples
     --------
-    >>> gpus() >= 0
+    >>> isinstance(gpus(), list)
     True
     """
-    if not Path("/proc/driver/nvidia").exists() and sys.platform == "linux":
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
+    there = [str(number) for number, _ in enumerate(GPUS.glob("*"))]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not there:
+        return there
+    return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
 
 
 def device_named(name: str = "auto") -> "torch.device":
@@ -102,6 +103,17 @@ def device_named(name: str = "auto") -> "torch.device":
             f"device is {quoted(name)}, which is not here; this machine has {', '.join(here)}"
         )
     return torch.device(wanted)
+
+
+def check_device(name: str) -> None:
+    """Raise `AdaRankError` unless a device is here; what always is needs no torch to say so.
+
+    Examples
+    --------
+    >>> check_device("auto")
+    """
+    if name not in ("auto", "cpu"):
+        device_named(name)
 
 
 def check_dtype(name: str) -> None:

@@ -78,7 +78,8 @@ class Planner:
         }
         self.trials, self.max_length = request.trials, request.settings.max_length
         self.on_event, self.should_stop = on_event, should_stop
-        self.bundle = objective.load(request.model)
+        settings = request.settings
+        self.bundle = objective.load(request.model, settings.device, settings.dtype)
         self.plain = plain_scores(self.bundle)
         self.average_rank = request.average_rank
         # What uniform ranks have, small modules cut to their size. Refuses a bad rank at once.

@@ -194,9 +194,9 @@ def _trained(
 ) -> RunResult | None:
     """Fine-tune and measure; None when stopped after a step, `Stopped` before the first."""
     objective, settings = objective_for(training.task), training.settings
-    bundle = objective.load(training.model)
+    bundle = objective.load(training.model, settings.device, settings.dtype)
     longest = min(settings.max_length, longest_text(bundle))
-    lower = bf16_is_native(bundle.model.device) and learns_in_bfloat16(bundle)
+    lower = _settle_precision(bundle)
     if should_stop():
         raise Stopped
     model, seconds = _adapted(training, objective, bundle, longest, lower)
@@ -222,7 +222,7 @@ def _trained(
             order.pass_over(step, should_stop)
     trainer = PartsTrainer(
         model=model,
-        args=_arguments(settings, training.seed, training.method, output, lower),
+        args=_arguments(training, output, lower, bundle.model.device),
         train_dataset=data,
         order=order,
         eval_dataset=_by_length(validation),
@@ -276,6 +276,18 @@ def _save_adapter(model, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def _settle_precision(bundle: ModelBundle) -> bool:
+    """Tell whether matrix products are in bfloat16; frozen weights are then, or else in float32."""
+    model = bundle.model
+    if model.device.type == "cuda":
+        torch.cuda.set_device(model.device)  # the one that Trainer uses
+    stored = model.dtype == torch.bfloat16
+    lower = (stored or bf16_is_native(model.device)) and learns_in_bfloat16(bundle)
+    if not (lower and stored):
+        model.float()
+    return lower
+
+
 def _adapted(
     training: Training, objective, bundle: ModelBundle, longest: int, lower: bool
 ) -> tuple:
@@ -292,6 +304,9 @@ def _adapted(
         texts=objective.sample(EVA_TEXTS, training.seed)[0].items if eva else (),
         max_length=longest,
     )
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
     make_lean(bundle.model, first_token)
     if lower:
         cast_frozen(bundle.model)
@@ -304,7 +319,7 @@ def _identity(training: Training, task_sha256: str) -> dict:
     return {
         "model": training.model,
         "task": task_sha256,
-        "settings": vars(training.settings),
+        "settings": training.settings.to_dict(),
         "method": training.method,
         "plan": plan,
         "seed": training.seed,
@@ -383,8 +398,9 @@ class OneDeviceArguments(TrainingArguments):
         return min(1, super().n_gpu)
 
 
-def _arguments(settings: Settings, seed: int, method: str, output: Path | None, lower: bool):
-    rate = settings.learning_rate * (FULL_LEARNING_RATE if method == "full" else 1)
+def _arguments(training: Training, output: Path | None, lower: bool, device: torch.device):
+    settings, full = training.settings, training.method == "full"
+    rate = settings.learning_rate * (FULL_LEARNING_RATE if full else 1)
     return OneDeviceArguments(
         output_dir="unused" if output is None else str(output / "checkpoints"),
         max_steps=settings.steps,
@@ -395,8 +411,8 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None, 
         warmup_steps=round(0.06 * settings.steps),
         train_sampling_strategy="sequential",  # the rows are ordered already
         bf16=lower,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
         logging_steps=1,
         logging_nan_inf_filter=False,
         eval_strategy="steps",
@@ -405,7 +421,7 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None, 
         save_total_limit=2,  # the last stays until the next one is whole
         report_to="none",
         disable_tqdm=True,
-        seed=seed,
+        seed=training.seed,
     )
 
 

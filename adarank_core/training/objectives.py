@@ -40,9 +40,10 @@ class Classification:
     def __init__(self, task: Task):
         self.task = task
 
-    def load(self, model: str) -> ModelBundle:
+    def load(self, model: str, device: str = "auto", dtype: str = "auto") -> ModelBundle:
         """Load a model with a head for this task; PEFT's task type is the bundle's."""
-        return load_model(model, labels=len(self.task.label_names), head="classification")
+        labels = len(self.task.label_names)
+        return load_model(model, labels, "classification", device, dtype)
 
     def sha256(self) -> str:
         """Return a digest of all rows and of the labels' names.
