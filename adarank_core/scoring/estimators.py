@@ -31,6 +31,7 @@ from adarank_core.scoring.noise import (
 )
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.partial_forward import Recording, block_of
+from adarank_core.scoring.quantised import is_packed
 from adarank_core.scoring.scores import ModuleScore
 
 __all__ = [
@@ -105,7 +106,9 @@ def paired(
     for module in chosen:
         tally = Tally(len(positions), outputs.draws, outputs.unseen)
         with torch.inference_mode():
-            noise = module_noise(outputs.model.get_submodule(module.name), options)
+            noise = module_noise(
+                outputs.model.get_submodule(module.name), options, outputs.model.dtype
+            )
             distances = _paired_distances(outputs, module, noise, batches, options)
         tally.add(positions, *over_trials(distances))
         results.append(module_score(module, tally.mean(), tally.error(sampled)))
@@ -233,11 +236,11 @@ def fast(
         options, rounds = replace(options, tolerance=None, trials=ROUND), MOST_ROUNDS
     outputs = readout(bundle, options, batches[0])
     model = outputs.model
-    laws = {m.name: module_noise(model.get_submodule(m.name), options) for m in chosen}
+    laws = {m.name: module_noise(model.get_submodule(m.name), options, model.dtype) for m in chosen}
     if model.dtype != torch.float32:
         options = replace(options, precision="float32")  # products stay in the model's own type
     if options.precision == "bfloat16":
-        for layer in map(model.get_submodule, laws):
+        for layer in (layer for layer in map(model.get_submodule, laws) if not is_packed(layer)):
             # Once: autocast would convert it in every pass.
             layer.weight = nn.Parameter(layer.weight.bfloat16(), requires_grad=False)
     batches = [part for batch in batches for part in _smaller_batches(batch)]

@@ -112,6 +112,9 @@ def private_copy(model: nn.Module) -> nn.Module:
     True
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():  # bitsandbytes keeps what an 8-bit weight goes with apart
+        beside = getattr(getattr(module, "state", None), "__dict__", {}).values()
+        shared |= {id(value): value for value in beside if isinstance(value, torch.Tensor)}
     own = copy.deepcopy(model, shared)
     for module in own.modules():
         if hasattr(module, "config"):

@@ -28,7 +28,7 @@ from adarank_core.scoring.heads import fresh_head, head_names
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.scoring.models import ModelBundle
 
-__all__ = ["check_model", "padding_difference"]
+__all__ = ["check_model", "check_no_adapter", "padding_difference"]
 
 # Of 1 to 8 words and of 20, each with other words first and last: some models read tokens in
 # groups, and go wrong at some lengths only. Common words, which small vocabularies have too.
@@ -56,7 +56,7 @@ def check_model(bundle: "ModelBundle") -> None:
         tokens that the model has not, if a text's logits depend on the padding beside it, or if
         unlike texts have the same logits.
     """
-    _check_no_adapter(bundle)
+    check_no_adapter(bundle)
     _check_complete(bundle)
     _check_finite(bundle)
     check_decoder_start(bundle.name, bundle.model)
@@ -123,8 +123,18 @@ def check_decoder_start(name: str, model: nn.Module) -> None:
         )
 
 
-def _check_no_adapter(bundle: "ModelBundle") -> None:
-    """Refuse a checkpoint with an adapter in it, which transformers loads without being asked."""
+def check_no_adapter(bundle: "ModelBundle") -> None:
+    """Refuse a model with LoRA in it, which transformers loads without being asked.
+
+    Raises
+    ------
+    AdaRankError
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> check_no_adapter(load_model("embedded"))
+    """
     if any("lora_A" in name for name, _ in bundle.model.named_modules()):
         raise AdaRankError(
             f"{bundle.name!r} also holds an adapter, whose LoRA would be scored and trained as if "

@@ -17,6 +17,7 @@ from adarank_core.files import read_json
 from adarank_core.hardware import check_dtype, device_named, dtype_named
 from adarank_core.scoring.encoding import has_classification_head
 from adarank_core.scoring.model_checks import check_model
+from adarank_core.scoring.quantised import check_weight, is_packed
 
 __all__ = [
     "AdaptableModule",
@@ -197,7 +198,8 @@ def _load(source: str, name: str, labels: int, head: str, dtype: str, device):
                 model, found = AutoModelForSequenceClassification.from_pretrained(
                     source, num_labels=labels, ignore_mismatched_sizes=True, **weights
                 )
-            model.to(device)
+            if not getattr(model, "is_quantized", False):  # those are where they were unpacked
+                model.to(device)
     except Exception as error:
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(source, name, error)) from None
@@ -210,7 +212,7 @@ def _dtype(source: str, config, dtype: str, device):
     import torch
 
     if getattr(config, "quantization_config", None) is not None:
-        return "auto"  # packed weights stay as they are
+        return "auto"  # packed weights stay as they are, and go where their library puts them
     return dtype_named(dtype, config.dtype or torch.float32, device)
 
 
@@ -322,7 +324,7 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     Raises
     ------
     AdaRankError
-        If the model has no such module, or one whose weight is packed.
+        If the model has no such module, or one whose weight is packed in a way that is not known.
 
     Examples
     --------
@@ -335,8 +337,9 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     found = []
     for name, module in model.named_modules():
         block = re.match(r"(.*?)\.(\d+)\.(.+)$", name)
+        if block:
+            check_weight(name, module)
         if block and isinstance(module, nn.Linear | Conv1D):
-            _check_weight(name, module)
             if not _gives_tensor(module):
                 continue
             stack, layer, inside = block.groups()
@@ -354,30 +357,15 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     )
 
 
-def _check_weight(name: str, module: nn.Module) -> None:
-    """Refuse a quantised module: the numbers that its weight holds are not those it computes with.
-
-    Such as bitsandbytes' ``Linear4bit``, an `nn.Linear` whose weight is a column of bytes.
-    """
-    weight = module.weight
-    plain = weight.is_floating_point() and weight.dtype.itemsize > 1
-    shaped = not isinstance(module, nn.Linear) or weight.shape == tuple(_sizes(module)[::-1])
-    if not (plain and shaped):
-        raise AdaRankError(
-            f"the module {name!r} is a quantised {type(module).__name__}, whose weight holds "
-            f"{str(weight.dtype).removeprefix('torch.')} of shape {tuple(weight.shape)}; load the "
-            "model without quantisation"
-        )
-
-
 def _gives_tensor(module: nn.Module) -> bool:
     """Tell a linear module from a subclass that makes something else of it.
 
     Such as a mixture of experts' router, whose forward also gives the chosen experts.
     """
-    forward, inputs = type(module).forward, module.weight.new_zeros(1, _sizes(module)[0])
-    if forward is nn.Linear.forward:
+    forward = type(module).forward
+    if forward is nn.Linear.forward or is_packed(module):
         return True
+    inputs = module.weight.new_zeros(1, _sizes(module)[0])
     try:
         output = forward(module, inputs)
     except Exception:  # of whatever it wants in place of a row of features

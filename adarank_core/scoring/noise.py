@@ -16,6 +16,7 @@ from torch import nn
 
 from adarank_core.hardware import in_double
 from adarank_core.scoring.options import ScoringOptions
+from adarank_core.scoring.quantised import unpacked
 
 __all__ = [
     "ModuleNoise",
@@ -122,8 +123,17 @@ class ModuleNoise:
         return torch.randn(shape, **placed)
 
 
-def module_noise(layer: nn.Module, options: ScoringOptions) -> ModuleNoise:
+def module_noise(
+    layer: nn.Module, options: ScoringOptions, dtype: torch.dtype = torch.float32
+) -> ModuleNoise:
     """Return the law of the noise that scoring puts on a module.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+    options : ScoringOptions
+    dtype : torch.dtype
+        Of the model's activations, which packed weights are read with.
 
     Examples
     --------
@@ -133,7 +143,7 @@ def module_noise(layer: nn.Module, options: ScoringOptions) -> ModuleNoise:
     """
     words = options.noise.split(",")
     absolute, bias = "absolute" in words, getattr(layer, "bias", None)
-    of_weight = 1.0 if absolute else deviation(layer.weight)
+    of_weight = 1.0 if absolute else deviation(unpacked(layer, dtype))
     of_bias = 0.0
     if "bias" in words and bias is not None:
         of_bias = 1.0 if absolute else deviation(bias)

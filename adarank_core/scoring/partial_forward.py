@@ -110,15 +110,24 @@ class Recording:
             if block_of(name) in last and isinstance(child, nn.Linear | Conv1D)
         ]
         if self.logits.shape[1] <= MOST_LOGITS:
-            at_ends = self.gradients = output_gradients(model, batch, [*{*names, *ends}], read)
+            at_ends = self.gradients = self._gradients([*{*names, *ends}], read)
         else:
-            self.gradients, at_ends = {}, output_gradients(model, batch, ends, _at_random(read))
+            self.gradients, at_ends = {}, self._gradients(ends, _at_random(read))
         by_text = {
             name: at_ends[name]
             for name in ends
             if name in at_ends and self._goes_by_text(at_ends[name], self._sizes[name].output)
         }
         self.tokens = tokens_that_count(model, batch, read, self.logits, by_text)
+
+    def _gradients(self, names: Sequence[str], read: Callable) -> dict[str, torch.Tensor]:
+        """Return gradients at modules' outputs; none of a model that cannot be differentiated."""
+        try:
+            return output_gradients(self.model, self.batch, names, read)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of packed products, which are made for use alone
+            return {}
 
     def is_replayable(self, name: str) -> bool:
         """Tell whether there is one place to go on from.

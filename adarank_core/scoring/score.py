@@ -9,6 +9,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
 from adarank_core.scoring.estimators import Step, computes_in_bfloat16, fast, paired
+from adarank_core.scoring.model_checks import check_no_adapter
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
@@ -114,6 +115,7 @@ def score_iter(
             f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "
             "text one row of them; use 'last', or the head 'causal'"
         )
+    check_no_adapter(bundle)
     chosen = matching(adaptable_modules(bundle.model), options.modules)
     order = list(range(len(texts)))
     if options.estimator == "fast":

@@ -279,6 +279,11 @@ def _save_adapter(model, folder: Path) -> None:
 def _settle_precision(bundle: ModelBundle) -> bool:
     """Tell whether matrix products are in bfloat16; frozen weights are then, or else in float32."""
     model = bundle.model
+    if getattr(model, "is_quantized", False):
+        raise AdaRankError(
+            f"the model {bundle.name!r} is quantised; train it with the exported ranks where it is "
+            "used, or give the model without quantisation here"
+        )
     if model.device.type == "cuda":
         torch.cuda.set_device(model.device)  # the one that Trainer uses
     stored = model.dtype == torch.bfloat16

@@ -305,7 +305,10 @@ def test_a_quantised_module_is_refused_by_name(tiny_bert, kind):
             function()
         told = str(caught.value)
         assert "'bert.encoder.layer.1.attention.self.key'" in told and "\n" not in told
-        assert f"a quantised {kind.__name__}," in told and "without quantisation" in told
+        assert (
+            f"a quantised {kind.__name__}, which holds a weight of" in told
+            and "without quantisation" in told
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
