@@ -83,6 +83,8 @@ def page(tmp_path):
 
 
 def test_from_a_sentence_to_a_verdict(page, address, tmp_path):
+    from playwright.sync_api import expect
+
     shots = Path(os.environ.get("ADARANK_SCREENSHOTS") or tmp_path)
     shots.mkdir(parents=True, exist_ok=True)
 
@@ -93,7 +95,9 @@ def test_from_a_sentence_to_a_verdict(page, address, tmp_path):
     page.get_by_test_id("stSidebar").get_by_text(re.compile("sentence$", re.IGNORECASE)).click()
     box = page.get_by_label("Your sentence", exact=True)
     box.wait_for()
-    page.get_by_label("Trials", exact=True).fill("2")
+    trials = page.get_by_label("Trials", exact=True)
+    expect(trials).to_have_count(1)  # the one beside other texts goes a moment later
+    trials.fill("2")
     box.fill(SENTENCE)
     box.press("Enter")
     page.get_by_text("computed now", exact=True).wait_for(timeout=LATER)
