@@ -161,7 +161,8 @@ def fresh_head(bundle: "ModelBundle", seed: int, draw: int = 0) -> dict[str, nn.
     for name in _random_layers(bundle):
         layer = copy.deepcopy(bundle.model.get_submodule(name))
         weight = layer.weight.new_empty(layer.weight.shape, device="cpu", dtype=torch.float32)
-        generator = generator_for(seed, f"head/{name}", draw)
+        child, _, inner = name.partition(".")  # the generator's name of old, by which heads stay
+        generator = generator_for(seed, f"head/{child}.{inner}", draw)
         layer.weight.data.copy_(weight.normal_(0.0, _deviation(bundle.model), generator=generator))
         if layer.bias is not None:
             layer.bias.data.zero_()

@@ -97,7 +97,7 @@ def controlled(generator, texts=4000, count=8, slope=1.0, noise=0.5):
     return logits, linear, torch.full((texts,), known).double(), true
 
 
-@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("count", [6, 8])
 @pytest.mark.parametrize("slope", [1.0, 0.0, -1.0])
 def test_the_control_moves_no_expectation(count, slope):
     logits, linear, expected, true = controlled(
@@ -119,6 +119,15 @@ def test_the_control_halves_the_variance_where_the_linear_model_holds():
     assert told.mean() == pytest.approx(with_control.var(), rel=0.25)
 
 
+@pytest.mark.parametrize("count", [6, 8, 16])
+@pytest.mark.parametrize("noise", [0.2, 0.5, 1.0])
+def test_the_error_of_controlled_means_is_theirs(count, noise):
+    draw = torch.Generator().manual_seed(0)
+    logits, linear, expected, _ = controlled(draw, 6000, count, noise=noise)
+    means, variances = all_pairs(distances_of(logits), linear, expected)
+    assert 0.9 < means.std() / math.sqrt(variances.mean()) < 1.15
+
+
 def test_the_unit_of_the_linear_model_does_not_matter():
     draw = torch.Generator().manual_seed(0)
     logits, linear, expected, _ = controlled(draw, texts=5)
@@ -130,7 +139,7 @@ def test_the_unit_of_the_linear_model_does_not_matter():
         assert one == pytest.approx(other)
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 5])
 def test_with_few_instances_nothing_is_controlled(count):
     logits, linear, expected, _ = controlled(torch.Generator().manual_seed(0), 5, count)
     for one, other in zip(
