@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "in_double",
+    "is_out_of_memory",
     "DTYPES",
     "bf16_is_native",
     "check_device",
@@ -36,6 +37,23 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says, in any of torch's ways, that memory ran out.
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    import torch
+
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("allocate memory" in said or "not enough memory" in said)
+    )
 
 
 def in_double(tensor: "torch.Tensor") -> "torch.Tensor":

@@ -1,11 +1,12 @@
 """Algorithm 2 of the paper: how far apart two noisy models' logits are, module by module."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import is_out_of_memory
 from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
 from adarank_core.scoring.estimators import Step, computes_in_bfloat16, fast, paired
@@ -19,6 +20,9 @@ from adarank_core.scoring.notebook import notebook
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.scores import Scores, origin_of
 from adarank_core.scoring.unscored import unscored_weights
+
+# Weights that may be kept in bfloat16 as well: of a larger model in float32 no copy is made.
+MOST_CAST = 2**28
 
 __all__ = [
     "ScoringProgress",
@@ -96,7 +100,8 @@ def score_iter(
     Raises
     ------
     AdaRankError
-        On bad options (at once), or if the logits are not finite (while scoring).
+        On bad options (at once), or if the logits are not finite or memory runs out (while
+        scoring).
 
     Examples
     --------
@@ -123,9 +128,10 @@ def score_iter(
         order.sort(key=lengths.__getitem__)
         texts_read = replace(texts, items=tuple(texts.items[at] for at in order))
         batches = encode(bundle, texts_read, options.max_length)
-        lower = options.precision == "bfloat16"
-        if automatic and lower and not computes_in_bfloat16(bundle, batches[0]):
-            options = replace(options, precision="float32")
+        if automatic and options.precision == "bfloat16":
+            size = sum(module.in_features * module.out_features for module in chosen)
+            if size > MOST_CAST or not computes_in_bfloat16(bundle, batches[0]):
+                options = replace(options, precision="float32")
         steps = fast(bundle, chosen, batches, order, options, texts.sampled)
     else:
         batches = encode(bundle, texts, options.max_length)
@@ -139,9 +145,9 @@ def score_iter(
 def _with_scores(
     steps: Iterator[Step], bundle: ModelBundle, texts: Texts, options: ScoringOptions
 ) -> Iterator[ScoringProgress]:
-    """Say with every step where its scores come from."""
+    """Say with every step where its scores come from, and in a sentence that memory ran out."""
     origin, not_scored = origin_of(texts), unscored_weights(bundle.model)
-    with closing(steps):
+    with closing(steps), _memory_runs_out(options):
         for step in steps:
             scores = Scores(
                 model=bundle.name,
@@ -159,6 +165,20 @@ def _with_scores(
                 not_scored=not_scored,
             )
             yield ScoringProgress(step.done, step.total, scores)
+
+
+@contextmanager
+def _memory_runs_out(options: ScoringOptions) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer = f"fewer trials than {options.trials}, " if (options.trials or 0) > 2 else ""
+        raise AdaRankError(
+            f"memory ran out while scoring texts of up to {options.max_length} tokens; give "
+            f"{fewer}a smaller max_length, or dtype 'bfloat16'"
+        ) from None
 
 
 def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:

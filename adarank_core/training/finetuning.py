@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainingArguments
 from adarank_core.checks import is_whole
 from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError, quoted
-from adarank_core.hardware import bf16_is_native
+from adarank_core.hardware import bf16_is_native, is_out_of_memory
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
 from adarank_core.scoring.models import ModelBundle
@@ -355,8 +355,7 @@ def _resources_run_out(settings: Settings):
         yield
     except (RuntimeError, MemoryError, SafetensorError) as error:
         said = str(error)
-        memory = "allocate memory" in said or "not enough memory" in said
-        if memory or isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if is_out_of_memory(error):
             smaller = f"batch_size, such as {settings.batch_size // 2}"
             if settings.batch_size == 1:
                 smaller = f"max_length, such as {max(1, settings.max_length // 2)}"
