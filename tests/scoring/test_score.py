@@ -235,9 +235,7 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
         return real(model, batch)
 
     monkeypatch.setattr(estimators_file, "logits_of", breaks)
-    with pytest.raises(
-        AdaRankError, match=r"memory ran out .* 128 tokens; give fewer trials than 3"
-    ):
+    with pytest.raises(AdaRankError, match=r"memory ran out .*; give fewer trials than 3"):
         score(bert, texts, trials=3, estimator=estimator)
     assert_untouched(bert.model, before)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
