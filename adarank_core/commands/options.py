@@ -139,7 +139,7 @@ def _is_of(target: Path, folder: Path) -> bool:
         return True
 
 
-TRIALS_HELP = "Noisy instances a module (fast, 4 to 16 by default) or pairs of them (paired, 5)."
+TRIALS_HELP = "Noisy instances a module (fast, 4 to 16 by default) or pairs of them (paired, 8)."
 Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
 Json = Annotated[

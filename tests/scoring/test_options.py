@@ -76,9 +76,9 @@ def test_defaults_come_from_the_number_of_texts_and_the_machine(monkeypatch):
         )
     found = [ScoringOptions().resolved(texts).trials for texts in (1, 4, 9, 16, 10_000)]
     assert found == [16, 16, 7, 4, 4]
-    for options in (ScoringOptions(estimator="paired"), ScoringOptions(mode="notebook")):
-        resolved = options.resolved(1)
-        assert (resolved.estimator, resolved.trials) == ("paired", 5)
+    for options, trials in (({"estimator": "paired"}, 8), ({"mode": "notebook"}, 5)):
+        resolved = ScoringOptions(**options).resolved(1)
+        assert (resolved.estimator, resolved.trials) == ("paired", trials)
     assert ScoringOptions(trials=3, precision="float32").resolved(9).trials == 3
     assert ScoringOptions(tolerance=0.5).resolved(9).trials is None
     again = ScoringOptions().resolved(9)
