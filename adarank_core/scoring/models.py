@@ -27,11 +27,13 @@ __all__ = [
     "embedded_folder",
     "fresh_head",
     "load_model",
+    "model_sha256",
 ]
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # What loading sets for a moment belongs to the whole process: one thread at a time.
 LOADING = threading.Lock()
+DIGESTED = 1000  # numbers of a weight, or up to twice as many
 BLOCK = r".*?\.\d+(?=\.)"  # at the start of a name: the block that it stands in
 
 
@@ -77,6 +79,33 @@ class AdaptableModule:
     family: str
     in_features: int
     out_features: int
+
+
+def model_sha256(bundle: ModelBundle) -> str:
+    """Return a digest of what was loaded: another model under the same name has another one.
+
+    Of each weight but the head's, of which there is a fresh one for each seed, some thousand
+    numbers in equal steps: training moves all of them, and to read all of a large model takes long.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        As `load_model` returns it.
+
+    Examples
+    --------
+    >>> len(model_sha256(load_model("embedded")))
+    64
+    """
+    digest = hashlib.sha256()
+    heads = tuple(f"{name}." for name in fresh_head(bundle.model, seed=0))
+    for name, weight in bundle.model.named_parameters():
+        if not name.startswith(heads):
+            digest.update(f"{name} {tuple(weight.shape)} ".encode())
+            flat = weight.detach().flatten()
+            some = flat[:: max(1, len(flat) // DIGESTED)].float().cpu()
+            digest.update(some.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def embedded_folder() -> Path:
