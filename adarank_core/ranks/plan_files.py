@@ -30,6 +30,8 @@ BESIDE = {
 }
 NOTHING = (None, False, "none", [], {})
 
+MOST_EXPRESSIONS = 500  # keys that are no plain names; each takes a millisecond to compile
+
 _Rank = Annotated[int, Interval(ge=1, le=HIGHEST_RANK)]
 _Names = Annotated[list[Name], MaxLen(MOST_MODULES), FailFast()] | Text | None
 _Layer = Annotated[int, Ge(0)]
@@ -48,7 +50,7 @@ class _AdapterFile(TypedDict, total=False):
     rank_pattern: Annotated[dict[Name, _Rank], MaxLen(MOST_MODULES), FailFast()] | None
     alpha_pattern: Annotated[dict[Name, Alpha], MaxLen(MOST_MODULES), FailFast()] | None
     layers_to_transform: Annotated[list[_Layer], FailFast()] | _Layer | None
-    layers_pattern: Annotated[list[Text], FailFast()] | Text | None
+    layers_pattern: Annotated[list[Text], MaxLen(20), FailFast()] | Text | None
 
 
 def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPlan:
@@ -116,9 +118,14 @@ def checked_adapter(data) -> dict:
     """
     validated(data, _AdapterFile, "the adapter")
     for key in ("rank_pattern", "alpha_pattern"):
-        for pattern in data.get(key) or ():
-            if _literal(pattern) is None:
-                check_pattern(pattern, f"a key of the adapter's {key}")
+        expressions = [pattern for pattern in data.get(key) or () if _literal(pattern) is None]
+        if len(expressions) > MOST_EXPRESSIONS:
+            raise AdaRankError(
+                f"the adapter's {key} has {len(expressions):,} regular expressions, such as "
+                f"{expressions[0]!r}; give at most {MOST_EXPRESSIONS}, or plain names"
+            )
+        for pattern in expressions:
+            check_pattern(pattern, f"a key of the adapter's {key}")
     return data
 
 
