@@ -12,7 +12,7 @@ import regex
 
 from adarank_core.errors import AdaRankError
 
-__all__ = ["check_pattern", "matching_names"]
+__all__ = ["SECONDS", "check_pattern", "matching_names"]
 
 LONGEST = 1000  # characters; `re` takes long to compile what is much longer
 SECONDS = 1.0  # of the processor, for all names together
@@ -51,7 +51,13 @@ def check_pattern(pattern: str, what: str) -> None:
         ) from None
 
 
-def matching_names(pattern: str, names: Sequence[str], what: str, whole: bool = False) -> list[str]:
+def matching_names(
+    pattern: str,
+    names: Sequence[str],
+    what: str,
+    whole: bool = False,
+    ends: float | None = None,
+) -> list[str]:
     """Return the names that a regular expression matches.
 
     Parameters
@@ -62,6 +68,9 @@ def matching_names(pattern: str, names: Sequence[str], what: str, whole: bool = 
         What the expression was given as, for the sentence.
     whole : bool
         Whether it must match all of a name, or only somewhere in it.
+    ends : float, optional
+        When `time.process_time` says so, it has taken too long: for several expressions together.
+        A second from now if not given.
 
     Raises
     ------
@@ -76,7 +85,7 @@ def matching_names(pattern: str, names: Sequence[str], what: str, whole: bool = 
     check_pattern(pattern, what)
     compiled = regex.compile(pattern)
     match = compiled.fullmatch if whole else compiled.search
-    ends, found = time.process_time() + SECONDS, []
+    ends, found = time.process_time() + SECONDS if ends is None else ends, []
     for name in names:
         try:
             if match(name, timeout=max(ends - time.process_time(), 1e-3)):

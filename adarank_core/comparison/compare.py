@@ -24,6 +24,12 @@ from adarank_core.training.settings import Settings
 __all__ = ["Comparison", "Verdict", "compare", "read_request"]
 
 
+OTHERS = {
+    "task_sha256": "the task's rows are others",
+    "model_sha256": "the model's weights are others",
+}
+
+
 def compare(
     model: str,
     task,
@@ -150,7 +156,7 @@ class Comparison:
         for arm in plans:
             check_plan(self.planner.bundle, RankPlan.from_dict(read_json(input_path(output, arm))))
         # Later calls may have other seeds; an arm's rate must stay what its results had.
-        self.asked = _asked(request, task.name, self.planner.task_sha256)
+        self.asked = _asked(request, task.name, self.planner)
         self.search_seed = _claim(self.asked, request.seeds[0], output)
         for arm in plans:
             keep_input(output, arm)
@@ -322,12 +328,13 @@ def _kept_request(output: Path) -> dict:
     return validated(read_json(output / "comparison.json"), ClaimEntry, "comparison.json")
 
 
-def _asked(request: ComparisonRequest, task: str, task_sha256: str) -> dict:
+def _asked(request: ComparisonRequest, task: str, planner: Planner) -> dict:
     """Return what all trainings of a comparison have in common."""
     return {
         "model": request.model,
         "task": task,
-        "task_sha256": task_sha256,
+        "task_sha256": planner.task_sha256,
+        "model_sha256": planner.model_sha256,
         "average_rank": request.average_rank,
         "trials": request.trials,
         "settings": request.settings.to_dict(),
@@ -349,9 +356,7 @@ def _claim(wanted: dict, seed: int, output: Path) -> int:
     for key, value in wanted.items():
         before = had.get(key)
         if before != value:
-            what = "the task's rows are others"
-            if key != "task_sha256":
-                what = f"{key} is {value!r}"
+            what = OTHERS.get(key, f"{key} is {value!r}")
             raise AdaRankError(
                 f"{what}, but {str(output)!r} holds results with {quoted(before)}; give another "
                 "folder, or the same values"

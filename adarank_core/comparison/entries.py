@@ -46,4 +46,5 @@ class ClaimEntry(PartialRequestEntry, total=False):
     """A folder's ``comparison.json``: what all results in it have in common."""
 
     task_sha256: Text
+    model_sha256: Text
     search_seed: Annotated[int, Interval(ge=0, lt=2**32)]

@@ -14,8 +14,7 @@ import threading
 from pathlib import Path
 
 from adarank_core.data.tables import KINDS
-from adarank_core.data.task import SPLITS
-from adarank_core.data.tasks import task_names
+from adarank_core.data.tasks import FILE_NAMES, task_names
 from adarank_core.errors import AdaRankError
 
 __all__ = ["input_path", "keep_input", "model_path"]
@@ -135,7 +134,8 @@ def _files(name: str) -> dict[str, Path]:
             about = path.with_name("meta.json")
             beside = {about.name: about} if path.suffix.lower() in KINDS and about.is_file() else {}
             return {last: path, **beside}
-        names = [f"{split}{kind}" for split in SPLITS for kind in KINDS] + ["meta.json"]
+        stems = [stem for stems in FILE_NAMES.values() for stem in stems]
+        names = [f"{stem}{kind}" for stem in stems for kind in KINDS] + ["meta.json"]
         return {f"{last}/{each}": path / each for each in names if (path / each).is_file()}
     except OSError:  # a name too long to be a path
         return {}

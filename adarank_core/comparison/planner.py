@@ -68,18 +68,22 @@ class Planner:
         on_event: Callable[[dict], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
+        from adarank_core.scoring.models import model_sha256
+
         self.objective, self.output = objective, output
         self.task_sha256 = objective.sha256()
+        settings = request.settings
+        self.bundle = objective.load(request.model, settings.device, settings.dtype)
+        self.model_sha256 = model_sha256(self.bundle)
         self.asked = {
             "model": request.model,
+            "model_sha256": self.model_sha256,
             "task_sha256": self.task_sha256,
             "trials": request.trials,
             "max_length": request.settings.max_length,
         }
         self.trials, self.max_length = request.trials, request.settings.max_length
         self.on_event, self.should_stop = on_event, should_stop
-        settings = request.settings
-        self.bundle = objective.load(request.model, settings.device, settings.dtype)
         self.plain = plain_scores(self.bundle)
         self.average_rank = request.average_rank
         # What uniform ranks have, small modules cut to their size. Refuses a bad rank at once.

@@ -13,7 +13,7 @@ from adarank_core.data.task import SPLITS, Task, normalised, split_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 
-__all__ = ["load_task", "task_names"]
+__all__ = ["FILE_NAMES", "load_task", "task_names"]
 
 Progress = Callable[[str, float], None]
 MOST_CLASSES = 10_000  # the head has a row for each

@@ -1,6 +1,7 @@
 """Plans read from files: a ``ranks.json``, or anybody's ``adapter_config.json``."""
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Required
@@ -10,11 +11,11 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
-from adarank_core.patterns import check_pattern, matching_names
+from adarank_core.patterns import SECONDS, check_pattern, matching_names
 from adarank_core.ranks.plans import HIGHEST_RANK, MOST_MODULES, TASK_TYPES, Alpha, RankPlan
 from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 
-__all__ = ["checked_adapter", "read_plan"]
+__all__ = ["adapted_names", "checked_adapter", "read_plan", "values_by_name"]
 
 WITH_HEAD = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 # What an adapter may have beside ranks and scalings, and the values that mean that it has not.
@@ -28,6 +29,8 @@ BESIDE = {
     "modules_to_save": "modules trained whole",
 }
 NOTHING = (None, False, "none", [], {})
+
+MOST_EXPRESSIONS = 500  # keys that are no plain names; each takes a millisecond to compile
 
 _Rank = Annotated[int, Interval(ge=1, le=HIGHEST_RANK)]
 _Names = Annotated[list[Name], MaxLen(MOST_MODULES), FailFast()] | Text | None
@@ -47,7 +50,7 @@ class _AdapterFile(TypedDict, total=False):
     rank_pattern: Annotated[dict[Name, _Rank], MaxLen(MOST_MODULES), FailFast()] | None
     alpha_pattern: Annotated[dict[Name, Alpha], MaxLen(MOST_MODULES), FailFast()] | None
     layers_to_transform: Annotated[list[_Layer], FailFast()] | _Layer | None
-    layers_pattern: Annotated[list[Text], FailFast()] | Text | None
+    layers_pattern: Annotated[list[Text], MaxLen(20), FailFast()] | Text | None
 
 
 def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPlan:
@@ -115,9 +118,14 @@ def checked_adapter(data) -> dict:
     """
     validated(data, _AdapterFile, "the adapter")
     for key in ("rank_pattern", "alpha_pattern"):
-        for pattern in data.get(key) or ():
-            if _literal(pattern) is None:
-                check_pattern(pattern, f"a key of the adapter's {key}")
+        expressions = [pattern for pattern in data.get(key) or () if _literal(pattern) is None]
+        if len(expressions) > MOST_EXPRESSIONS:
+            raise AdaRankError(
+                f"the adapter's {key} has {len(expressions):,} regular expressions, such as "
+                f"{expressions[0]!r}; give at most {MOST_EXPRESSIONS}, or plain names"
+            )
+        for pattern in expressions:
+            check_pattern(pattern, f"a key of the adapter's {key}")
     return data
 
 
@@ -125,7 +133,7 @@ def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
     checked_adapter(data)
     _refuse_what_no_plan_holds(data, modules)
     names = _target_modules(data, modules)
-    found, unused = _values_by_name(data.get("rank_pattern") or {}, names, "rank_pattern")
+    found, unused = values_by_name(data.get("rank_pattern") or {}, names, "rank_pattern")
     if unused is not None:
         raise AdaRankError(
             f"rank_pattern names {unused!r}, which fits none of the "
@@ -135,7 +143,7 @@ def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
                 else f"{len(names)} modules that the adapter adapts in this model"
             )
         )
-    alphas, _ = _values_by_name(data.get("alpha_pattern") or {}, names, "alpha_pattern")
+    alphas, _ = values_by_name(data.get("alpha_pattern") or {}, names, "alpha_pattern")
     ranks = {name: found.get(name, data.get("r", 8)) for name in names}
     alpha = {name: alphas.get(name, data.get("lora_alpha", 8)) for name in names}
     total = sum(ranks.values())
@@ -167,7 +175,7 @@ def _refuse_what_no_plan_holds(data: dict, modules: Sequence[str] | None) -> Non
 
 
 def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
-    """Name the modules that an adapter adapts."""
+    """Name the modules that an adapter adapts; refuse an ending that none of them has."""
     targets = data.get("target_modules")
     if not targets:
         raise AdaRankError(
@@ -180,18 +188,9 @@ def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
                 "modules it means"
             )
         return list(dict.fromkeys(targets))
-    fitting = set(modules)
-    if targets != "all-linear":
-        fitting = set(_fitting(targets, modules, "target_modules"))
-    if excluded := data.get("exclude_modules"):
-        fitting -= set(_fitting(excluded, modules, "exclude_modules"))
-    named = set() if isinstance(targets, str) else set(targets)
-    layers = _layers(data)
-    names = [
-        name
-        for name in modules
-        if name in fitting and (layers is None or name in named or _layer(data, name) in layers)
-    ]
+    for key in ("target_modules", "exclude_modules"):
+        _check_endings(data.get(key), modules, key)
+    names = adapted_names(data, modules)
     if not names:
         raise AdaRankError(
             f"the adapter adapts none of the model's {len(modules)} modules; it is for "
@@ -200,19 +199,58 @@ def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
     return names
 
 
+def adapted_names(data: dict, modules: Sequence[str]) -> list[str]:
+    """Return the modules that a configuration adapts, as PEFT chooses them.
+
+    Parameters
+    ----------
+    data : dict
+        As `checked_adapter` returns it.
+    modules : sequence of str
+        Full names.
+
+    Raises
+    ------
+    AdaRankError
+        If an expression in it takes too long.
+
+    Examples
+    --------
+    >>> adapted_names({"target_modules": ["query"]}, ["0.query", "0.key"])
+    ['0.query']
+    """
+    targets = data["target_modules"]
+    fitting = set(modules)
+    if targets != "all-linear":
+        fitting = set(_fitting(targets, modules, "target_modules"))
+    if excluded := data.get("exclude_modules"):
+        fitting -= set(_fitting(excluded, modules, "exclude_modules"))
+    named = set() if isinstance(targets, str) else set(targets)
+    layers = _layers(data)
+    return [
+        name
+        for name in modules
+        if name in fitting and (layers is None or name in named or _layer(data, name) in layers)
+    ]
+
+
 def _fitting(wanted: str | list[str], names: Sequence[str], what: str) -> list[str]:
     """Return the names that an expression matches whole, or that end in one of a list's names."""
     if isinstance(wanted, str):
         return matching_names(wanted, names, f"the adapter's {what}", whole=True)
     endings = _by_ending(names)
-    fitting = {ending: endings.get(ending, []) for ending in wanted}
-    lost = next((ending for ending, found in fitting.items() if not found), None)
-    if lost is not None and any(fitting.values()):
+    return [name for ending in wanted for name in endings.get(ending, [])]
+
+
+def _check_endings(wanted: str | list[str] | None, names: Sequence[str], what: str) -> None:
+    """Refuse a list of which some names are endings of modules' names, and others are not."""
+    endings = _by_ending(names) if isinstance(wanted, list) else {}
+    lost = next((ending for ending in wanted or () if ending not in endings), None)
+    if lost is not None and any(ending in endings for ending in wanted):
         raise AdaRankError(
             f"{what} of the adapter names {lost!r}, which is none of the {len(names)} modules that "
             "can have a rank in this model; take it out of the file if it is not needed"
         )
-    return [name for found in fitting.values() for name in found]
 
 
 def _layers(data: dict) -> set[int] | None:
@@ -234,19 +272,38 @@ def _layer(data: dict, name: str) -> int | None:
     return None
 
 
-def _values_by_name(
+def values_by_name(
     patterns: dict, names: Sequence[str], what: str
 ) -> tuple[dict[str, object], str | None]:
     """Return the value of the first pattern that fits each name, and a pattern that fits none.
 
     As PEFT does: a pattern has to match the whole name, or all of it after some dot.
+
+    Parameters
+    ----------
+    patterns : dict of str to object
+    names : sequence of str
+    what : str
+        What the patterns were given as, for the sentence.
+
+    Raises
+    ------
+    AdaRankError
+        If they take more than a second together.
+
+    Examples
+    --------
+    >>> values_by_name({"key|query": 4, "dense": 2}, ["0.query", "0.value"], "rank_pattern")
+    ({'0.query': 4}, 'dense')
     """
     endings, values, unused = _by_ending(names), {}, None
+    ends = time.process_time() + SECONDS
     for pattern, value in patterns.items():
         literal = _literal(pattern)
         if literal is None:
             whole = rf"(?:.*\.)?(?:{pattern})"
-            fitting = matching_names(whole, names, f"a key of the adapter's {what}", whole=True)
+            key = f"a key of the adapter's {what}"
+            fitting = matching_names(whole, names, key, whole=True, ends=ends)
         else:
             fitting = endings.get(literal, [])
         for name in fitting:

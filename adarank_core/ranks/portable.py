@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, replacing, write_json
-from adarank_core.ranks.plan_files import checked_adapter
+from adarank_core.ranks.plan_files import checked_adapter, values_by_name
 
 __all__ = ["portable"]
 
@@ -107,7 +107,6 @@ def _read_weights(adapter: Path) -> dict:
 
 def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
     """Pad every A and B to the largest rank, fold the scaling into B; return the rank too."""
-    from peft.utils.other import get_pattern_key
     from torch.nn.functional import pad
 
     ranks, padded = {}, {}
@@ -120,7 +119,7 @@ def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
     if not ranks:
         raise AdaRankError("the adapter holds no LoRA weights")
     most = max(ranks.values())
-    alphas = config.get("alpha_pattern") or {}
+    alphas, _ = values_by_name(config.get("alpha_pattern") or {}, list(ranks), "alpha_pattern")
     for key, tensor in tensors.items():
         match = PADDED.match(key)
         if not match:
@@ -130,7 +129,7 @@ def _pad_and_scale(tensors: dict, config: dict) -> tuple[dict, int]:
         rank = ranks.get(name, 0)
         if rank < 1 or (kind.endswith("B") and part != "bias" and tensor.shape[1] != rank):
             raise AdaRankError(f"the adapter's {key!r} does not fit to its other half")
-        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha", 8))
+        alpha = alphas.get(name, config.get("lora_alpha", 8))
         scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         if kind.endswith("A"):
             tensor = pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, most - rank))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.plan_files import checked_adapter, read_plan
+from adarank_core.ranks.plan_files import adapted_names, checked_adapter, read_plan, values_by_name
 from adarank_core.ranks.plans import RankPlan
 
 __all__ = [
@@ -25,7 +25,9 @@ __all__ = [
 ]
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-TENSOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:embedding_)?A(?:\.\w+)??(?:\.weight)?$")
+TENSOR = re.compile(
+    r"(?:base_model\.model\.)?(.+)\.lora_(?:embedding_)?([AB])(?:\.(?!bias$)\w+)??(?:\.weight)?$"
+)
 MOST_NAMED = 3  # modules in a sentence
 
 
@@ -55,6 +57,9 @@ class Verification:
     notes : tuple of str
         What the adapter has beside ranks and scalings, and what servers would make of it: a
         sentence each.
+    unusable : tuple of str
+        Modules whose tensors PEFT would not load, or not into this adapter: the configuration
+        gives them another rank or does not adapt them, or ``A`` and ``B`` do not fit together.
 
     Examples
     --------
@@ -67,6 +72,7 @@ class Verification:
     planned: dict[str, AdapterLayer]
     found: dict[str, AdapterLayer]
     notes: tuple[str, ...] = ()
+    unusable: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -90,7 +96,7 @@ class Verification:
     @property
     def is_the_plan(self) -> bool:
         """Whether every module has its planned rank and scaling, and no other has LoRA."""
-        return not (self.missing or self.unplanned or self.different)
+        return not (self.missing or self.unplanned or self.different or self.unusable)
 
     def to_dict(self) -> dict:
         """Return a dictionary for JSON, one entry a module."""
@@ -108,6 +114,7 @@ class Verification:
             "missing": list(self.missing),
             "unplanned": list(self.unplanned),
             "different": list(self.different),
+            "unusable": list(self.unusable),
             "notes": list(self.notes),
         }
 
@@ -138,6 +145,11 @@ class Verification:
             parts.append(
                 f"{len(self.different)} of {count} differ, such as {first!r}: "
                 f"{_words(self.found[first])} in place of {_words(self.planned[first])}"
+            )
+        if self.unusable:
+            parts.append(
+                f"{len(self.unusable)} of {len(self.found)} adapted modules have tensors that PEFT "
+                f"does not load with this configuration ({_named(self.unusable)})"
             )
         return "; ".join(parts)
 
@@ -244,35 +256,59 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
     """
     adapter = Path(adapter)
     config = checked_adapter(read_json(adapter / CONFIG))
+    unusable = ()
     if (adapter / WEIGHTS).exists():
-        found = _layers_on_disk(adapter / WEIGHTS, config)
+        found, unusable = _layers_on_disk(adapter / WEIGHTS, config)
     else:
         found = layers_of_plan(read_plan(adapter / CONFIG))
-    return Verification(layers_of_plan(plan), found, tuple(_notes(adapter, config, found)))
+    notes = tuple(_notes(adapter, config, found))
+    return Verification(layers_of_plan(plan), found, notes, unusable)
 
 
-def _layers_on_disk(path: Path, config: dict) -> dict[str, AdapterLayer]:
-    from peft.utils.other import get_pattern_key
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as tensors:
-            ranks = {
-                match[1]: tensors.get_slice(key).get_shape()[0]
-                for key in tensors.keys()  # noqa: SIM118 - it is no dictionary
-                if (match := TENSOR.match(key))
-            }
-    except (OSError, SafetensorError) as error:
-        raise AdaRankError(f"{str(path)!r} cannot be read as safetensors ({error})") from None
-    alphas = config.get("alpha_pattern") or {}
-    found = {}
+def _layers_on_disk(path: Path, config: dict) -> tuple[dict[str, AdapterLayer], tuple[str, ...]]:
+    """Return what the tensors are, and the modules of which PEFT would not load them."""
+    ranks, columns = _ranks_on_disk(path)
+    names = list(ranks)
+    alphas, _ = values_by_name(config.get("alpha_pattern") or {}, names, "alpha_pattern")
+    said, _ = values_by_name(config.get("rank_pattern") or {}, names, "rank_pattern")
+    adapted = set(names)
+    # The names of these are not those of modules.
+    if not any(config.get(key) for key in ("target_parameters", "layer_replication")):
+        adapted = set(adapted_names(config, names)) if config.get("target_modules") else set()
+    found, unusable = {}, []
     for name, rank in ranks.items():
-        alpha = alphas.get(get_pattern_key(alphas, name), config.get("lora_alpha", 8))
+        alpha = alphas.get(name, config.get("lora_alpha", 8))
         if rank < 1:
             raise AdaRankError(f"the adapter gives {name!r} the rank {rank}; it must be above 0")
         scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         found[name] = AdapterLayer(rank, scaling)
-    return found
+        fits = rank == columns.get(name) == said.get(name, config.get("r", 8))
+        if not fits or name not in adapted:
+            unusable.append(name)
+    return found, tuple(unusable)
+
+
+def _ranks_on_disk(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the rows of each module's A and the columns of its B, reading shapes alone."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, dict[str, int]] = {"A": {}, "B": {}}
+    try:
+        with safe_open(path, "pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - it is no dictionary
+                match = TENSOR.match(key)
+                shape = tensors.get_slice(key).get_shape() if match else ()
+                if match and len(shape) < 2:
+                    raise AdaRankError(
+                        f"the adapter's {key!r} has the shape {tuple(shape)}; LoRA's matrices have "
+                        "two dimensions"
+                    )
+                if match:
+                    name, half = match.groups()
+                    found[half][name] = shape["AB".index(half)]
+    except (OSError, SafetensorError) as error:
+        raise AdaRankError(f"{str(path)!r} cannot be read as safetensors ({error})") from None
+    return found["A"], found["B"]
 
 
 def _notes(adapter: Path, config: dict, found: Mapping[str, AdapterLayer]) -> list[str]:

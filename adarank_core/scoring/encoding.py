@@ -94,8 +94,8 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
     Raises
     ------
     AdaRankError
-        If a text has a token that the model does not know, or an end token within it that the
-        model would take for the text's end.
+        If ``max_length`` leaves no room beside the special tokens, if a text has a token that the
+        model does not know, or an end token within it that the model would take for the text's end.
 
     Examples
     --------
@@ -103,11 +103,18 @@ def tokenised(bundle: "ModelBundle", texts: Sequence[str], max_length: int) -> d
     >>> tokenised(load_model("embedded"), ["A rank."], 8)["attention_mask"]
     [[1, 1, 1, 1, 1]]
     """
+    longest = min(max_length, longest_text(bundle))
+    special = bundle.tokenizer.num_special_tokens_to_add()
+    if longest <= special:
+        raise AdaRankError(
+            f"texts are cut to {longest} tokens, of which {special} are special ones: no word "
+            f"would be left; give a longer max_length, or a model that reads more than {special}"
+        )
     with TOKENIZING:
         rows = bundle.tokenizer(
             list(texts),
             truncation=True,
-            max_length=min(max_length, longest_text(bundle)),
+            max_length=longest,
             return_attention_mask=True,
             return_token_type_ids=TYPES in bundle.tokenizer.model_input_names,
         )

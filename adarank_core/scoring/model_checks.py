@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from adarank_core.checks import is_number
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.encoding import (
     INPUTS,
@@ -37,6 +38,7 @@ WORDS = WORDS.split()
 TRIAL = (*(" ".join((WORDS * 2)[n : 2 * n]) for n in range(1, 9)), " ".join(WORDS))
 LONGEST_TRIAL = 24  # tokens
 SAME = 1e-6  # of the largest logit: rounding
+NO_LIMIT = 10**30  # tokens: what transformers takes where a tokenizer has no limit
 TOLERANCE = 1e-4  # of the largest logit
 ROUNDINGS = 4  # of which a model of lower precision may be off as well
 
@@ -64,6 +66,8 @@ def check_model(bundle: "ModelBundle") -> None:
         # A stored one, such as regression, is what the checkpoint was trained for before.
         bundle.model.config.problem_type = "single_label_classification"
     _check_vocabulary(bundle)
+    if not is_number(bundle.tokenizer.model_max_length, above=0):
+        bundle.tokenizer.model_max_length = NO_LIMIT  # a file may hold anything
     # With the head as scoring draws it: a random one as it was made need not tell texts apart.
     fresh = fresh_head(bundle, seed=0)
     stored = {name: bundle.model.get_submodule(name) for name in fresh}

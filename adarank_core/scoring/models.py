@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
 from adarank_core.hardware import check_dtype, device_named, dtype_named
 from adarank_core.scoring.encoding import has_classification_head
+from adarank_core.scoring.heads import fresh_head
 from adarank_core.scoring.model_checks import check_model
 from adarank_core.scoring.quantised import check_weight, is_packed
 
@@ -25,11 +26,14 @@ __all__ = [
     "adaptable_modules",
     "embedded_folder",
     "load_model",
+    "model_sha256",
 ]
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # What loading sets for a moment belongs to the whole process: one thread at a time.
 LOADING = threading.Lock()
+DIGESTED = 1000  # numbers of a weight, or up to twice as many
+BLOCK = r".*?\.\d+(?=\.)"  # at the start of a name: the block that it stands in
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,33 @@ class AdaptableModule:
     family: str
     in_features: int
     out_features: int
+
+
+def model_sha256(bundle: ModelBundle) -> str:
+    """Return a digest of what was loaded: another model under the same name has another one.
+
+    Of each weight but the head's, of which there is a fresh one for each seed, some thousand
+    numbers in equal steps: training moves all of them, and to read all of a large model takes long.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        As `load_model` returns it.
+
+    Examples
+    --------
+    >>> len(model_sha256(load_model("embedded")))
+    64
+    """
+    digest = hashlib.sha256()
+    heads = tuple(f"{name}." for name in fresh_head(bundle, seed=0))
+    for name, weight in bundle.model.named_parameters():
+        if not name.startswith(heads):
+            digest.update(f"{name} {tuple(weight.shape)} ".encode())
+            flat = weight.detach().flatten()
+            some = flat[:: max(1, len(flat) // DIGESTED)].float().cpu()
+            digest.update(some.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def embedded_folder() -> Path:
@@ -165,10 +196,11 @@ def load_model(
         raise AdaRankError("the model's name is empty; give 'embedded', a Hub id or a folder")
     check_dtype(dtype)
     place = device_named(device)
-    model, tokenizer, random = _load(source, name, labels, head, dtype, place)
+    model, tokenizer, random, unused = _load(source, name, labels, head, dtype, place)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
     bundle = ModelBundle(model.eval(), tokenizer, name, random)
+    _check_all_used(name, model, unused)
     check_model(bundle)
     return bundle
 
@@ -204,7 +236,8 @@ def _load(source: str, name: str, labels: int, head: str, dtype: str, device):
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(source, name, error)) from None
     mismatched = (key for key, *_ in found["mismatched_keys"])
-    return model, tokenizer, frozenset([*found["missing_keys"], *mismatched])
+    random = frozenset([*found["missing_keys"], *mismatched])
+    return model, tokenizer, random, found["unexpected_keys"]
 
 
 def _dtype(source: str, config, dtype: str, device):
@@ -214,6 +247,27 @@ def _dtype(source: str, config, dtype: str, device):
     if getattr(config, "quantization_config", None) is not None:
         return "auto"  # packed weights stay as they are, and go where their library puts them
     return dtype_named(dtype, config.dtype or torch.float32, device)
+
+
+def _check_all_used(name: str, model: nn.Module, unused: Collection[str]) -> None:
+    """Refuse a checkpoint with more in its blocks than its configuration makes of them.
+
+    Such as one of 12 layers whose configuration says 6. A head for another task, which stands
+    outside the blocks, is no fault.
+    """
+    prefix = f"{model.base_model_prefix}."  # which a checkpoint of the base model lacks
+    modules = {key.removeprefix(prefix): module for key, module in model.named_modules()}
+    blocks = {match[0] for key in modules if (match := re.match(BLOCK, key))}
+    stacks = {block.rpartition(".")[0] for block in blocks}
+    for key in sorted(unused):
+        inner = key.removeprefix(prefix)
+        block = re.match(BLOCK, inner)
+        beyond = block and block[0] not in blocks and block[0].rpartition(".")[0] in stacks
+        if beyond or (block and _is_linear(modules.get(inner.rpartition(".")[0]))):
+            raise AdaRankError(
+                f"the model {name!r} cannot be loaded: its weights hold {key!r}, which its "
+                "configuration has no place for; give the config.json that belongs to them"
+            )
 
 
 @contextmanager
@@ -332,14 +386,12 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     >>> len(modules), modules[3].layer, modules[3].family
     (36, 0, 'attention.output')
     """
-    from transformers.pytorch_utils import Conv1D
-
     found = []
     for name, module in model.named_modules():
         block = re.match(r"(.*?)\.(\d+)\.(.+)$", name)
         if block:
             check_weight(name, module)
-        if block and isinstance(module, nn.Linear | Conv1D):
+        if block and _is_linear(module):
             if not _gives_tensor(module):
                 continue
             stack, layer, inside = block.groups()
@@ -355,6 +407,12 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
         AdaptableModule(name, layer, families[stack, inside], *_sizes(module))
         for name, stack, layer, inside, module in found
     )
+
+
+def _is_linear(module: nn.Module | None) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
 
 
 def _gives_tensor(module: nn.Module) -> bool:

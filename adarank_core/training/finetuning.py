@@ -22,7 +22,7 @@ from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import bf16_is_native, is_out_of_memory
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
-from adarank_core.scoring.models import ModelBundle
+from adarank_core.scoring.models import ModelBundle, model_sha256
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
 from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size
@@ -199,6 +199,7 @@ def _trained(
     lower = _settle_precision(bundle)
     if should_stop():
         raise Stopped
+    weights = model_sha256(bundle)
     model, seconds = _adapted(training, objective, bundle, longest, lower)
     data, validation, measured = (
         _tokenised(objective, bundle, rows, longest, should_stop)
@@ -214,7 +215,7 @@ def _trained(
     if training.method == "adalora":
         callbacks.append(AdaLoraSteps())
     elif output is not None:
-        identity = _identity(training, objective.sha256())
+        identity = _identity(training, objective.sha256(), weights)
         callbacks.append(checkpoints.CheckpointCallback(identity, live.seconds))
         found = checkpoints.newest(output / "checkpoints", identity, on_event)
         if found is not None:
@@ -318,12 +319,13 @@ def _adapted(
     return model, time.perf_counter() - started
 
 
-def _identity(training: Training, task_sha256: str) -> dict:
+def _identity(training: Training, task_sha256: str, model_sha256: str) -> dict:
     """Return what tells a training from others, for its checkpoints."""
     plan = training.plan and training.plan.to_dict()
     return {
         "model": training.model,
         "task": task_sha256,
+        "model_sha256": model_sha256,
         "settings": training.settings.to_dict(),
         "method": training.method,
         "plan": plan,

@@ -268,6 +268,21 @@ def test_results_on_other_rows_are_not_taken_over(compared, tiny_bert, tiny_task
         compare(tiny_bert, other, **options)
 
 
+def test_results_of_other_weights_are_not_taken_over(tiny_bert, tiny_task, tmp_path):
+    """A model that is trained on in its folder keeps its name."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    model = shutil.copytree(tiny_bert, tmp_path / "model")
+    options = {"average_rank": 4, "settings": QUICK, "output": tmp_path / "run"}
+    compare(str(model), tiny_task, ("uniform",), **options)
+    weights = load_file(model / "model.safetensors")
+    weights["bert.encoder.layer.0.output.dense.weight"] += torch.tensor(1e-3)
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AdaRankError, match="the model's weights are others"):
+        compare(str(model), tiny_task, ("uniform",), seeds=(0, 1), **options)
+
+
 def test_the_reference_arms_are_run_too(tiny_bert, tiny_task, tmp_path):
     arms = ("uniform", "eva", "adalora", "head-only", "full")
     options = {"output": tmp_path, "average_rank": 3, "settings": QUICK, "trials": 2}

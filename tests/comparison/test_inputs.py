@@ -50,6 +50,16 @@ def test_a_folder_is_copied_without_what_is_not_of_the_task(tiny_file, tmp_path)
     assert load_task(keep_input(tmp_path / "run", f"{given}/")).name == "tiny"
 
 
+@pytest.mark.parametrize("name", ["val.csv", "dev.csv"])
+def test_a_folder_is_copied_with_validation_under_its_short_names(tiny_file, tmp_path, name):
+    given = tmp_path / "tiny"
+    shutil.copytree(tiny_file, given)
+    (given / "validation.csv").rename(given / name)
+    after = load_task(keep_input(tmp_path / "run", str(given)))
+    assert after.validation.equals(load_task(given).validation)
+    assert after.train.equals(load_task(given).train)
+
+
 def test_a_name_that_was_given_leads_to_the_copy_from_any_folder(table, tmp_path, monkeypatch):
     monkeypatch.chdir(table.parent)
     copy = keep_input(tmp_path / "run", "moods.csv")

@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model, read_plan
 from adarank_core.ranks.export import export
+from adarank_core.ranks.plan_files import checked_adapter
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.scoring.models import adaptable_modules
 from tests.ranks import extremes
@@ -290,3 +291,17 @@ def test_a_hundred_thousand_modules_are_read_in_seconds(write):
     path, began = write(adapter), time.process_time()
     assert list(read_plan(path, names).ranks.values())[:8] == [1, 2, 3, 4, 5, 6, 7, 1]
     assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"rank_pattern": {rf"layer.(a|{at})": 2 for at in range(501)}}, "501 regular expressions"),
+        ({"alpha_pattern": {rf"layer.(a|{at})": 2 for at in range(501)}}, "at most 500, or plain"),
+        ({"layers_to_transform": 0, "layers_pattern": ["x"] * 21}, "'layers_pattern'"),
+    ],
+)
+def test_more_expressions_than_end_within_seconds_are_refused(values, said):
+    """A hundred thousand took over two minutes to compile."""
+    with pytest.raises(AdaRankError, match=said):
+        checked_adapter({"peft_type": "LORA", "target_modules": ["query"], **values})

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -109,6 +111,70 @@ def test_tensors_count_and_not_what_the_configuration_says(saved):
     checked = verify(folder, plan)
     assert checked.different == (name,) and checked.found[name].rank == 2
     assert checked.found[name].scaling == plan.alpha[name] / 2
+
+
+def _without_b(tensors, name):
+    del tensors[f"base_model.model.{name}.lora_B.weight"]
+
+
+def _with_a_narrow_b(tensors, name):
+    key = f"base_model.model.{name}.lora_B.weight"
+    tensors[key] = tensors[key][:, :1].contiguous()
+
+
+@pytest.mark.parametrize("change", [_without_b, _with_a_narrow_b])
+def test_an_a_without_its_b_is_not_the_plan(saved, change):
+    plan, folder = saved
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name, rank in plan.ranks.items() if rank == 3)
+    change(tensors, name)
+    save_file(tensors, path)
+    checked = verify(folder, plan)
+    assert not checked.is_the_plan and checked.unusable == (name,)
+    assert repr(name) in checked.sentence()
+
+
+@pytest.mark.parametrize("key", ["target_modules", "exclude_modules", "rank_pattern"])
+def test_tensors_that_the_configuration_does_not_load_are_not_the_plan(saved, key):
+    """PEFT passes over the tensors of modules that are no targets, and fails at other ranks."""
+    plan, folder = saved
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    name = next(name for name, rank in plan.ranks.items() if rank == 3)
+    config |= {
+        "target_modules": {"target_modules": [m for m in config["target_modules"] if m != name]},
+        "exclude_modules": {"exclude_modules": [name]},
+        "rank_pattern": {"rank_pattern": {**config["rank_pattern"], name.replace(".", r"\."): 4}},
+    }[key]
+    path.write_text(json.dumps(config))
+    checked = verify(folder, plan)
+    assert not checked.is_the_plan and checked.unusable == (name,)
+
+
+def test_a_matrix_without_dimensions_is_refused(saved):
+    plan, folder = saved
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    key = next(key for key in tensors if "lora_A" in key)
+    save_file({**tensors, key: torch.tensor(1.0)}, path)
+    with pytest.raises(AdaRankError, match="has the shape"):
+        verify(folder, plan)
+
+
+def test_patterns_that_do_not_end_in_re_end(saved):
+    """Python's `re`, in which PEFT matches them, would take years for one name."""
+    plan, folder = saved
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "alpha_pattern": {r"([a-z]+[._0-9]*)+X": 4}}))
+    (folder / "ranks.json").write_text(json.dumps(plan.to_dict()))
+    command = [sys.executable, "-m", "adarank_core"]
+    checks = ["verify", f"--adapter={folder}", f"--ranks={folder / 'ranks.json'}"]
+    assert subprocess.run([*command, *checks], timeout=60, capture_output=True).returncode == 1
+    exports = ["export", f"--ranks={folder / 'ranks.json'}", f"--adapter={folder}"]
+    exports += [f"--output={folder.parent / 'out'}"]
+    assert subprocess.run([*command, *exports], timeout=60, capture_output=True).returncode == 0
 
 
 def test_rslora_scales_by_the_root_of_the_rank(bundle, tmp_path):

@@ -1,6 +1,8 @@
 """From texts to tokens and to the logits that count."""
 
+import json
 import random
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from transformers import (
 
 from adarank_core import AdaRankError, load_model, score, score_iter, sentence
 from adarank_core.data.texts import as_texts
-from adarank_core.scoring.encoding import encode, logits_of, longest_text
+from adarank_core.scoring.encoding import encode, logits_of, longest_text, tokenised
 
 
 def refusal(bundle, texts):
@@ -97,6 +99,26 @@ def test_the_longest_text_is_the_smaller_of_both_limits(tiny_bert):
     assert longest_text(bundle) == 12
     bundle.tokenizer.model_max_length = int(1e30)
     assert longest_text(bundle) == 160
+
+
+@pytest.mark.parametrize("longest", [1, 2])
+def test_a_limit_that_leaves_no_word_of_a_text_is_refused(bert, longest):
+    """[CLS] and [SEP] are two tokens: what would be scored and trained on is no text."""
+    with pytest.raises(AdaRankError, match=f"cut to {longest} tokens, of which 2 are special"):
+        score(bert, ["the cat"], trials=2, max_length=longest)
+    with pytest.raises(AdaRankError, match="no word would be left"):
+        tokenised(bert, ["the cat"], longest)
+    assert score(bert, ["the cat"], trials=2, max_length=3).modules
+
+
+@pytest.mark.parametrize("stored", ["512", 0, -5, None, True])
+def test_a_stored_limit_that_is_no_length_sets_none(tiny_bert, tmp_path, stored):
+    folder = shutil.copytree(tiny_bert, tmp_path / "copied")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": stored}))
+    bundle = load_model(folder)
+    assert longest_text(bundle) == 160
+    assert score(bundle, ["the cat"], trials=2).modules
 
 
 def test_a_token_that_the_model_does_not_know_is_named(bert):

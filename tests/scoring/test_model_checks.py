@@ -317,6 +317,23 @@ def test_a_head_is_drawn_whatever_the_configuration_says(folder, deviation):
     assert float(head.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_checkpoint_with_more_layers_than_its_configuration_is_refused(folder, bare):
+    """Transformers loads the first layers, and what is scored is another model."""
+    if bare:
+        load_model(folder).model.base_model.save_pretrained(folder)
+        assert load_model(folder).model.config.num_hidden_layers == 2
+    edit(folder / "config.json", num_hidden_layers=1)
+    assert "encoder.layer.1." in refusal(folder)
+
+
+def test_a_bias_that_the_configuration_has_no_place_for_is_refused(saved, tiny_bert):
+    folder = saved(tiny_llama(attention_bias=True))
+    assert load_model(folder).model.config.attention_bias
+    edit(folder / "config.json", attention_bias=False)
+    assert "self_attn.k_proj.bias" in refusal(folder)
+
+
 def test_a_missing_shard_is_named(folder):
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
