@@ -93,11 +93,11 @@ def main():
         "generic": lambda seed: generic_texts(),
     }
     if arguments.task:
-        rows = load_task(arguments.task).sample_texts(16 * arguments.seeds, seed=0)
+        drawn = load_task(arguments.task).sample_texts(16 * arguments.seeds, seed=0)
 
         def sample(seed):
-            part = rows.items[16 * seed : 16 * (seed + 1)]
-            return replace(rows, items=part)
+            part = drawn.items[16 * seed : 16 * (seed + 1)]
+            return replace(drawn, items=part)
 
         sources = {f"16 of {arguments.task}": sample}
     rows = []
