@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import platform
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, LlamaForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core import Texts, allocate, generic_texts, load_model, load_task, score, sentence
 from adarank_core.hardware import bf16_is_native
