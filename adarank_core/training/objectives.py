@@ -11,7 +11,7 @@ from pyarrow import compute
 
 from adarank_core.data.task import Task
 from adarank_core.data.texts import Texts
-from adarank_core.scoring.encoding import tokenised
+from adarank_core.scoring.encoding import check_known, tokenised
 from adarank_core.scoring.models import ModelBundle, load_model
 from adarank_core.training.batches import LengthGroupedOrder
 from adarank_core.training.metrics import cross_entropy, metrics_of
@@ -98,6 +98,7 @@ class Classification:
         from datasets import Dataset
 
         tokens = tokenised(bundle, list(rows["text"]), max_length)
+        check_known(bundle, list(rows["text"]), tokens["input_ids"])
         return Dataset.from_dict({**tokens, "labels": [int(label) for label in rows["label"]]})
 
     def order(self, data, batch_size: int, steps: int, seed: int) -> LengthGroupedOrder:
