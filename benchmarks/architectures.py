@@ -31,7 +31,7 @@ from adarank_core import AdaRankError, allocate, finetune, load_model, score
 from adarank_core.data.task import Task
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode, logits_of
-from adarank_core.scoring.estimators import prepared
+from adarank_core.scoring.heads import head_names, prepared
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 from adarank_core.scoring.partial_forward import Recording
@@ -380,7 +380,11 @@ def build(name: str, folder: Path) -> str:
     for module in model.modules():
         if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
             module.weight.data[module.padding_idx] = 0  # as it is when it was trained so
-    model.save_pretrained(folder)
+    body = model.state_dict()
+    if "Classification" in kind:  # whose head is never pretrained
+        heads = tuple(f"{head}." for head in head_names(model))
+        body = {key: value for key, value in body.items() if not key.startswith(heads)}
+    model.save_pretrained(folder, state_dict=body)
     # Transformers reads every tokenizer of a Qwen2 as a byte-level one.
     pieces = ["Ġ", *ascii_lowercase] if kind.startswith("Qwen2For") else WORDS
     padding, classifier = options.get("pad_token_id", PAD), "Classification" in kind
@@ -529,7 +533,7 @@ def _estimators(bundle: ModelBundle):
     if not (worst <= MOST_Z and abs(of_model) <= MOST_Z_OF_MODEL):
         low, high = 1 + relative.mean(axis=0).min(), 1 + relative.mean(axis=0).max()
         raise _Wrong(f"|z| {figures}; fast is {low:.2f} to {high:.2f} of paired")
-    with mock.patch("adarank_core.scoring.options.bf16_is_native", lambda: True):
+    with mock.patch("adarank_core.scoring.options.bf16_is_native", lambda _device: True):
         rough = table([scores(0, "fast", INSTANCES)])[0]
     off = np.abs(rough - fast[0]) / fast[0].mean()
     if not off.max() <= SAME_SCORE:

@@ -117,7 +117,7 @@ def library(
             "make_lean": lambda model, first_token: None,
             "cast_frozen": lambda model: None,
         },
-        "bf16": {"bf16_is_native": lambda: False},
+        "bf16": {"bf16_is_native": lambda _device: False},
     }
     events: list[dict] = []
     with ExitStack() as patches:

@@ -1,8 +1,9 @@
-"""Measure how scoring grows: time and memory by layers, texts, instances and text length.
+"""Measure how scoring grows: in time and memory, with layers, texts, instances, tokens, vocabulary.
 
 Run it from the repository's root: ``python benchmarks/growth.py --plot growth.html``. Layers grow
-in random BERT models made from configurations (hidden size 256); all else grows in MiniLM. One
-thing grows at a time, the others stay at 16 texts of 32 tokens and 8 instances.
+in random BERT models made from configurations (hidden size 256), the vocabulary in random Llamas of
+4 layers that are judged by all tokens; all else grows in MiniLM. One thing grows at a time, the
+others stay at 16 texts of 32 tokens and 4 instances, which is what 16 texts get by default.
 
 Every point is measured in a process of its own. Memory is the most that scoring held above the
 loaded model: the process's peak from the first scoring on (Linux resets it on request) less what
@@ -18,12 +19,11 @@ import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-USUAL = {"texts": 16, "trials": 8, "tokens": 32}
+USUAL = {"texts": 16, "trials": 4, "tokens": 32}
 STATUS = Path("/proc/self/status")
 
 
@@ -33,28 +33,37 @@ def held(what):
     return int(line.split()[1]) / 1024
 
 
-def built(layers):
-    """Return MiniLM, or a random BERT of so many layers with MiniLM's tokenizer."""
+def built(layers, vocabulary):
+    """Return MiniLM, or a random BERT or Llama of such a size with MiniLM's tokenizer."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
 
     from adarank_core import ModelBundle, load_model
 
-    bundle = load_model("embedded")
-    if layers is None:
+    bundle = load_model("embedded", device="cpu")
+    if layers is None and vocabulary is None:
         return bundle
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(bundle.tokenizer),
-        hidden_size=256,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=1024,
-    )
-    return ModelBundle(BertForSequenceClassification(config).eval(), bundle.tokenizer, "made")
+    sizes = {
+        "vocab_size": vocabulary or len(bundle.tokenizer),
+        "hidden_size": 256,
+        "num_hidden_layers": layers or 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    }
+    if vocabulary is None:
+        model = BertForSequenceClassification(BertConfig(**sizes))
+    else:
+        model = LlamaForCausalLM(LlamaConfig(**sizes))
+    return ModelBundle(model.eval(), bundle.tokenizer, "made")
 
 
-def measure_here(layers, texts, trials, tokens, repeats):
+def measure_here(layers, vocabulary, texts, trials, tokens, repeats):
     """Return seconds and megabytes of one point, as a dictionary."""
     import torch
 
@@ -62,7 +71,7 @@ def measure_here(layers, texts, trials, tokens, repeats):
     from adarank_core.data.texts import as_texts
     from adarank_core.scoring.encoding import encode, logits_of
 
-    bundle = built(layers)
+    bundle = built(layers, vocabulary)
     # The generic sentences one after another, from another one on for every text: all are cut.
     words = " ".join(generic_texts().items).split()
     long = as_texts([" ".join(words[at % 50 :]) for at in range(texts)])
@@ -89,7 +98,7 @@ def measure_here(layers, texts, trials, tokens, repeats):
 
 def measure(point, repeats):
     """Measure one point in a fresh process."""
-    told = json.dumps({"layers": None, **USUAL, **point, "repeats": repeats})
+    told = json.dumps({"layers": None, "vocabulary": None, **USUAL, **point, "repeats": repeats})
     command = [sys.executable, __file__, "--point", told]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -119,6 +128,9 @@ def main() -> None:
     """Measure all points, print Markdown, and write JSON and HTML where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, nargs="*", default=[2, 4, 8, 12])
+    parser.add_argument(
+        "--vocabulary", type=int, nargs="*", default=[32_000, 64_000, 128_000, 256_000]
+    )
     parser.add_argument("--texts", type=int, nargs="*", default=[4, 16, 64])
     parser.add_argument("--trials", type=int, nargs="*", default=[4, 8, 16, 32])
     parser.add_argument("--tokens", type=int, nargs="*", default=[8, 16, 32, 64, 128])
@@ -130,18 +142,13 @@ def main() -> None:
     if arguments.point:
         print(json.dumps(measure_here(**json.loads(arguments.point))))
         return
-    import torch
+    from benchmarks.machine import about
 
-    about = {
-        "cores": torch.get_num_threads(),
-        "processor": platform.machine(),
-        "torch": version("torch"),
-        "transformers": version("transformers"),
-    }
-    print(f"{about}\n\n| what grows | to | seconds | megabytes above the model |")
+    machine = about()
+    print(f"{machine}\n\n| what grows | to | seconds | megabytes above the model |")
     print("|---|---|---|---|", flush=True)
     rows = []
-    for axis in ("layers", *USUAL):
+    for axis in ("layers", "vocabulary", *USUAL):
         for value in getattr(arguments, axis):
             row = {"grows": axis, "value": value}
             row |= measure({axis: value}, arguments.repeats)
@@ -150,7 +157,7 @@ def main() -> None:
                 f"| {axis} | {value} | {row['seconds']:.2f} | {row['megabytes']:.0f} |", flush=True
             )
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     if arguments.plot:
         plot(rows, arguments.plot)
 

@@ -15,7 +15,7 @@ TRIALS = (2, 200)
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
 
 
-def controls(choice: state.Choice) -> tuple[bool, int, str]:
+def controls(choice: state.Choice) -> tuple[bool, int | None, str]:
     """Draw what can be set; return whether to score, the trials and the sentence."""
     own = choice.source == "sentence"
     with st.form("score", border=False, enter_to_submit=True):
@@ -32,18 +32,19 @@ def controls(choice: state.Choice) -> tuple[bool, int, str]:
         trials = columns[0].number_input(
             "Trials",
             *TRIALS,
-            8,
+            None,
             key="trials",
+            placeholder="auto",
             bind="query-params",
             persist_state="session",
             help="Noisy models a module; each is compared with every other. More take longer and "
-            "give smaller errors.",
+            "give smaller errors. By itself 16 for one sentence, 4 for 16 texts.",
         )
         asked = columns[1].form_submit_button("Score", type="primary", width="stretch")
-    return asked, int(trials), written
+    return asked, trials, written
 
 
-def start(choice: state.Choice, trials: int, written: str) -> None:
+def start(choice: state.Choice, trials: int | None, written: str) -> None:
     """Set up the scoring that was asked for; scores that are known are taken at once."""
     labels, text = 2, ""
     if choice.source == "task":

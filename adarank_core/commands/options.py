@@ -139,12 +139,16 @@ def _is_of(target: Path, folder: Path) -> bool:
         return True
 
 
-TRIALS_HELP = "Noisy instances a module (fast, 8 by default) or pairs of them (paired, 5)."
+TRIALS_HELP = "Noisy instances a module (fast, 4 to 16 by default) or pairs of them (paired, 8)."
 Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
 Json = Annotated[
     str | None,
     typer.Option("--json", help="Write the result here; '-' is stdout.", callback=_check_writable),
+]
+Device = Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")]
+Dtype = Annotated[
+    str, typer.Option(help="'auto' (the checkpoint's), 'float32', 'bfloat16' or 'float16'.")
 ]
 Seed = Annotated[int, typer.Option(help="Draws noise, head, order of data and dropout.")]
 Steps = Annotated[int, typer.Option(help="Optimizer steps.")]

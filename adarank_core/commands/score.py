@@ -8,6 +8,8 @@ import typer
 
 from adarank_core.commands.options import (
     TRIALS_HELP,
+    Device,
+    Dtype,
     Json,
     MaxLength,
     Model,
@@ -43,11 +45,24 @@ def score(
     mode: Annotated[str, typer.Option(help="Or 'notebook', 'notebook-accumulating'.")] = ("paper"),
     scan: Annotated[str, typer.Option(help="Notebook modes: 'forward' or 'reversed'.")] = "forward",
     head: Annotated[str, typer.Option(help="'auto', 'classification' or 'causal'.")] = "auto",
-    logits: Annotated[str, typer.Option(help="Causal: of the 'last' token or of 'all'.")] = "last",
+    logits: Annotated[
+        str | None, typer.Option(help="Causal: of the 'last' token, or of 'all' (the default).")
+    ] = None,
+    head_draw: Annotated[
+        str, typer.Option(help="A random head: 'expected' over all, or the 'seed''s.")
+    ] = "expected",
+    noise: Annotated[
+        str, typer.Option(help="'gaussian' or 'uniform'; ',absolute' and ',bias' may follow.")
+    ] = "gaussian",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
     seed: Seed = 0,
     max_length: MaxLength = 128,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    reproducible: Annotated[
+        bool, typer.Option("--reproducible", help="Draw noise on the CPU, alike for all devices.")
+    ] = False,
     json_path: Json = None,
 ) -> None:
     """Score every module: how far apart noise on it drives the logits.
@@ -62,11 +77,14 @@ def score(
         estimator=estimator,
         mode=mode,
         scan=scan,
+        noise=noise,
         noise_scale=noise_scale,
         modules=modules,
         seed=seed,
         max_length=max_length,
         logits=logits,
+        reproducible=reproducible,
+        head_draw=head_draw,
     )
     if tolerance is not None and distributed.is_split():
         raise AdaRankError(
@@ -74,7 +92,8 @@ def score(
             "use --trials, or a single process"
         )
     chosen, labels = _texts_and_labels(generic, task, sentence, texts, seed)
-    result = _scores(model, labels, head, chosen, options)
+    asked = {"labels": labels, "head": head, "device": device, "dtype": dtype}
+    result = _scores(model, asked, chosen, options)
     if not distributed.is_main():
         return
     if tolerance is not None:
@@ -117,12 +136,12 @@ def _texts_and_labels(
     return text_sources.generic_texts(), 2
 
 
-def _scores(model: str, labels: int, head: str, texts: Texts, options: ScoringOptions) -> Scores:
+def _scores(model: str, asked: dict, texts: Texts, options: ScoringOptions) -> Scores:
     """Score a model, or this process's part of its modules, under a bar."""
     from adarank_core.scoring.models import adaptable_modules, load_model
     from adarank_core.scoring.score import matching, score_iter
 
-    bundle = load_model(model, labels=labels, head=head)
+    bundle = load_model(model, **asked)
     if distributed.is_split():
         modules = matching(adaptable_modules(bundle.model), options.modules)
         part = distributed.own_part([module.name for module in modules])

@@ -8,6 +8,8 @@ import typer
 from adarank_core.commands.options import (
     TRIALS_HELP,
     BatchSize,
+    Device,
+    Dtype,
     Json,
     LearningRate,
     MaxLength,
@@ -31,7 +33,7 @@ from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
-from adarank_core.runs.run_queue import wait_for_turn
+from adarank_core.runs.run_queue import take_gpu, wait_for_turn
 from adarank_core.training.settings import Settings
 
 __all__ = ["compare", "finetune"]
@@ -49,6 +51,8 @@ def finetune(
     batch_size: BatchSize = Settings.batch_size,
     learning_rate: LearningRate = Settings.learning_rate,
     max_length: MaxLength = Settings.max_length,
+    device: Device = Settings.device,
+    dtype: Dtype = Settings.dtype,
     queue: Queue = False,
     json_path: Json = None,
 ) -> None:
@@ -61,7 +65,7 @@ def finetune(
         raise AdaRankError("give either --ranks or --uniform-rank")
     if uniform_rank is not None and uniform_rank < 1:
         raise AdaRankError(f"the uniform rank is {uniform_rank}; it must be at least 1")
-    settings = Settings(steps, batch_size, learning_rate, max_length)
+    settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
     plan = None if ranks is None else _kept_plan(ranks, output if resume else None)
     config = {
         "command": "finetune",
@@ -69,7 +73,7 @@ def finetune(
         "task": task,
         "plan": plan and plan.to_dict(),
         "uniform_rank": uniform_rank,
-        "settings": vars(settings),
+        "settings": settings.to_dict(),
         "seed": seed,
     }
     # Equal ranks become a plan once the model is loaded.
@@ -80,7 +84,7 @@ def finetune(
         if notice:
             watch.record({"event": "notice", "message": notice})
         task = keep_input(folder, task)
-        if not _has_turn(watch, queue):
+        if not _has_turn(watch, queue, device):
             return
         facts = _finetune(config, task, watch)
         if facts is not None:
@@ -171,6 +175,8 @@ def compare(
         typer.Option(help="Instead: with commas, every arm's best of these on validation."),
     ] = None,
     max_length: MaxLength = Settings.max_length,
+    device: Device = Settings.device,
+    dtype: Dtype = Settings.dtype,
     side_by_side: Annotated[
         int, typer.Option(help="Seeds that are trained at the same time, on shared cores.")
     ] = 1,
@@ -190,7 +196,7 @@ def compare(
     rates = ()
     if learning_rates is not None:
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
-    settings = Settings(steps, batch_size, learning_rate, max_length)
+    settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
     request = ComparisonRequest(
         model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
     )
@@ -226,7 +232,7 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     steps, workers = request.settings.steps, min(request.side_by_side, len(request.seeds))
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
         task, *_ = [keep_input(folder, name) for name in request.inputs]
-        if not _has_turn(watch, queue):
+        if not _has_turn(watch, queue, request.settings.device):
             return None
         loaded = load_task(task, print_status)
         options = {"output": folder, "on_event": watch.record, "should_stop": watch.should_stop}
@@ -266,14 +272,17 @@ def _print_verdict(verdict, seeds: int) -> None:
         print(printable(f"{name} is not compared: {why}"))
 
 
-def _has_turn(watch: Watch, queue: bool) -> bool:
+def _has_turn(watch: Watch, queue: bool, device: str) -> bool:
     """Wait for the run's turn if it is to; False when it was cancelled while it waited.
 
     One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
     """
-
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
-    return not counted or wait_for_turn(watch, waits=queue)
+    if counted and not wait_for_turn(watch, waits=queue):
+        return False
+    if counted and device == "auto":
+        take_gpu(watch.folder)
+    return True
 
 
 def _numbers(name: str, text: str, kind: type, example: str) -> tuple:

@@ -271,7 +271,7 @@ class Comparison:
         """Return what tells a training from all others, for what is kept of it."""
         rates = {
             "average_rank": float(self.request.average_rank),  # 8 and 8.0 are the same
-            "settings": {**vars(settings), "learning_rate": float(settings.learning_rate)},
+            "settings": {**settings.to_dict(), "learning_rate": float(settings.learning_rate)},
         }
         return {**self.asked, **rates, "arm": arm, "seed": seed, "measure": measure}
 
@@ -337,7 +337,7 @@ def _asked(request: ComparisonRequest, task: str, planner: Planner) -> dict:
         "model_sha256": planner.model_sha256,
         "average_rank": request.average_rank,
         "trials": request.trials,
-        "settings": vars(request.settings),
+        "settings": request.settings.to_dict(),
         "learning_rates": list(request.learning_rates) or None,
     }
 

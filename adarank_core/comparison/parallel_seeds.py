@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from adarank_core.files import event_in
-from adarank_core.hardware import cores
+from adarank_core.hardware import cores, gpus
 
 __all__ = ["connect_to_parent", "run_workers", "threads_each", "train"]
 
@@ -108,9 +108,11 @@ def run_workers(
     """
     lines: queue.Queue[bytes | None] = queue.Queue()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    workers = []
+    workers, names = [], gpus()
     try:
-        for command in commands:
+        for at, command in enumerate(commands):
+            if names:  # each sees one GPU alone
+                environment["CUDA_VISIBLE_DEVICES"] = names[at % len(names)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             # In a session of its own: Ctrl-C is for this process, which then lets go of it.
             worker = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)

@@ -72,7 +72,8 @@ class Planner:
 
         self.objective, self.output = objective, output
         self.task_sha256 = objective.sha256()
-        self.bundle = objective.load(request.model)
+        settings = request.settings
+        self.bundle = objective.load(request.model, settings.device, settings.dtype)
         self.model_sha256 = model_sha256(self.bundle)
         self.asked = {
             "model": request.model,

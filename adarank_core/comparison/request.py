@@ -87,7 +87,7 @@ class ComparisonRequest:
     def to_dict(self) -> dict:
         """Return the dictionary that a run keeps as ``config.json``, without versions."""
         found = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
-        return {"command": "compare", **found, "settings": vars(self.settings)}
+        return {"command": "compare", **found, "settings": self.settings.to_dict()}
 
     @classmethod
     def from_dict(cls, data: dict) -> "ComparisonRequest":

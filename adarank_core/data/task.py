@@ -93,7 +93,7 @@ class Task:
         if not is_whole(seed, 0, 2**64):
             raise AdaRankError(f"the seed is {quoted(seed)}; it must be at least 0")
         drawn = np.random.default_rng(seed).permutation(len(self.train))[:count]
-        return Texts(self.name, tuple(self.train["text"].iloc[drawn]))
+        return Texts(self.name, tuple(self.train["text"].iloc[drawn]), sampled=True)
 
 
 def normalised(text: str) -> str:

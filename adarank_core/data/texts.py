@@ -45,6 +45,8 @@ class Texts:
         file's name.
     items : tuple of str
         At least one text; see `check_text` for what each must be.
+    sampled : bool
+        Whether they are a sample of many more, so that an error bar covers their draw.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Texts:
 
     source: str
     items: tuple[str, ...]
+    sampled: bool = False
 
     def __post_init__(self):
         check_text(self.source, "the name of the text source")

@@ -8,30 +8,34 @@ process that is killed: what a dead one left behind blocks nobody.
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, lock_descriptor
+from filelock import FileLock, Timeout, lock_descriptor
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_bytes, write_whole
-from adarank_core.hardware import cores
+from adarank_core.hardware import cores, gpus
 
-__all__ = ["at_once", "is_locked", "wait_for_turn"]
+__all__ = ["at_once", "is_locked", "take_gpu", "wait_for_turn"]
 
 CORES_A_RUN = 4
 QUEUE_POLL_SECONDS = 1.0
+HELD: list[FileLock] = []  # on the GPU that this process works on
 PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
 
 
 def at_once() -> int:
-    """Return how many runs may work at the same time: one for every four cores, at least one.
+    """Return how many runs may work at the same time, at least one.
+
+    One for every GPU, and where there is none one for every four cores.
 
     Examples
     --------
-    >>> at_once() == max(1, cores() // 4)
+    >>> at_once() == (len(gpus()) or max(1, cores() // 4))
     True
     """
-    return max(1, cores() // CORES_A_RUN)
+    return len(gpus()) or max(1, cores() // CORES_A_RUN)
 
 
 def is_locked(folder: Path) -> bool:
@@ -113,6 +117,30 @@ def wait_for_turn(recorder, waits: bool) -> bool:
     if recorded_place is not None:
         recorder.record({"event": "turn"})
     return True
+
+
+def take_gpu(folder: Path) -> None:
+    """Let this process see one GPU alone: the first that no other run holds, if one is free.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of a run that has its turn.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> take_gpu(Path(tempfile.mkdtemp()) / "run")
+    """
+    names, queue = gpus(), folder.resolve().parent / ".queue"
+    for name in names if len(names) > 1 else ():
+        queue.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(queue / f"gpu-{Path(name).name}", timeout=0)
+        with suppress(Timeout):
+            lock.acquire()
+            HELD.append(lock)  # until the process ends
+            os.environ["CUDA_VISIBLE_DEVICES"] = name
+            return
 
 
 def _take(queue: Path, name: str) -> Path:

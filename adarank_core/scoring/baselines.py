@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.encoding import encode, logits_of
-from adarank_core.scoring.estimators import prepared
+from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
 from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
 from adarank_core.scoring.unscored import unscored_weights

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # which builds on this file
     from adarank_core.scoring.models import ModelBundle
 
 __all__ = [
+    "check_known",
     "encode",
     "has_classification_head",
     "lengths_of",
@@ -153,8 +154,7 @@ def lengths_of(bundle: "ModelBundle", texts: Texts, max_length: int) -> list[int
     limit = longest_text(bundle)
     check_max_length(max_length)
     with TOKENIZING:
-        # 1 where the tokenizer added a token, 0 at the text's own.
-        rows = bundle.tokenizer(list(texts.items), verbose=False, return_special_tokens_mask=True)
+        rows = bundle.tokenizer(list(texts.items), verbose=False)
     lengths = [len(row) for row in rows["input_ids"]]
     if texts.source == "sentence" and lengths[0] > limit:
         raise AdaRankError(
@@ -164,12 +164,36 @@ def lengths_of(bundle: "ModelBundle", texts: Texts, max_length: int) -> list[int
     if 0 in lengths:
         empty = texts.items[lengths.index(0)]
         raise AdaRankError(f"the text {empty!r} has no tokens for this model; write words")
-    if all(map(all, rows["special_tokens_mask"])):
-        raise AdaRankError(
-            f"none of the texts has a token for this model (the first is {texts.items[0]!r}); "
-            "write words"
-        )
+    check_known(bundle, texts.items, rows["input_ids"])
     return lengths
+
+
+def check_known(bundle: "ModelBundle", texts: Sequence[str], rows: Sequence[list[int]]) -> None:
+    """Refuse texts of which the tokenizer knows nothing: each would be read as the same marks.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    texts : sequence of str
+    rows : sequence of list of int
+        Their tokens.
+
+    Raises
+    ------
+    AdaRankError
+        If no text has a token but special ones, of which "unknown" is one.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> check_known(load_model("embedded"), ["A rank."], [[101, 1037, 4635, 1012, 102]])
+    """
+    special = set(bundle.tokenizer.all_special_ids)
+    if rows and all(special.issuperset(row) for row in rows):
+        raise AdaRankError(
+            f"none of the {len(rows):,} texts has a word that the model's tokenizer knows (the "
+            f"first is {texts[0]!r}); write words, or give a tokenizer that belongs to them"
+        )
 
 
 def longest_text(bundle: "ModelBundle") -> int:
@@ -252,7 +276,7 @@ def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:
         logits = model(**batch, logits_to_keep=last).logits
     else:
         logits = model(**batch).logits
-    if logits.dim() == 3:
+    if logits.dim() == 3 and not getattr(model, "gives_all_logits", False):
         logits = logits[torch.arange(len(at), device=at.device), at]
     return logits if logits.dtype == torch.float64 else logits.float()
 

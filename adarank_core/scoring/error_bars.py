@@ -6,15 +6,20 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from adarank_core.hardware import in_double
+
 # How much of the linear model's surplus is taken off: between 0.5 and 0.85 the variance was about
 # half of what it is without, over MiniLM's modules.
 CONTROL = 2 / 3
+# With fewer instances the unit of the surplus is so noisy that the jackknife, which takes it for
+# fixed, tells an error up to 1.4 times too small (simulated; 1.1 times with 6).
+CONTROLLED = 6
 
-__all__ = ["Tally", "all_pairs", "expected_rank_change", "mean_and_error", "shared"]
+__all__ = ["Tally", "all_pairs", "expected_rank_change", "mean_and_error", "over_trials"]
 
 
 def all_pairs(
-    logits: torch.Tensor,
+    distances: torch.Tensor,
     linear: torch.Tensor | None = None,
     expected: torch.Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -27,87 +32,122 @@ def all_pairs(
 
     Parameters
     ----------
-    logits : torch.Tensor
-        texts × instances × logits; at least 2 instances.
+    distances : torch.Tensor
+        texts × draws × instances × instances, float64; at least 2 instances. See
+        `scoring.heads.Readout.distances`.
     linear : torch.Tensor, optional
-        What `adarank_core.scoring.gradients.linear_response` says of the same noise; used from 4
-        instances on.
+        texts × instances × logits: what `adarank_core.scoring.gradients.linear_response` says of
+        the same noise; used from 6 instances on.
     expected : torch.Tensor, optional
-        texts: the mean distance of two of them.
+        texts: the mean L1 distance of two of them.
 
     Returns
     -------
-    tuple of numpy.ndarray
-        Means and variances, one a text, float64. The variance is the jackknife's over instances;
-        with 2 instances, which leave nothing to jackknife, it is that of the distance of two
-        normal numbers, ``(pi / 2 - 1) * mean²``.
+    means : numpy.ndarray
+        texts × draws, float64.
+    variances : numpy.ndarray
+        texts: of the mean over draws, from the jackknife over instances; with 2 instances, which
+        leave nothing to jackknife, that of the distance of two normal numbers,
+        ``(pi / 2 - 1) * mean²``.
+
+    Notes
+    -----
+    Two distances that share an instance covary by a quarter of a distance's variance, where noise
+    moves the output by a normal vector. With ``n`` instances the variance of the mean is then
+    ``1 / (n - 1)`` of a distance's, while the jackknife expects ``1 / (n - 2)`` of it (both
+    follow from the variance of a U-statistic of order 2), so that its share
+    ``(n - 2) / (n - 1)`` is taken.
 
     Examples
     --------
-    >>> all_pairs(torch.tensor([[[0.0], [1.0], [3.0]]]))
-    (array([2.]), array([1.33333333]))
+    >>> points = torch.tensor([[[[0.0], [1.0], [3.0]]]]).double()
+    >>> all_pairs(torch.cdist(points, points, p=1))
+    (array([[2.]]), array([0.66666667]))
     """
-    distances = torch.cdist(logits.double(), logits.double(), p=1)
-    count = logits.shape[1]
-    if linear is not None and count > 3:
-        by_instance = distances.sum(dim=2)
-        without = by_instance.sum(dim=1)[:, None, None] + 2 * distances
-        without -= 2 * (by_instance[:, :, None] + by_instance[:, None, :])
-        linear = torch.cdist(linear.double(), linear.double(), p=1)
+    count = distances.shape[2]
+    if linear is not None and count >= CONTROLLED:
+        by_instance = distances.sum(dim=3)
+        without = by_instance.sum(dim=2)[:, :, None, None] + 2 * distances
+        without -= 2 * (by_instance[:, :, :, None] + by_instance[:, :, None, :])
+        linear = torch.cdist(in_double(linear), in_double(linear), p=1)
         expected = expected[:, None, None]
         surplus = torch.where(expected > 0, linear / expected - 1, 0.0)
         surplus.diagonal(dim1=1, dim2=2).zero_()
-        distances -= CONTROL * surplus * without / ((count - 2) * (count - 3))
-    by_instance = distances.sum(dim=2)
-    total = by_instance.sum(dim=1)
-    mean = total / (count * (count - 1))
+        share = CONTROL * surplus[:, None] / ((count - 2) * (count - 3))
+        distances = distances - share * without
+    by_instance = distances.sum(dim=3)
+    means = by_instance.sum(dim=2) / (count * (count - 1))
+    by_instance = by_instance.mean(dim=1)
+    total, mean = by_instance.sum(dim=1), means.mean(dim=1)
     if count == 2:
         variance = (np.pi / 2 - 1) * mean**2
     else:
         without = (total[:, None] - 2 * by_instance) / ((count - 1) * (count - 2))
-        variance = (count - 1) / count * ((without - mean[:, None]) ** 2).sum(dim=1)
-    return mean.cpu().numpy(), variance.cpu().numpy()
+        jackknife = (count - 1) / count * ((without - mean[:, None]) ** 2).sum(dim=1)
+        variance = jackknife * (count - 2) / (count - 1)
+    return means.cpu().numpy(), variance.cpu().numpy()
 
 
-def mean_and_error(distances: np.ndarray) -> tuple[float, float]:
-    """Return the mean of a trials × texts table and its standard error.
-
-    Both trials and texts are samples: the error is that of a two-way layout,
-    ``Var = s²_trials / n + s²_texts / m - s²_residual / (n m)``, with ``s²_trials`` the variance
-    of the trials' means (and so on). With one text it is that of the trials alone.
+def over_trials(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each text's mean distance over trials, and its variance, where texts share noise.
 
     Parameters
     ----------
     distances : numpy.ndarray
-        n trials × m texts, n at least 2.
+        trials × texts × draws, at least 2 trials.
 
     Returns
     -------
-    tuple of float
-        Mean and standard error, in the unit of ``distances``.
+    means : numpy.ndarray
+        texts × draws.
+    variances : numpy.ndarray
+        texts; such that their sum over the squared number of texts is the variance of the mean
+        over texts, though the texts' noise is not independent.
+
+    Examples
+    --------
+    >>> over_trials(np.array([[[1.0]], [[3.0]]]))
+    (array([[2.]]), array([1.]))
+    """
+    trials, texts, _ = distances.shape
+    variance = distances.mean(axis=(1, 2)).var(ddof=1) / trials
+    return distances.mean(axis=0), np.full(texts, variance * texts)
+
+
+def mean_and_error(distances: np.ndarray) -> tuple[float, float]:
+    """Return the mean of a trials × texts table and its standard error over trials.
 
     Examples
     --------
     >>> mean_and_error(np.array([[1.0], [3.0]]))
     (2.0, 1.0)
     """
-    trials, texts = distances.shape
-    mean = distances.mean()
-    from_trials = distances.mean(axis=1).var(ddof=1) / trials
-    if texts == 1:
-        return float(mean), float(from_trials**0.5)
-    from_texts = distances.mean(axis=0).var(ddof=1) / texts
-    residual = distances - distances.mean(axis=1, keepdims=True) - distances.mean(axis=0) + mean
-    shared = (residual**2).sum() / ((trials - 1) * (texts - 1)) / (trials * texts)
-    variance = max(from_trials + from_texts - shared, from_trials, from_texts)
-    return float(mean), float(variance**0.5)
+    by_trial = distances.mean(axis=1)
+    return float(by_trial.mean()), float(by_trial.std(ddof=1) / len(by_trial) ** 0.5)
 
 
 class Tally:
-    """What is known of one module: by text, the mean distance and its variance over instances."""
+    """What is known of one module: by text, mean distances of each draw, and their variances.
 
-    def __init__(self, texts: int):
-        self.sums, self.variances, self.counts = np.zeros(texts), np.zeros(texts), np.zeros(texts)
+    Parameters
+    ----------
+    texts : int
+    draws : int
+    unseen : float
+        As in `scoring.heads.Readout`.
+
+    Examples
+    --------
+    >>> tally = Tally(texts=1)
+    >>> tally.add([0], np.array([[2.0]]), np.array([0.25]))
+    >>> tally.mean(), tally.error()
+    (2.0, 0.5)
+    """
+
+    def __init__(self, texts: int, draws: int = 1, unseen: float = 1.0):
+        self.unseen = unseen
+        self.sums, self.variances = np.zeros((texts, draws)), np.zeros(texts)
+        self.counts = np.zeros(texts)
 
     def add(self, places: Sequence[int], means: np.ndarray, variances: np.ndarray) -> None:
         """Take in another round of instances of some texts."""
@@ -115,38 +155,31 @@ class Tally:
         self.variances[places] += variances
         self.counts[places] += 1
 
+    def _means(self) -> np.ndarray:
+        """Return the means of the texts that are known, texts × draws."""
+        known = self.counts > 0
+        return self.sums[known] / self.counts[known, None]
+
     def mean(self) -> float:
-        known = self.counts > 0
-        return float((self.sums[known] / self.counts[known]).mean())
+        """Return the mean over texts, draws and instances."""
+        return float(self._means().mean())
 
-    def noise_error(self) -> float:
-        """Return the standard error for these very texts: from the instances alone."""
-        known = self.counts > 0
-        variances = self.variances[known] / self.counts[known] ** 2
-        return float(variances.sum() ** 0.5 / known.sum())
+    def error(self, sampled: bool = False) -> float:
+        """Return the standard error of the mean.
 
-    def mean_and_error(self) -> tuple[float, float]:
-        """Return the mean over texts and its standard error, from texts and instances.
-
-        The texts' noise is independent, so the variance of their means holds both sources; with
-        few texts it may fall below that of the instances alone, which then counts.
+        Parameters
+        ----------
+        sampled : bool
+            Whether it also covers the draw of the texts. The variance of the texts' means then
+            holds that of their own noise, too.
         """
-        known = self.counts > 0
-        count = known.sum()
-        means = self.sums[known] / self.counts[known]
-        from_both = means.var(ddof=1) / count if count > 1 else 0.0
-        return float(means.mean()), max(self.noise_error(), float(from_both**0.5))
-
-
-def shared(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and variances by text where all texts share their noise (trials × texts).
-
-    The variances are such that their sum over the squared number of texts is the variance of the
-    mean over texts, though the texts' noise is not independent.
-    """
-    trials, texts = distances.shape
-    variance = distances.mean(axis=1).var(ddof=1) / trials
-    return distances.mean(axis=0), np.full(texts, variance * texts)
+        known, means = self.counts > 0, self._means()
+        texts, draws = means.shape
+        noise = (self.variances[known] / self.counts[known] ** 2).sum() / texts**2
+        if sampled and texts > 1:
+            noise = max(noise, means.mean(axis=1).var(ddof=1) / texts)
+        of_draws = means.mean(axis=0).var(ddof=1) / draws * self.unseen if draws > 1 else 0.0
+        return float((noise + of_draws) ** 0.5)
 
 
 def expected_rank_change(

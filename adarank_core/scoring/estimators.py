@@ -16,20 +16,22 @@ from adarank_core.scoring.error_bars import (
     Tally,
     all_pairs,
     expected_rank_change,
-    mean_and_error,
-    shared,
+    over_trials,
 )
 from adarank_core.scoring.gradients import linear_response
-from adarank_core.scoring.models import AdaptableModule, ModelBundle, fresh_head
+from adarank_core.scoring.heads import Readout, readout
+from adarank_core.scoring.models import AdaptableModule, ModelBundle
 from adarank_core.scoring.noise import (
-    activation_noise,
+    ModuleNoise,
+    OutputNoise,
     add_to_output,
     generator_for,
     input_factor,
-    weight_noise,
+    module_noise,
 )
 from adarank_core.scoring.options import ScoringOptions
-from adarank_core.scoring.partial_forward import Recording, block_of, private_copy
+from adarank_core.scoring.partial_forward import Recording, block_of
+from adarank_core.scoring.quantised import is_packed
 from adarank_core.scoring.scores import ModuleScore
 
 __all__ = [
@@ -38,7 +40,6 @@ __all__ = [
     "fast",
     "module_score",
     "paired",
-    "prepared",
 ]
 
 # The fast estimator's own batches are small: it holds their gradients, and the noisy copies fill a
@@ -63,19 +64,24 @@ class Step(NamedTuple):
         Those scored so far, in the order of the model.
     trials : int
         Pairs or instances of noisy models that each took.
+    head_draw : str or None
+        Whose head it was, as `scoring.heads.Readout` tells; None where none was looked at.
     """
 
     done: int
     total: int
     modules: tuple[ModuleScore, ...]
     trials: int
+    head_draw: str | None = None
 
 
 def paired(
     bundle: ModelBundle,
     chosen: Sequence[AdaptableModule],
     batches: list[dict],
+    positions: list[int],
     options: ScoringOptions,
+    sampled: bool,
 ) -> Iterator[Step]:
     """Score by independent pairs of noisy models: the paper to the letter.
 
@@ -85,44 +91,59 @@ def paired(
     chosen : sequence of AdaptableModule
     batches : list of dict
         As `adarank_core.scoring.encoding.encode` makes them.
+    positions : list of int
+        Each text's place among the texts as given.
     options : ScoringOptions
         Resolved.
+    sampled : bool
+        Whether the texts are a sample, whose draw the error covers.
 
     Yields
     ------
     Step
     """
-    model, results = prepared(bundle, options.seed), []
+    outputs, results = readout(bundle, options, batches[0]), []
     for module in chosen:
+        tally = Tally(len(positions), outputs.draws, outputs.unseen)
         with torch.inference_mode():
-            weight = model.get_submodule(module.name).weight
-            distances = _paired_distances(model, module.name, weight, batches, options)
-        results.append(module_score(module, *mean_and_error(distances)))
-        yield Step(len(results), len(chosen), tuple(results), options.trials)
+            noise = module_noise(
+                outputs.model.get_submodule(module.name), options, outputs.model.dtype
+            )
+            distances = _paired_distances(outputs, module, noise, batches, options)
+        tally.add(positions, *over_trials(distances))
+        results.append(module_score(module, tally.mean(), tally.error(sampled)))
+        yield Step(len(results), len(chosen), tuple(results), options.trials, outputs.head_draw)
 
 
 def _paired_distances(
-    model: nn.Module,
-    name: str,
-    weight: torch.Tensor,
+    outputs: Readout,
+    module: AdaptableModule,
+    noise: ModuleNoise,
     batches: list[dict],
     options: ScoringOptions,
     first: int = 0,
 ) -> np.ndarray:
-    """Return trials × texts L1 distances of one module, with the noise of trials from ``first``."""
-    layer = model.get_submodule(name)
+    """Return trials × texts × draws distances of a module, with noise of trials from ``first``."""
+    model, name = outputs.model, module.name
+    layer, dtype = model.get_submodule(name), torch.promote_types(model.dtype, torch.float32)
+    shape = (module.out_features, module.in_features)
+    shape = shape if isinstance(layer, nn.Linear) else shape[::-1]
 
     def noisy_logits(instance):
-        generator = generator_for(options.seed, name, instance)
-        noise = weight_noise(weight, options.noise_scale, generator)
-        with add_to_output(layer, noise):
+        generator = generator_for(options.seed, name, instance, device=_drawing(model, options))
+        weight = noise.deviation * noise.standard(shape, generator, dtype)
+        bias = None
+        if noise.bias_deviation:
+            bias = noise.standard((module.out_features,), generator, dtype)
+            bias = (noise.bias_deviation * bias).to(model.device, model.dtype)
+        with add_to_output(layer, weight.to(model.device, model.dtype), bias):
             return [logits_of(model, batch) for batch in batches]
 
     # Batch by batch: the logits at all tokens are as many as the batch's longest text has.
     distances = [
         torch.cat(
             [
-                (one - other).abs().sum(dim=1)
+                outputs.distances(torch.stack([one, other], dim=1))[:, :, 0, 1]
                 for one, other in zip(
                     noisy_logits(2 * trial), noisy_logits(2 * trial + 1), strict=True
                 )
@@ -130,26 +151,30 @@ def _paired_distances(
         )
         for trial in range(first, first + options.trials)
     ]
-    distances = torch.stack(distances).double().cpu().numpy()
+    distances = torch.stack(distances).cpu().numpy()
     if not distances.any():
-        _check_called(model, name, weight, batches[0], options)
+        _check_called(model, name, batches[0])
     return distances
 
 
-def _check_called(
-    model: nn.Module, name: str, weight: torch.Tensor, batch: dict, options: ScoringOptions
-) -> None:
+def _drawing(model: nn.Module, options: ScoringOptions) -> torch.device | str:
+    """Return the device that noise is drawn on."""
+    return "cpu" if options.reproducible else model.device
+
+
+def _check_called(model: nn.Module, name: str, batch: dict) -> None:
     """Refuse a module that matters though it is never called, so that no noise comes in.
 
     Such as Mamba's ``dt_proj``, whose weight is read without a call: LoRA would do nothing on it.
     """
-    layer, noise = model.get_submodule(name), weight_noise(weight, 1.0, generator_for(0, name))
+    layer = model.get_submodule(name)
     calls, own = [], layer.weight
     handle = layer.register_forward_hook(lambda *_call: calls.append(name))
     clean = logits_of(model, batch)
     handle.remove()
     if calls:
         return
+    noise = torch.randn(own.shape, generator=generator_for(0, name)) * own.float().std().cpu()
     layer.weight = nn.Parameter(own + noise.to(own), requires_grad=False)
     try:
         moved = not logits_of(model, batch).equal(clean)
@@ -190,6 +215,7 @@ def fast(
     batches: list[dict],
     positions: list[int],
     options: ScoringOptions,
+    sampled: bool,
 ) -> Iterator[Step]:
     """Score by running only what follows the noisy module, all instances and pairs at once.
 
@@ -198,10 +224,8 @@ def fast(
 
     Parameters
     ----------
-    bundle, chosen, batches, options
-        As in `paired`.
-    positions : list of int
-        Each text's place among the texts as given: its noise depends on it.
+    bundle, chosen, batches, positions, options, sampled
+        As in `paired`; a text's noise depends on its position.
 
     Yields
     ------
@@ -210,16 +234,17 @@ def fast(
     tolerance, rounds = options.tolerance, 1
     if tolerance is not None:
         options, rounds = replace(options, tolerance=None, trials=ROUND), MOST_ROUNDS
-    model = prepared(bundle, options.seed)
-    weights = {m.name: bundle.model.get_submodule(m.name).weight.detach() for m in chosen}
+    outputs = readout(bundle, options, batches[0])
+    model = outputs.model
+    laws = {m.name: module_noise(model.get_submodule(m.name), options, model.dtype) for m in chosen}
     if model.dtype != torch.float32:
         options = replace(options, precision="float32")  # products stay in the model's own type
     if options.precision == "bfloat16":
-        for name, weight in weights.items():  # once: autocast would convert them in every pass
-            own = nn.Parameter(weight.bfloat16(), requires_grad=False)
-            model.get_submodule(name).weight = own
+        for layer in (layer for layer in map(model.get_submodule, laws) if not is_packed(layer)):
+            # Once: autocast would convert it in every pass.
+            layer.weight = nn.Parameter(layer.weight.bfloat16(), requires_grad=False)
     batches = [part for batch in batches for part in _smaller_batches(batch)]
-    tallies = {name: Tally(len(positions)) for name in weights}
+    tallies = {name: Tally(len(positions), outputs.draws, outputs.unseen) for name in laws}
     scored: dict[str, ModuleScore] = {}
     replayed: set[str] | None = None  # where going on from a module is right, tried once
     done, in_round = 0, len(chosen) * len(batches)
@@ -228,15 +253,15 @@ def fast(
         for batch in batches:
             places = list(islice(left, len(batch["input_ids"])))
             with _computing(model, options):
-                recording = Recording(model, batch, list(weights), logits_of)
-                replayed = recording.faithful(list(weights)) if replayed is None else replayed
+                recording = Recording(model, batch, list(laws), logits_of)
+                replayed = recording.faithful(list(laws)) if replayed is None else replayed
             by_module = _batch_distances(
-                recording, chosen, weights, replayed, places, options, number
+                outputs, recording, chosen, laws, replayed, places, options, number
             )
             for module, distances in by_module:
                 tally = tallies[module.name]
                 tally.add(places, *distances)
-                scored[module.name] = module_score(module, *tally.mean_and_error())
+                scored[module.name] = module_score(module, tally.mean(), tally.error(sampled))
                 done += 1
                 ended = done == in_round * (number + 1) and (
                     number + 1 == rounds or _rank_change(tallies, options) <= tolerance
@@ -246,6 +271,7 @@ def fast(
                     done if ended else max(done + 1, in_round * rounds),
                     tuple(scored[m.name] for m in chosen if m.name in scored),
                     options.trials * (number + 1),
+                    outputs.head_draw,
                 )
         if ended:
             return
@@ -255,15 +281,16 @@ def _rank_change(tallies: dict[str, Tally], options: ScoringOptions) -> float:
     """Return by how much the rank that changes most would change with other noise."""
     return expected_rank_change(
         [tally.mean() for tally in tallies.values()],
-        [tally.noise_error() for tally in tallies.values()],
+        [tally.error() for tally in tallies.values()],
         options.average_rank,
     )
 
 
 def _batch_distances(
+    outputs: Readout,
     recording: Recording,
     chosen: Sequence[AdaptableModule],
-    weights: dict[str, torch.Tensor],
+    laws: dict[str, ModuleNoise],
     replayed: set[str],
     places: list[int],
     options: ScoringOptions,
@@ -274,7 +301,7 @@ def _batch_distances(
         members = list(members)
         with _computing(recording.model, options):
             distances = _block_distances(
-                recording, members, weights, replayed, places, options, round_
+                outputs, recording, members, laws, replayed, places, options, round_
             )
         for module in members:
             yield module, distances[module.name]
@@ -295,50 +322,60 @@ def _smaller_batches(batch: dict) -> Iterator[dict]:
 
 
 def _block_distances(
+    outputs: Readout,
     recording: Recording,
     members: list[AdaptableModule],
-    weights: dict[str, torch.Tensor],
+    laws: dict[str, ModuleNoise],
     replayed: set[str],
     places: list[int],
     options: ScoringOptions,
     round_: int,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return each text's mean distance and its variance, for the modules of one block."""
-    result, noises, linear = {}, {}, {}
-    factors = _Factors(recording)
+    result, noises, linear, values = {}, {}, {}, {}
+    factors, device = _Factors(recording), _drawing(recording.model, options)
     for module in members:
-        name, weight = module.name, weights[module.name]
+        name = module.name
         if name not in replayed or not recording.is_replayable(name):
             first = options.trials * round_
             batches = [recording.batch]
-            distances = _paired_distances(recording.model, name, weight, batches, options, first)
-            result[name] = shared(distances)
+            distances = _paired_distances(outputs, module, laws[name], batches, options, first)
+            result[name] = over_trials(distances)
             continue
-        scale = options.noise_scale * weight.double().std()
-        # Noise is never below float32: what is in bfloat16 are the model's own products.
-        with torch.autocast(weight.device.type, enabled=False):
-            factor, mask = factors.of(name)
-            noises[name] = activation_noise(
-                factor * scale,
-                mask,
-                module.out_features,
-                options.trials,
-                [generator_for(options.seed, name, round_, text) for text in places],
-                torch.promote_types(weight.dtype, torch.float32),
+        generators = [generator_for(options.seed, name, round_, text, device) for text in places]
+        with torch.autocast(recording.model.device.type, enabled=False):
+            inputs, factor, mask = factors.of(name)
+            noises[name] = OutputNoise(
+                laws[name], inputs, mask, factor, module.out_features, generators
             )
-            if name in recording.gradients:
-                gradient = recording.gradients[name]
-                linear[name] = linear_response(gradient, noises[name], factor * scale)
-    tokens = sum(noise.shape[0] * noise.shape[2] for noise in noises.values())
+        values[name], linear[name] = [], []
+    tokens = sum(noise.mask.numel() for noise in noises.values())
     step = max(1, PASS_TOKENS // max(1, tokens))
-    parts = [
-        recording.logits_with({n: noise[:, at : at + step] for n, noise in noises.items()})
-        for at in range(0, options.trials if noises else 0, step)
-    ]
+    for start in range(0, options.trials if noises else 0, step):
+        copies = min(step, options.trials - start)
+        # Noise is never below float32: what is in bfloat16 are the model's own products.
+        with torch.autocast(recording.model.device.type, enabled=False):
+            added = {name: noise.draw(copies) for name, noise in noises.items()}
+            for name in added:
+                if _is_controlled(outputs, recording, options, name):
+                    gradient, factor = recording.gradients[name], noises[name].factor
+                    linear[name].append(linear_response(gradient, added[name], factor))
+        for name, found in recording.logits_with(added).items():
+            values[name].append(found)
     for name in noises:
-        logits = torch.cat([part[name] for part in parts], dim=1)
-        result[name] = all_pairs(logits, *linear.get(name, ()))
+        distances, control = outputs.distances(torch.cat(values[name], dim=1)), ()
+        if linear[name]:
+            moved, expected = zip(*linear[name], strict=True)
+            control = (torch.cat(moved, dim=1), expected[0])
+        result[name] = all_pairs(distances, *control)
     return result
+
+
+def _is_controlled(
+    outputs: Readout, recording: Recording, options: ScoringOptions, name: str
+) -> bool:
+    """Tell whether a linear model of the logits is known, whose distances have a known mean."""
+    return outputs.norm == 1 and options.noise == "gaussian" and name in recording.gradients
 
 
 class _Factors:
@@ -348,32 +385,15 @@ class _Factors:
         self.recording, self.mask = recording, recording.batch["attention_mask"]
         self.inputs = self.factor = self.fitting = None
 
-    def of(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the factor and the mask of what the module reads, 0 at padding."""
+    def of(self, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the inputs, their factor and their mask, 0 at padding."""
         inputs = self.recording.input_of(name)
         same = self.inputs is not None and self.inputs.data_ptr() == inputs.data_ptr()
         if not same or self.inputs.shape != inputs.shape:
             same_tokens = self.mask.shape[1] == inputs.shape[1]
             mask = self.mask if same_tokens else torch.ones(inputs.shape[:2], device=inputs.device)
             self.inputs, self.factor, self.fitting = inputs, input_factor(inputs, mask), mask
-        return self.factor, self.fitting
-
-
-def prepared(bundle: ModelBundle, seed: int) -> nn.Module:
-    """Return a private copy of a model, in evaluation mode and with the head of the seed.
-
-    Examples
-    --------
-    >>> from adarank_core import load_model
-    >>> bundle = load_model("embedded")
-    >>> prepared(bundle, seed=0).base_model.pooler.dense.weight is (
-    ...     bundle.model.base_model.pooler.dense.weight)
-    True
-    """
-    model = private_copy(bundle.model)
-    for name, head in fresh_head(bundle.model, seed).items():
-        setattr(model, name, head)
-    return model
+        return self.inputs, self.factor, self.fitting
 
 
 @contextmanager

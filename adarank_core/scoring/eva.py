@@ -8,8 +8,8 @@ import torch
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.encoding import encode
+from adarank_core.scoring.heads import private_copy
 from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
-from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
 from adarank_core.scoring.unscored import unscored_weights
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from adarank_core.hardware import in_double
+
 __all__ = ["linear_response", "output_gradients"]
 
 
@@ -112,5 +114,5 @@ def linear_response(
     (torch.Size([1, 2, 1]), 1.128)
     """
     moved = noise.flatten(2) @ gradient.to(noise.dtype).flatten(2).mT
-    deviation = (factor.double().mT[:, None] @ gradient.double()).flatten(2).norm(dim=2)
+    deviation = (in_double(factor).mT[:, None] @ in_double(gradient)).flatten(2).norm(dim=2)
     return moved, deviation.sum(dim=1) * 2 / torch.pi**0.5

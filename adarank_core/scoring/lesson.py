@@ -1,7 +1,8 @@
 """What the lesson shows: logits of noisy models one by one, and what is read off them.
 
 Scoring keeps only a mean a module; a lesson needs the single draws. They are the same draws: the
-mean of `pair_distances` is the score that `adarank_core.score` gives the module.
+mean of `pair_distances` is the score that `adarank_core.score` gives the module with the head of
+the seed (``head_draw="seed"``).
 """
 
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ def noisy_logits(
     import torch
 
     from adarank_core.scoring.encoding import encode, logits_of
-    from adarank_core.scoring.estimators import prepared
+    from adarank_core.scoring.heads import prepared
     from adarank_core.scoring.models import adaptable_modules
     from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 

@@ -7,7 +7,6 @@ mended, and else the model is refused with what differs.
 """
 
 import inspect
-from collections.abc import Collection, Mapping
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,18 @@ from adarank_core.errors import AdaRankError
 from adarank_core.scoring.encoding import (
     INPUTS,
     TYPES,
+    has_classification_head,
     known_tokens,
     logits_of,
     padded,
     tokenised,
 )
+from adarank_core.scoring.heads import fresh_head, head_names
 
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.scoring.models import ModelBundle
 
-__all__ = ["check_model", "padding_difference"]
+__all__ = ["check_model", "check_no_adapter", "padding_difference"]
 
 # Of 1 to 8 words and of 20, each with other words first and last: some models read tokens in
 # groups, and go wrong at some lengths only. Common words, which small vocabularies have too.
@@ -39,22 +40,16 @@ LONGEST_TRIAL = 24  # tokens
 SAME = 1e-6  # of the largest logit: rounding
 NO_LIMIT = 10**30  # tokens: what transformers takes where a tokenizer has no limit
 TOLERANCE = 1e-4  # of the largest logit
+ROUNDINGS = 4  # of which a model of lower precision may be off as well
 
 
-def check_model(
-    bundle: "ModelBundle", random: Collection[str], fresh: Mapping[str, nn.Module]
-) -> None:
+def check_model(bundle: "ModelBundle") -> None:
     """Make a loaded model and its tokenizer agree, or refuse them.
 
     Parameters
     ----------
     bundle : ModelBundle
         Its tokenizer's padding and its model's configuration may be changed.
-    random : collection of str
-        Names of the weights that the checkpoint did not have.
-    fresh : mapping of str to torch.nn.Module
-        The modules that are meant to be drawn anew, a classifier's head, as scoring draws them:
-        what the checkpoint has there need not tell texts apart.
 
     Raises
     ------
@@ -63,8 +58,8 @@ def check_model(
         tokens that the model has not, if a text's logits depend on the padding beside it, or if
         unlike texts have the same logits.
     """
-    _check_no_adapter(bundle)
-    _check_complete(bundle, random, fresh)
+    check_no_adapter(bundle)
+    _check_complete(bundle)
     _check_finite(bundle)
     check_decoder_start(bundle.name, bundle.model)
     if bundle.task_type == "SEQ_CLS":
@@ -73,14 +68,16 @@ def check_model(
     _check_vocabulary(bundle)
     if not is_number(bundle.tokenizer.model_max_length, above=0):
         bundle.tokenizer.model_max_length = NO_LIMIT  # a file may hold anything
-    stored = {name: getattr(bundle.model, name) for name in fresh}
+    # With the head as scoring draws it: a random one as it was made need not tell texts apart.
+    fresh = fresh_head(bundle, seed=0)
+    stored = {name: bundle.model.get_submodule(name) for name in fresh}
     try:
-        for name, head in fresh.items():
-            setattr(bundle.model, name, head)
+        for name, layer in fresh.items():
+            bundle.model.set_submodule(name, layer)
         _check_texts_differ(bundle, _settle_padding(bundle))
     finally:
-        for name, head in stored.items():
-            setattr(bundle.model, name, head)
+        for name, layer in stored.items():
+            bundle.model.set_submodule(name, layer)
 
 
 def padding_difference(bundle: "ModelBundle") -> float:
@@ -130,8 +127,18 @@ def check_decoder_start(name: str, model: nn.Module) -> None:
         )
 
 
-def _check_no_adapter(bundle: "ModelBundle") -> None:
-    """Refuse a checkpoint with an adapter in it, which transformers loads without being asked."""
+def check_no_adapter(bundle: "ModelBundle") -> None:
+    """Refuse a model with LoRA in it, which transformers loads without being asked.
+
+    Raises
+    ------
+    AdaRankError
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> check_no_adapter(load_model("embedded"))
+    """
     if any("lora_A" in name for name, _ in bundle.model.named_modules()):
         raise AdaRankError(
             f"{bundle.name!r} also holds an adapter, whose LoRA would be scored and trained as if "
@@ -139,10 +146,11 @@ def _check_no_adapter(bundle: "ModelBundle") -> None:
         )
 
 
-def _check_complete(bundle: "ModelBundle", random: Collection[str], fresh: Collection[str]) -> None:
-    """Refuse a checkpoint that left weights at random, but for a fresh head and a pooler."""
-    heads = tuple(f"{head}." for head in fresh)
-    for key in sorted(random):
+def _check_complete(bundle: "ModelBundle") -> None:
+    """Refuse a checkpoint that left weights at random, but for a classifier's head and a pooler."""
+    names = head_names(bundle.model) if has_classification_head(bundle.model) else ()
+    heads = tuple(f"{name}." for name in names)
+    for key in sorted(bundle.random or ()):
         if not key.startswith(heads) and ".pooler." not in key:
             raise AdaRankError(
                 f"the model {bundle.name!r} cannot be loaded: its weights are incomplete ({key!r} "
@@ -202,7 +210,7 @@ def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
             first = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
             problem = problem or f"it cannot read some texts together ({first[:200]})"
             continue
-        if difference <= TOLERANCE:
+        if difference <= max(TOLERANCE, ROUNDINGS * torch.finfo(bundle.model.dtype).eps):
             return alone
         problem = problem or f"padding changes a text's logits by {difference:.1%} of the largest"
     raise AdaRankError(

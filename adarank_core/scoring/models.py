@@ -1,9 +1,7 @@
 """Load a pretrained model, and list the modules that LoRA can adapt."""
 
-import copy
 import hashlib
 import importlib.util
-import math
 import re
 import threading
 from collections.abc import Collection, Iterator
@@ -16,16 +14,17 @@ from torch import nn
 from adarank_core.checks import is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
+from adarank_core.hardware import check_dtype, device_named, dtype_named
 from adarank_core.scoring.encoding import has_classification_head
+from adarank_core.scoring.heads import fresh_head
 from adarank_core.scoring.model_checks import check_model
-from adarank_core.scoring.noise import generator_for
+from adarank_core.scoring.quantised import check_weight, is_packed
 
 __all__ = [
     "AdaptableModule",
     "ModelBundle",
     "adaptable_modules",
     "embedded_folder",
-    "fresh_head",
     "load_model",
     "model_sha256",
 ]
@@ -47,11 +46,15 @@ class ModelBundle:
         In evaluation mode.
     tokenizer : transformers.PreTrainedTokenizerBase
     name : str
+    random : frozenset of str, optional
+        The weights that the checkpoint did not have, by their full names. None where nothing is
+        known of it; a classifier's whole head then counts as random.
     """
 
     model: nn.Module
     tokenizer: object
     name: str
+    random: frozenset[str] | None = None
 
     @property
     def task_type(self) -> str:
@@ -98,7 +101,7 @@ def model_sha256(bundle: ModelBundle) -> str:
     64
     """
     digest = hashlib.sha256()
-    heads = tuple(f"{name}." for name in fresh_head(bundle.model, seed=0))
+    heads = tuple(f"{name}." for name in fresh_head(bundle, seed=0))
     for name, weight in bundle.model.named_parameters():
         if not name.startswith(heads):
             digest.update(f"{name} {tuple(weight.shape)} ".encode())
@@ -142,7 +145,13 @@ def embedded_folder() -> Path:
     return folder
 
 
-def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBundle:
+def load_model(
+    name: str | Path,
+    labels: int = 2,
+    head: str = "auto",
+    device: str = "auto",
+    dtype: str = "auto",
+) -> ModelBundle:
     """Load a model for scoring or fine-tuning.
 
     Parameters
@@ -154,17 +163,23 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     head : {"auto", "classification", "causal"}
         ``"auto"`` keeps the head of a causal language model (one whose configuration names such
         an architecture) and gives every other model a sequence classification head.
+    device : str
+        Where the model is put: ``"auto"`` (CUDA, then MPS, then the CPU), ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"`` or ``"mps"``.
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+        Of its weights; ``"auto"`` leaves them in their own type, but for float16 on a CPU, which
+        becomes float32.
 
     Returns
     -------
     ModelBundle
-        In evaluation mode, in float32, from safetensors only; no remote code is run.
+        In evaluation mode, from safetensors only; no remote code is run.
 
     Raises
     ------
     AdaRankError
-        If the model cannot be found, reached, read or built, or if model and tokenizer do not
-        belong together (`scoring.model_checks.check_model`).
+        If the model cannot be found, reached, read or built, if there is no such device, or if
+        model and tokenizer do not belong together (`scoring.model_checks.check_model`).
 
     Examples
     --------
@@ -179,17 +194,18 @@ def load_model(name: str | Path, labels: int = 2, head: str = "auto") -> ModelBu
     source = str(embedded_folder()) if name == "embedded" else name
     if not name.strip():
         raise AdaRankError("the model's name is empty; give 'embedded', a Hub id or a folder")
-    model, tokenizer, random, unused = _load(source, name, labels, head)
+    check_dtype(dtype)
+    place = device_named(device)
+    model, tokenizer, random, unused = _load(source, name, labels, head, dtype, place)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise AdaRankError(f"{name!r} comes without a tokenizer's vocabulary; add its files")
-    bundle = ModelBundle(model.eval(), tokenizer, name)
+    bundle = ModelBundle(model.eval(), tokenizer, name, random)
     _check_all_used(name, model, unused)
-    check_model(bundle, random, fresh_head(model, seed=0))
+    check_model(bundle)
     return bundle
 
 
-def _load(source: str, name: str, labels: int, head: str):
-    import torch
+def _load(source: str, name: str, labels: int, head: str, dtype: str, device):
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
@@ -200,24 +216,37 @@ def _load(source: str, name: str, labels: int, head: str):
     if not _is_folder(source):
         _ask_hub(name)
     safe = {"trust_remote_code": False}
-    weights = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True, **safe}
+    weights = {"use_safetensors": True, "output_loading_info": True, **safe}
     try:
         with _quiet_and_seeded():
             config = AutoConfig.from_pretrained(source, **safe)
             named = " ".join(config.architectures or ())
             causal = head == "causal" or (head == "auto" and re.search("CausalLM|LMHead", named))
             tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+            weights["dtype"] = _dtype(source, config, dtype, device)
             if causal:
                 model, found = AutoModelForCausalLM.from_pretrained(source, **weights)
             else:
                 model, found = AutoModelForSequenceClassification.from_pretrained(
                     source, num_labels=labels, ignore_mismatched_sizes=True, **weights
                 )
+            if not getattr(model, "is_quantized", False):  # those are where they were unpacked
+                model.to(device)
     except Exception as error:
         # A broken or foreign checkpoint makes the libraries raise whatever they stumble over.
         raise AdaRankError(_why_not_loaded(source, name, error)) from None
-    random = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    mismatched = (key for key, *_ in found["mismatched_keys"])
+    random = frozenset([*found["missing_keys"], *mismatched])
     return model, tokenizer, random, found["unexpected_keys"]
+
+
+def _dtype(source: str, config, dtype: str, device):
+    """Return the type of numbers that weights are loaded in."""
+    import torch
+
+    if getattr(config, "quantization_config", None) is not None:
+        return "auto"  # packed weights stay as they are, and go where their library puts them
+    return dtype_named(dtype, config.dtype or torch.float32, device)
 
 
 def _check_all_used(name: str, model: nn.Module, unused: Collection[str]) -> None:
@@ -349,7 +378,7 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     Raises
     ------
     AdaRankError
-        If the model has no such module, or one whose weight is packed.
+        If the model has no such module, or one whose weight is packed in a way that is not known.
 
     Examples
     --------
@@ -360,8 +389,9 @@ def adaptable_modules(model: nn.Module) -> tuple[AdaptableModule, ...]:
     found = []
     for name, module in model.named_modules():
         block = re.match(r"(.*?)\.(\d+)\.(.+)$", name)
+        if block:
+            check_weight(name, module)
         if block and _is_linear(module):
-            _check_weight(name, module)
             if not _gives_tensor(module):
                 continue
             stack, layer, inside = block.groups()
@@ -385,30 +415,15 @@ def _is_linear(module: nn.Module | None) -> bool:
     return isinstance(module, nn.Linear | Conv1D)
 
 
-def _check_weight(name: str, module: nn.Module) -> None:
-    """Refuse a quantised module: the numbers that its weight holds are not those it computes with.
-
-    Such as bitsandbytes' ``Linear4bit``, an `nn.Linear` whose weight is a column of bytes.
-    """
-    weight = module.weight
-    plain = weight.is_floating_point() and weight.dtype.itemsize > 1
-    shaped = not isinstance(module, nn.Linear) or weight.shape == tuple(_sizes(module)[::-1])
-    if not (plain and shaped):
-        raise AdaRankError(
-            f"the module {name!r} is a quantised {type(module).__name__}, whose weight holds "
-            f"{str(weight.dtype).removeprefix('torch.')} of shape {tuple(weight.shape)}; load the "
-            "model without quantisation"
-        )
-
-
 def _gives_tensor(module: nn.Module) -> bool:
     """Tell a linear module from a subclass that makes something else of it.
 
     Such as a mixture of experts' router, whose forward also gives the chosen experts.
     """
-    forward, inputs = type(module).forward, module.weight.new_zeros(1, _sizes(module)[0])
-    if forward is nn.Linear.forward:
+    forward = type(module).forward
+    if forward is nn.Linear.forward or is_packed(module):
         return True
+    inputs = module.weight.new_zeros(1, _sizes(module)[0])
     try:
         output = forward(module, inputs)
     except Exception:  # of whatever it wants in place of a row of features
@@ -451,51 +466,3 @@ def _families(places: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
             family = f"{next(unlike, stack)}.{family}"
         families[stack, inside] = family
     return families
-
-
-def head_names(model: nn.Module) -> tuple[str, ...]:
-    """Name the children outside the base model that hold parameters: the head."""
-    base = model.base_model_prefix
-    return tuple(
-        name
-        for name, child in model.named_children()
-        if name != base and next(child.parameters(), None) is not None
-    )
-
-
-def fresh_head(model: nn.Module, seed: int) -> dict[str, nn.Module]:
-    """Draw the classification head that belongs to a seed; the model is not changed.
-
-    Scores are taken with this head, and every arm of a comparison trains from it.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    seed : int
-
-    Returns
-    -------
-    dict of str to torch.nn.Module
-        New modules by the child's name. Weights are normal with the configuration's
-        ``initializer_range``, biases zero. Empty for a model that keeps its own head.
-
-    Examples
-    --------
-    >>> sorted(fresh_head(load_model("embedded").model, seed=0))
-    ['classifier']
-    """
-    if not has_classification_head(model):
-        return {}
-    deviation = getattr(model.config, "initializer_range", None)
-    if type(deviation) not in (int, float) or not 0 < deviation < math.inf:
-        deviation = 0.02  # a configuration may hold anything
-    heads = {name: copy.deepcopy(getattr(model, name)) for name in head_names(model)}
-    for name, head in heads.items():
-        for inner, module in head.named_modules():
-            if isinstance(module, nn.Linear):
-                generator = generator_for(seed, f"head/{name}.{inner}")
-                drawn = module.weight.new_empty(module.weight.shape, device="cpu")
-                module.weight.data.copy_(drawn.normal_(0.0, deviation, generator=generator))
-                if module.bias is not None:
-                    module.bias.data.zero_()
-    return heads

@@ -8,7 +8,8 @@ import torch
 
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.error_bars import mean_and_error
-from adarank_core.scoring.estimators import Step, module_score, prepared
+from adarank_core.scoring.estimators import Step, module_score
+from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import AdaptableModule, ModelBundle
 from adarank_core.scoring.noise import add_to_output, generator_for, weight_noise
 from adarank_core.scoring.options import ScoringOptions

@@ -6,7 +6,6 @@ structure, which shares every weight with the original, so that several sessions
 model at once and nothing is left behind on it.
 """
 
-import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,30 +20,13 @@ from adarank_core.scoring.gradients import output_gradients
 from adarank_core.scoring.noise import generator_for
 from adarank_core.scoring.token_use import tokens_that_count
 
-__all__ = ["Recording", "block_of", "private_copy"]
+__all__ = ["Recording", "block_of"]
 
 # Each logit's gradient costs a backward pass: for a vocabulary, more than scoring itself.
 MOST_LOGITS = 8
 # How far going on from a module may be off a whole pass, over how far its noise moves the logits.
 # What is wrong is as large as that; rounding is not.
 TOLERANCE = 0.1
-
-
-def private_copy(model: nn.Module) -> nn.Module:
-    """Copy a model's structure but none of its weights, in evaluation mode.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(2, 2)
-    >>> private_copy(layer).weight is layer.weight
-    True
-    """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    own = copy.deepcopy(model, shared)
-    for module in own.modules():
-        if hasattr(module, "config"):
-            module.config.use_cache = False  # a second call must not see the first one's keys
-    return own.eval()
 
 
 @dataclass
@@ -85,6 +67,7 @@ class Recording:
 
     Examples
     --------
+    >>> from adarank_core.scoring.heads import private_copy
     >>> from adarank_core.scoring.models import load_model
     >>> model = private_copy(load_model("embedded").model)
     >>> name = "bert.encoder.layer.3.output.dense"
@@ -126,16 +109,25 @@ class Recording:
             for name, child in inside.items()
             if block_of(name) in last and isinstance(child, nn.Linear | Conv1D)
         ]
-        few = self.logits.shape[1] <= MOST_LOGITS
-        wanted = list({*names, *ends}) if few else []
-        self.gradients = output_gradients(model, batch, wanted, read) if wanted else {}
+        if self.logits.shape[1] <= MOST_LOGITS:
+            at_ends = self.gradients = self._gradients([*{*names, *ends}], read)
+        else:
+            self.gradients, at_ends = {}, self._gradients(ends, _at_random(read))
         by_text = {
-            name: self.gradients[name]
+            name: at_ends[name]
             for name in ends
-            if name in self.gradients
-            and self._goes_by_text(self.gradients[name], self._sizes[name].output)
+            if name in at_ends and self._goes_by_text(at_ends[name], self._sizes[name].output)
         }
         self.tokens = tokens_that_count(model, batch, read, self.logits, by_text)
+
+    def _gradients(self, names: Sequence[str], read: Callable) -> dict[str, torch.Tensor]:
+        """Return gradients at modules' outputs; none of a model that cannot be differentiated."""
+        try:
+            return output_gradients(self.model, self.batch, names, read)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of packed products, which are made for use alone
+            return {}
 
     def is_replayable(self, name: str) -> bool:
         """Tell whether there is one place to go on from.
@@ -384,6 +376,17 @@ class Recording:
         if not isinstance(output, torch.Tensor) or size is None or output.shape[0] == size:
             return False
         return output.shape[0] % self.texts == 0
+
+
+def _at_random(read: Callable) -> Callable:
+    """Return a reading of one number a text that all logits enter: one backward pass for all."""
+
+    def read_at_random(model, batch):
+        logits = read(model, batch)
+        weights = torch.rand(logits.shape[1], generator=generator_for(0, "logits")) + 0.5
+        return (logits * weights.to(logits)).sum(dim=1, keepdim=True)
+
+    return read_at_random
 
 
 def _beside(call: _Call, own: _Call) -> bool:

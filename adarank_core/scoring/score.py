@@ -1,16 +1,16 @@
 """Algorithm 2 of the paper: how far apart two noisy models' logits are, module by module."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-
-import torch
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import is_out_of_memory
 from adarank_core.patterns import matching_names
 from adarank_core.scoring.encoding import encode, lengths_of
 from adarank_core.scoring.estimators import Step, computes_in_bfloat16, fast, paired
+from adarank_core.scoring.model_checks import check_no_adapter
 from adarank_core.scoring.models import (
     AdaptableModule,
     ModelBundle,
@@ -18,9 +18,11 @@ from adarank_core.scoring.models import (
 )
 from adarank_core.scoring.notebook import notebook
 from adarank_core.scoring.options import ScoringOptions
-from adarank_core.scoring.partial_forward import private_copy
 from adarank_core.scoring.scores import Scores, origin_of
 from adarank_core.scoring.unscored import unscored_weights
+
+# Weights that may be kept in bfloat16 as well: of a larger model in float32 no copy is made.
+MOST_CAST = 2**28
 
 __all__ = [
     "ScoringProgress",
@@ -98,7 +100,8 @@ def score_iter(
     Raises
     ------
     AdaRankError
-        On bad options (at once), or if the logits are not finite (while scoring).
+        On bad options (at once), or if the logits are not finite or memory runs out (while
+        scoring).
 
     Examples
     --------
@@ -111,31 +114,40 @@ def score_iter(
     options = replace(options or ScoringOptions(), **changes)
     texts = as_texts(texts)
     automatic = options.precision == "auto"
-    options = options.resolved(len(texts))
-    if options.logits == "all":
-        bundle = _with_all_tokens(bundle)
+    options = options.resolved(len(texts), bundle.task_type, bundle.model.device)
+    if options.logits == "all" and bundle.task_type == "SEQ_CLS":
+        raise AdaRankError(
+            f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "
+            "text one row of them; use 'last', or the head 'causal'"
+        )
+    check_no_adapter(bundle)
     chosen = matching(adaptable_modules(bundle.model), options.modules)
+    order = list(range(len(texts)))
     if options.estimator == "fast":
         lengths = lengths_of(bundle, texts, options.max_length)
-        order = sorted(range(len(texts)), key=lambda at: lengths[at])
-        by_length = Texts(texts.source, tuple(texts.items[at] for at in order))
-        batches = encode(bundle, by_length, options.max_length)
-        lower = options.precision == "bfloat16"
-        if automatic and lower and not computes_in_bfloat16(bundle, batches[0]):
-            options = replace(options, precision="float32")
-        steps = fast(bundle, chosen, batches, order, options)
+        order.sort(key=lengths.__getitem__)
+        texts_read = replace(texts, items=tuple(texts.items[at] for at in order))
+        batches = encode(bundle, texts_read, options.max_length)
+        if automatic and options.precision == "bfloat16":
+            size = sum(module.in_features * module.out_features for module in chosen)
+            if size > MOST_CAST or not computes_in_bfloat16(bundle, batches[0]):
+                options = replace(options, precision="float32")
+        steps = fast(bundle, chosen, batches, order, options, texts.sampled)
     else:
-        scored = paired if options.mode == "paper" else notebook
-        steps = scored(bundle, chosen, encode(bundle, texts, options.max_length), options)
+        batches = encode(bundle, texts, options.max_length)
+        if options.mode == "paper":
+            steps = paired(bundle, chosen, batches, order, options, texts.sampled)
+        else:
+            steps = notebook(bundle, chosen, batches, options)
     return _with_scores(steps, bundle, texts, options)
 
 
 def _with_scores(
     steps: Iterator[Step], bundle: ModelBundle, texts: Texts, options: ScoringOptions
 ) -> Iterator[ScoringProgress]:
-    """Say with every step where its scores come from."""
+    """Say with every step where its scores come from, and in a sentence that memory ran out."""
     origin, not_scored = origin_of(texts), unscored_weights(bundle.model)
-    with closing(steps):
+    with closing(steps), _memory_runs_out(options):
         for step in steps:
             scores = Scores(
                 model=bundle.name,
@@ -148,35 +160,25 @@ def _with_scores(
                 trials=step.trials,
                 logits=options.logits,
                 task_type=bundle.task_type,
+                head_draw=step.head_draw,
+                noise=options.noise,
                 not_scored=not_scored,
             )
             yield ScoringProgress(step.done, step.total, scores)
 
 
-def _with_all_tokens(bundle: ModelBundle) -> ModelBundle:
-    """Return a bundle whose model puts the logits at all tokens of a text into one row.
-
-    They are divided by the text's number of tokens, and 0 at padding: the L1 distance of two rows
-    is the mean over tokens of the L1 distance over the vocabulary.
-    """
-    if type(bundle.model).__name__.endswith("ForSequenceClassification"):
+@contextmanager
+def _memory_runs_out(options: ScoringOptions) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer = f"fewer trials than {options.trials}, " if (options.trials or 0) > 2 else ""
         raise AdaRankError(
-            f"logits is 'all', but {bundle.name!r} has a classification head, which gives each "
-            "text one row of them; use 'last', or the head 'causal'"
-        )
-    model = private_copy(bundle.model)
-
-    def flatten(_model, _args, batch, output):
-        mask, logits = batch["attention_mask"], output.logits
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        padding = mask[:, :, None] == 0
-        by_token = logits.masked_fill(padding, 0) / mask.sum(dim=1)[:, None, None]
-        output.logits = by_token.flatten(start_dim=1)
-        return output
-
-    model.register_forward_hook(flatten, with_kwargs=True)
-    model.gives_all_logits = True  # `logits_of` asks other causal models for few
-    return ModelBundle(model, bundle.tokenizer, bundle.name)
+            f"memory ran out while scoring texts of up to {options.max_length} tokens; give "
+            f"{fewer}a smaller max_length, or dtype 'bfloat16'"
+        ) from None
 
 
 def matching(modules: Sequence[AdaptableModule], pattern: str | None) -> list[AdaptableModule]:

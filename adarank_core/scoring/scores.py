@@ -55,6 +55,8 @@ class _ScoresFile(TypedDict):
     trials: NotRequired[Annotated[int, Ge(1)] | None]
     logits: NotRequired[Literal["last", "all"]]
     task_type: NotRequired[Literal["SEQ_CLS", "CAUSAL_LM"]]
+    head_draw: NotRequired[Literal["expected", "seed", "trained"] | None]
+    noise: NotRequired[Text]
     not_scored: NotRequired[Annotated[list[Name], MinLen(1), FailFast()]]
 
 
@@ -112,6 +114,11 @@ class Scores:
     task_type : str
         PEFT's name for the head that was scored, ``"SEQ_CLS"`` or ``"CAUSAL_LM"``; written only
         where it is not the former.
+    head_draw : {"expected", "seed", "trained"}, optional
+        Whose head it was: the expectation over random ones, the seed's, or the checkpoint's own.
+        None where it is not known or no head was looked at.
+    noise : str
+        As in `ScoringOptions`; written only where it is not ``"gaussian"``.
     not_scored : tuple of str
         Weights inside the model's blocks that are no linear module's, such as experts held as
         one parameter: LoRA on modules does not reach them. Written only where there are any.
@@ -135,6 +142,8 @@ class Scores:
     trials: int | None = None
     logits: str = "last"
     task_type: str = "SEQ_CLS"
+    head_draw: str | None = None
+    noise: str = "gaussian"
     not_scored: tuple[str, ...] = ()
 
     @property
@@ -181,6 +190,8 @@ class Scores:
             **({} if self.trials is None else {"trials": self.trials}),
             **({} if self.logits == "last" else {"logits": self.logits}),
             **({} if self.task_type == "SEQ_CLS" else {"task_type": self.task_type}),
+            **({} if self.head_draw is None else {"head_draw": self.head_draw}),
+            **({} if self.noise == "gaussian" else {"noise": self.noise}),
             **({"not_scored": list(self.not_scored)} if self.not_scored else {}),
             "modules": [asdict(module) for module in self.modules],
         }

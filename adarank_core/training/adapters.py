@@ -10,7 +10,8 @@ from transformers import TrainerCallback, set_seed
 from adarank_core.errors import AdaRankError
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.ranks.verification import check_built_adapter
-from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head, head_names
+from adarank_core.scoring.heads import fresh_head, head_names, trained_names
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
 
 __all__ = ["METHODS", "AdaLoraSteps", "adapted", "check_plan", "final_ranks", "lora_size"]
 
@@ -71,12 +72,12 @@ def adapted(
     if method not in METHODS:
         raise AdaRankError(f"the method is {method!r}; it must be one of {', '.join(METHODS)}")
     model = bundle.model
-    for name, head in fresh_head(model, seed).items():
-        setattr(model, name, head)
+    for name, layer in fresh_head(bundle, seed).items():
+        model.set_submodule(name, layer)
     if method in ("head-only", "full"):
         model.requires_grad_(method == "full")
-        for name in head_names(model):
-            getattr(model, name).requires_grad_(True)
+        for name in trained_names(bundle) or head_names(model):
+            model.get_submodule(name).requires_grad_(True)
         return model
     check_plan(bundle, plan)
     vectors = {}
@@ -85,6 +86,7 @@ def adapted(
 
         vectors = input_directions(bundle, texts, max(plan.ranks.values()), max_length)
     config = _config(plan, method, steps, bundle.task_type)
+    config.modules_to_save = trained_names(bundle)
     model = _with_lora(model, config, seed, vectors)
     if method != "adalora":  # which begins with more ranks, and moves them
         check_built_adapter(plan, model)
@@ -115,7 +117,6 @@ def _config(plan: RankPlan, method: str, steps: int, task_type: str):
 def _with_lora(model, config, seed: int, vectors: dict) -> nn.Module:
     from peft import get_peft_model
 
-    config.modules_to_save = list(head_names(model))
     set_seed(seed)  # for LoRA's A matrices; Trainer seeds again, so that dropout is the same
     try:
         with warnings.catch_warnings():  # PEFT asks for what transformers has renamed

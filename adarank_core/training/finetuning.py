@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainingArguments
 from adarank_core.checks import is_whole
 from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError, quoted
-from adarank_core.hardware import bf16_is_native
+from adarank_core.hardware import bf16_is_native, is_out_of_memory
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
 from adarank_core.scoring.models import ModelBundle, model_sha256
@@ -194,9 +194,9 @@ def _trained(
 ) -> RunResult | None:
     """Fine-tune and measure; None when stopped after a step, `Stopped` before the first."""
     objective, settings = objective_for(training.task), training.settings
-    bundle = objective.load(training.model)
+    bundle = objective.load(training.model, settings.device, settings.dtype)
     longest = min(settings.max_length, longest_text(bundle))
-    lower = bf16_is_native() and learns_in_bfloat16(bundle)
+    lower = _settle_precision(bundle)
     if should_stop():
         raise Stopped
     weights = model_sha256(bundle)
@@ -223,7 +223,7 @@ def _trained(
             order.pass_over(step, should_stop)
     trainer = PartsTrainer(
         model=model,
-        args=_arguments(settings, training.seed, training.method, output, lower),
+        args=_arguments(training, output, lower, bundle.model.device),
         train_dataset=data,
         order=order,
         eval_dataset=_by_length(validation),
@@ -277,6 +277,23 @@ def _save_adapter(model, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def _settle_precision(bundle: ModelBundle) -> bool:
+    """Tell whether matrix products are in bfloat16; frozen weights are then, or else in float32."""
+    model = bundle.model
+    if getattr(model, "is_quantized", False):
+        raise AdaRankError(
+            f"the model {bundle.name!r} is quantised; train it with the exported ranks where it is "
+            "used, or give the model without quantisation here"
+        )
+    if model.device.type == "cuda":
+        torch.cuda.set_device(model.device)  # the one that Trainer uses
+    stored = model.dtype == torch.bfloat16
+    lower = (stored or bf16_is_native(model.device)) and learns_in_bfloat16(bundle)
+    if not (lower and stored):
+        model.float()
+    return lower
+
+
 def _adapted(
     training: Training, objective, bundle: ModelBundle, longest: int, lower: bool
 ) -> tuple:
@@ -293,6 +310,9 @@ def _adapted(
         texts=objective.sample(EVA_TEXTS, training.seed)[0].items if eva else (),
         max_length=longest,
     )
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
     make_lean(bundle.model, first_token)
     if lower:
         cast_frozen(bundle.model)
@@ -306,7 +326,7 @@ def _identity(training: Training, task_sha256: str, model_sha256: str) -> dict:
         "model": training.model,
         "task": task_sha256,
         "model_sha256": model_sha256,
-        "settings": vars(training.settings),
+        "settings": training.settings.to_dict(),
         "method": training.method,
         "plan": plan,
         "seed": training.seed,
@@ -337,8 +357,7 @@ def _resources_run_out(settings: Settings):
         yield
     except (RuntimeError, MemoryError, SafetensorError) as error:
         said = str(error)
-        memory = "allocate memory" in said or "not enough memory" in said
-        if memory or isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if is_out_of_memory(error):
             smaller = f"batch_size, such as {settings.batch_size // 2}"
             if settings.batch_size == 1:
                 smaller = f"max_length, such as {max(1, settings.max_length // 2)}"
@@ -385,8 +404,9 @@ class OneDeviceArguments(TrainingArguments):
         return min(1, super().n_gpu)
 
 
-def _arguments(settings: Settings, seed: int, method: str, output: Path | None, lower: bool):
-    rate = settings.learning_rate * (FULL_LEARNING_RATE if method == "full" else 1)
+def _arguments(training: Training, output: Path | None, lower: bool, device: torch.device):
+    settings, full = training.settings, training.method == "full"
+    rate = settings.learning_rate * (FULL_LEARNING_RATE if full else 1)
     return OneDeviceArguments(
         output_dir="unused" if output is None else str(output / "checkpoints"),
         max_steps=settings.steps,
@@ -397,8 +417,8 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None, 
         warmup_steps=round(0.06 * settings.steps),
         train_sampling_strategy="sequential",  # the rows are ordered already
         bf16=lower,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
         logging_steps=1,
         logging_nan_inf_filter=False,
         eval_strategy="steps",
@@ -407,7 +427,7 @@ def _arguments(settings: Settings, seed: int, method: str, output: Path | None, 
         save_total_limit=2,  # the last stays until the next one is whole
         report_to="none",
         disable_tqdm=True,
-        seed=seed,
+        seed=training.seed,
     )
 
 

@@ -11,7 +11,7 @@ from pyarrow import compute
 
 from adarank_core.data.task import Task
 from adarank_core.data.texts import Texts
-from adarank_core.scoring.encoding import tokenised
+from adarank_core.scoring.encoding import check_known, tokenised
 from adarank_core.scoring.models import ModelBundle, load_model
 from adarank_core.training.batches import LengthGroupedOrder
 from adarank_core.training.metrics import cross_entropy, metrics_of
@@ -40,9 +40,10 @@ class Classification:
     def __init__(self, task: Task):
         self.task = task
 
-    def load(self, model: str) -> ModelBundle:
+    def load(self, model: str, device: str = "auto", dtype: str = "auto") -> ModelBundle:
         """Load a model with a head for this task; PEFT's task type is the bundle's."""
-        return load_model(model, labels=len(self.task.label_names), head="classification")
+        labels = len(self.task.label_names)
+        return load_model(model, labels, "classification", device, dtype)
 
     def sha256(self) -> str:
         """Return a digest of all rows and of the labels' names.
@@ -68,7 +69,7 @@ class Classification:
         """Draw training texts as `Task.sample_texts` does, with what is to be learned of each."""
         drawn = np.random.default_rng(seed).permutation(len(self.task.train))[:count]
         rows = self.task.train.iloc[drawn]
-        return Texts(self.task.name, tuple(rows["text"])), list(rows["label"])
+        return Texts(self.task.name, tuple(rows["text"]), sampled=True), list(rows["label"])
 
     def training_rows(self, count: int, seed: int):
         """Draw as many rows as a run will see; to tokenise all of a large task takes longer."""
@@ -97,6 +98,7 @@ class Classification:
         from datasets import Dataset
 
         tokens = tokenised(bundle, list(rows["text"]), max_length)
+        check_known(bundle, list(rows["text"]), tokens["input_ids"])
         return Dataset.from_dict({**tokens, "labels": [int(label) for label in rows["label"]]})
 
     def order(self, data, batch_size: int, steps: int, seed: int) -> LengthGroupedOrder:

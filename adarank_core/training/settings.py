@@ -1,14 +1,15 @@
 """What all trainings of a comparison share. Without torch, for whoever only passes it on."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Gt, Interval
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.checks import is_number, is_whole
 from adarank_core.errors import AdaRankError, quoted
-from adarank_core.schemas import STRICT
+from adarank_core.hardware import DTYPES, check_device, check_dtype
+from adarank_core.schemas import STRICT, Name
 
 __all__ = ["Rate", "Settings", "SettingsEntry"]
 
@@ -27,6 +28,8 @@ class SettingsEntry(TypedDict, total=False):
     learning_rate: Rate
     max_length: Annotated[int, Interval(ge=1, le=MOST["max_length"])]
     evaluations: Annotated[int, Interval(ge=1, le=MOST["evaluations"])]
+    device: Name
+    dtype: Literal[DTYPES]
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,14 @@ class Settings:
         Longer texts are cut to this many tokens.
     evaluations : int
         How often the validation metrics are taken on the way.
+    device, dtype : str
+        Where the model is put and what its frozen weights are, as `load_model` takes them. What
+        is trained is float32.
 
     Raises
     ------
     AdaRankError
-        If a value is out of range.
+        If a value is out of range, or the device is none or not here.
 
     Examples
     --------
@@ -63,6 +69,8 @@ class Settings:
     learning_rate: float = 5e-3
     max_length: int = 128
     evaluations: int = 6
+    device: str = "auto"
+    dtype: str = "auto"
 
     def __post_init__(self):
         for name, most in MOST.items():
@@ -71,7 +79,20 @@ class Settings:
                 raise AdaRankError(
                     f"{name} is {quoted(value)}; it must be at least 1 and at most {most:,}"
                 )
+        check_dtype(self.dtype)
+        check_device(self.device)
         if not is_number(self.learning_rate, above=0):
             raise AdaRankError(
                 f"learning_rate is {quoted(self.learning_rate)}; it must be above 0 and finite"
             )
+
+    def to_dict(self) -> dict:
+        """Return the settings for JSON; device and dtype only where they were asked for.
+
+        Examples
+        --------
+        >>> "device" in Settings().to_dict(), Settings(device="cpu").to_dict()["device"]
+        (False, 'cpu')
+        """
+        placed = {"device", "dtype"}
+        return {k: v for k, v in vars(self).items() if k not in placed or v != "auto"}

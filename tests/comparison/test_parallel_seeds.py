@@ -130,6 +130,14 @@ def test_threads_are_shared_out(monkeypatch):
     assert told[0]["count"] == "3"
 
 
+def test_gpus_are_dealt_out(monkeypatch):
+    monkeypatch.setattr(parallel_seeds, "gpus", lambda: ["0", "2"])
+    told = []
+    code = "import os; tell({'event': 'gpu', 'name': os.environ['CUDA_VISIBLE_DEVICES']})"
+    run_workers([script(code)] * 3, told.append, lambda: False)
+    assert sorted(event["name"] for event in told) == ["0", "0", "2"]
+
+
 # Comparisons
 
 

@@ -219,7 +219,7 @@ def test_the_command_and_the_snippet_give_the_numbers_on_the_page(
 
     load = models.load_model
     tiny = {
-        "load_model": lambda name, labels=2, head="auto": load(tiny_bert, labels, head),
+        "load_model": lambda name, labels=2, **given: load(tiny_bert, labels, **given),
         "load_task": lambda name, progress=None: tiny_task,
     }
     for module, name in ((models, "load_model"), (tasks, "load_task")):

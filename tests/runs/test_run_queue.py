@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-from adarank_core import AdaRankError
+from adarank_core import AdaRankError, hardware
 from adarank_core.hardware import cores
 from adarank_core.runs import run_queue
 from adarank_core.runs.jobs import cancel, open_run, run_folder
-from adarank_core.runs.run_queue import at_once, wait_for_turn
+from adarank_core.runs.run_queue import at_once, take_gpu, wait_for_turn
 
 ROOT = Path(run_queue.__file__).resolve().parents[2]
 WAIT = 60
@@ -309,3 +309,39 @@ def test_a_ticket_is_not_written_through_a_link(tmp_path):
         assert wait_for_turn(recorder, waits=True)
     assert not (tmp_path / "elsewhere").exists()
     assert (tmp_path / ".queue" / "000000001").read_text() == "run"
+
+
+# GPUs
+
+
+@pytest.fixture
+def four_gpus(tmp_path, monkeypatch):
+    """A machine whose driver lists four GPUs."""
+    driver = tmp_path / "driver"
+    for number in range(4):
+        (driver / f"0000:0{number}:00.0").mkdir(parents=True)
+    monkeypatch.setattr(hardware, "GPUS", driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_as_many_runs_work_at_once_as_there_are_gpus(monkeypatch):
+    assert at_once() == 4
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
+    assert hardware.gpus() == ["1", "3"] and at_once() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert hardware.gpus() == [] and at_once() == max(1, hardware.cores() // 4)
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_each_run_sees_one_gpu_that_no_other_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_queue, "HELD", [])
+    seen = []
+    for name in ("first", "second", "third", "fourth", "fifth"):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        take_gpu(tmp_path / name)
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    assert seen == ["0", "1", "2", "3", None]
+    run_queue.HELD.pop(1).release()  # its process has ended
+    take_gpu(tmp_path / "sixth")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"

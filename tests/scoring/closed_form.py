@@ -8,14 +8,15 @@ import torch
 
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode, logits_of
-from adarank_core.scoring.models import ModelBundle, adaptable_modules, fresh_head
+from adarank_core.scoring.heads import fresh_head
+from adarank_core.scoring.models import ModelBundle, adaptable_modules
 
 
 def with_head(bundle: ModelBundle, seed: int):
     """Copy a model and give it the seed's head."""
     model = copy.deepcopy(bundle.model).eval()
-    for name, head in fresh_head(bundle.model, seed).items():
-        setattr(model, name, head)
+    for name, layer in fresh_head(bundle, seed).items():
+        model.set_submodule(name, layer)
     return model
 
 

@@ -20,6 +20,7 @@ from transformers import (
 from adarank_core import AdaRankError, load_model, score, score_iter, sentence
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode, logits_of, longest_text, tokenised
+from adarank_core.training.objectives import objective_for
 
 
 def refusal(bundle, texts):
@@ -68,7 +69,7 @@ def test_a_text_without_tokens_is_refused(tiny_gpt2):
 
 def test_texts_of_special_tokens_alone_are_refused(embedded):
     for blank in ("\u200b", "\u00ad\u200d"):
-        assert f"none of the texts has a token for this model (the first is {blank!r})" in refusal(
+        assert f"has a word that the model's tokenizer knows (the first is {blank!r})" in refusal(
             embedded, [blank, "\u200b"]
         )
     assert len(score(embedded, ["\u200b", "cat"], trials=2, modules="5.output").modules) == 1
@@ -204,3 +205,15 @@ def test_a_classifier_is_never_asked_for_few_logits():
     batch = {"input_ids": torch.tensor([[5, 7, 0], [1, 2, 3]])}
     batch["attention_mask"] = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert logits_of(OwnForSequenceClassification(), batch).tolist() == [[7], [3]]
+
+
+def test_texts_that_the_tokenizer_does_not_know_are_refused(bert, tiny_task):
+    """All of them are one row of [UNK], in scoring and in training."""
+    unknown = ["zork blorb", "frotz"]
+    assert "none of the 2 texts has a word that the model's tokenizer knows" in refusal(
+        bert, unknown
+    )
+    assert encode(bert, as_texts([*unknown, "cat"]))[0]["input_ids"].shape[0] == 3
+    rows = tiny_task.train.assign(text="zork")
+    with pytest.raises(AdaRankError, match="none of the 96 texts has a word"):
+        objective_for(tiny_task).tokenise(bert, rows, 16)

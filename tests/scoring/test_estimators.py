@@ -78,7 +78,8 @@ def test_small_noise_has_the_closed_form(name, request):
     doubled = ModelBundle(copy.deepcopy(bundle.model).double(), bundle.tokenizer, bundle.name)
     texts = TEXTS[:2]
     expected = small_noise_scores(doubled, texts)
-    scores = score(doubled, texts, noise_scale=1e-3, trials=1500, seed=0, precision="float32")
+    options = {"precision": "float32", "head_draw": "seed", "logits": "last"}
+    scores = score(doubled, texts, noise_scale=1e-3, trials=1500, seed=0, **options)
     found = np.array([module.score for module in scores.modules]) / 1e-3
     assert np.abs(found / expected - 1).max() < 0.02
 
@@ -129,6 +130,7 @@ def test_the_closed_form_by_finite_differences(small_bert):
 def test_the_paper_s_pairs_tend_to_the_closed_form(small_bert):
     """The difference is within 4 of its standard errors, and these are below 2 percent."""
     options = {"estimator": "paired", "trials": 1500, "modules": r"layer\.1\.output", "seed": 7}
+    options["head_draw"] = "seed"
     # One text: an error over texts has no place where both sides see the same ones.
     [module] = score(small_bert, EQUAL[:1], noise_scale=1e-3, **options).modules
     names = [other.name for other in adaptable_modules(small_bert.model)]
@@ -139,7 +141,8 @@ def test_the_paper_s_pairs_tend_to_the_closed_form(small_bert):
 
 def test_small_noise_is_within_two_percent_of_the_closed_form(small_bert):
     """Each text ten times over, so that ten times as much noise is drawn for it."""
-    near = score(small_bert, EQUAL * 10, noise_scale=1e-3, trials=600, seed=7, precision="float32")
+    options = {"precision": "float32", "head_draw": "seed"}
+    near = score(small_bert, EQUAL * 10, noise_scale=1e-3, trials=600, seed=7, **options)
     found = np.array([module.score for module in near.modules]) / 1e-3
     np.testing.assert_allclose(found, small_noise_scores(small_bert, EQUAL, 7), rtol=0.02)
 
@@ -204,7 +207,7 @@ def test_batches_hold_texts_of_like_length_and_few_tokens(lengths, side):
 
 
 def test_few_texts_get_more_instances(loud_bert):
-    for count, trials in ((1, 32), (4, 32), (9, 14), (16, 8), (40, 8)):
+    for count, trials in ((1, 16), (4, 16), (9, 7), (16, 4), (40, 4)):
         steps = score_iter(loud_bert, ["the cat"] * count, modules="1.output")
         assert next(steps).scores.trials == trials
 
@@ -216,3 +219,26 @@ def test_a_language_model_is_asked_for_the_last_logits_only(llama):
     logits_of(llama.model, batch)
     handle.remove()
     assert asked == [1]
+
+
+@pytest.mark.parametrize("noise", ["uniform", "absolute", "gaussian,bias"])
+def test_both_estimators_know_the_same_noise(loud_bert, noise):
+    options = {"modules": r"1\.(attention\.self\.value|output)", "noise": noise}
+    options["noise_scale"] = 0.3
+    plain = score(loud_bert, TEXTS, estimator="paired", trials=150, **options)
+    fast = score(loud_bert, TEXTS, trials=60, precision="float32", **options)
+    for one, other in zip(plain.modules, fast.modules, strict=True):
+        error = math.hypot(one.standard_error, other.standard_error)
+        assert abs(one.score - other.score) < 4 * error
+        assert error < 0.06 * one.score
+    assert fast.to_dict()["noise"] == noise
+
+
+def test_a_noisy_bias_moves_more_than_the_weight_alone(loud_bert):
+    bundle = ModelBundle(copy.deepcopy(loud_bert.model), loud_bert.tokenizer, "biased")
+    name = "bert.encoder.layer.1.output.dense"
+    bundle.model.get_submodule(name).bias.data.normal_(0, 3)
+    options = {"modules": name, "trials": 30}
+    [weight] = score(bundle, TEXTS, **options).modules
+    [both] = score(bundle, TEXTS, noise="gaussian,bias", **options).modules
+    assert both.score > 1.2 * weight.score

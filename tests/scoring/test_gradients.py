@@ -8,8 +8,8 @@ from torch import nn
 
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode, logits_of
-from adarank_core.scoring.estimators import prepared
 from adarank_core.scoring.gradients import linear_response, output_gradients
+from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import adaptable_modules, load_model
 from adarank_core.scoring.noise import activation_noise, generator_for, input_factor
 

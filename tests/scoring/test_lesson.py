@@ -27,6 +27,7 @@ def test_mean_pair_distance_is_the_score(embedded, drawn):
         sentence(TEXT),
         estimator="paired",
         modules="layer.5.*value",
+        head_draw="seed",
         trials=3,
         seed=3,
     )

@@ -21,6 +21,7 @@ from transformers import (
 from adarank_core import AdaRankError, RankPlan, finetune, load_model, score
 from adarank_core.data.texts import Texts
 from adarank_core.scoring.encoding import encode, tokenised
+from adarank_core.scoring.heads import fresh_head
 from adarank_core.scoring.model_checks import LONGEST_TRIAL, TRIAL, padding_difference
 from adarank_core.scoring.models import adaptable_modules
 from adarank_core.training.settings import Settings
@@ -149,7 +150,7 @@ def test_the_reported_loss_is_the_saved_adapter_s(
     saved, tiny_task, tmp_path, side, model, monkeypatch
 ):
     """Each test text alone through the saved adapter, by PEFT and torch."""
-    monkeypatch.setattr("adarank_core.training.finetuning.bf16_is_native", lambda: False)
+    monkeypatch.setattr("adarank_core.training.finetuning.bf16_is_native", lambda _device: False)
     from peft import PeftModel
 
     folder = saved(model(pad_token_id=3), padding_side=side)
@@ -231,15 +232,13 @@ def test_a_model_to_which_all_texts_are_one_is_refused(folder, monkeypatch):
 
 
 def test_a_stored_head_of_zeros_is_no_reason_to_refuse(folder):
-    """Scoring and fine-tuning draw a head of their own, and so does the trial."""
+    """It is no trained one: scoring, fine-tuning and the trial draw a head of their own."""
     path = folder / "model.safetensors"
-    tensors = {
-        name: torch.zeros_like(tensor) if name.startswith("classifier") else tensor
-        for name, tensor in load_file(path).items()
-    }
-    save_file(tensors, path, metadata={"format": "pt"})
-    model = load_model(folder).model
-    assert not model.classifier.weight.any()  # which is still the stored one
+    head = {"classifier.weight": torch.zeros(2, 32), "classifier.bias": torch.zeros(2)}
+    save_file(load_file(path) | head, path, metadata={"format": "pt"})
+    bundle = load_model(folder)
+    assert not bundle.model.classifier.weight.any()  # which is still the stored one
+    assert list(fresh_head(bundle, 0)) == ["classifier"]
 
 
 def test_a_tokenizer_that_knows_no_word_of_the_trial_says_nothing(folder):
@@ -312,11 +311,9 @@ def test_what_a_checkpoint_was_trained_for_does_not_decide_the_loss(folder, kind
 
 @pytest.mark.parametrize("deviation", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_head_is_drawn_whatever_the_configuration_says(folder, deviation):
-    from adarank_core.scoring.models import fresh_head
-
     bundle = load_model(folder)
     bundle.model.config.initializer_range = deviation
-    head = fresh_head(bundle.model, seed=0)["classifier"]
+    head = fresh_head(bundle, seed=0)["classifier"]
     assert float(head.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
 
 

@@ -5,13 +5,19 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from adarank_core.scoring import noise as noise_file
 from adarank_core.scoring.noise import (
+    ModuleNoise,
+    OutputNoise,
     activation_noise,
     add_to_output,
+    deviation,
     generator_for,
     input_factor,
+    module_noise,
     weight_noise,
 )
+from adarank_core.scoring.options import ScoringOptions
 
 
 def test_noise_has_the_weight_s_deviation_times_the_scale():
@@ -92,3 +98,68 @@ def test_padding_and_company_change_no_draw(real):
     alone = activation_noise(factor, one, 4, 2, [generator_for(0, "query")])
     torch.testing.assert_close(both[:1, :, real], alone)
     assert not both[0][:, mask[0] == 0].any()
+
+
+def test_the_deviation_of_a_large_weight_is_that_of_all_its_parts(monkeypatch):
+    weight = 3 + torch.randn(70, 30, generator=torch.Generator().manual_seed(0))
+    for part in (10**6, 64):
+        monkeypatch.setattr(noise_file, "CHUNK", part)
+        assert deviation(weight) == pytest.approx(weight.double().std().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_noise_at_outputs_has_the_covariance_of_noisy_weights_and_bias(uniform):
+    """``X E^T + 1 b^T``: covariance ``s² X X^T + s_b² 1 1^T`` over tokens, none at padding."""
+    inputs = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    law = ModuleNoise(0.5, 0.2, uniform)
+    generators = [generator_for(0, "query", text=text) for text in range(2)]
+    noise = OutputNoise(law, inputs, mask, input_factor(inputs, mask), 2, generators)
+    drawn = noise.draw(20_000)[..., 0]
+    for text, length in enumerate((4, 2)):
+        real = inputs[text, :length]
+        expected = 0.25 * real @ real.mT + 0.04
+        found = drawn[text, :, :length].mT @ drawn[text, :, :length] / 20_000
+        torch.testing.assert_close(found, expected, atol=0.04, rtol=0.05)
+    assert not drawn[1, :, 2:].any()
+
+
+def test_how_instances_are_split_changes_no_number():
+    inputs, mask = torch.randn(1, 4, 3), torch.ones(1, 4)
+    for uniform in (False, True):
+        one, other = (
+            OutputNoise(
+                ModuleNoise(0.5, 0.0, uniform),
+                inputs,
+                mask,
+                input_factor(inputs, mask),
+                5,
+                [generator_for(0, "query")],
+            )
+            for _ in range(2)
+        )
+        whole = one.draw(3)
+        parts = torch.cat([other.draw(1), other.draw(2)], dim=1)
+        torch.testing.assert_close(whole, parts)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("gaussian", ModuleNoise(4.0)),
+        ("uniform", ModuleNoise(4.0, uniform=True)),
+        ("absolute", ModuleNoise(2.0)),
+        ("bias", ModuleNoise(4.0, 6.0)),
+        ("uniform,absolute,bias", ModuleNoise(2.0, 2.0, uniform=True)),
+    ],
+)
+def test_the_words_of_noise_say_how_large_it_is(words, expected):
+    layer = nn.Linear(2, 1)
+    layer.weight.data, layer.bias.data = torch.tensor([[0.0, 8**0.5]]), torch.tensor([0.0])
+    layer.bias = nn.Parameter(torch.tensor([0.0, 18**0.5]))
+    found = module_noise(layer, ScoringOptions(noise=words, noise_scale=2.0))
+    assert found.deviation == pytest.approx(expected.deviation)
+    assert found.bias_deviation == pytest.approx(expected.bias_deviation)
+    assert found.uniform == expected.uniform
+    bare = nn.Linear(2, 1, bias=False)
+    assert module_noise(bare, ScoringOptions(noise=words)).bias_deviation == 0

@@ -29,6 +29,13 @@ LARGE = 10**400  # no float holds it
         ({"max_length": 0}, "max_length is 0; it must be at least 1"),
         ({"modules": "("}, "modules is '(', which is not a regular expression"),
         ({"precision": "x"}, "precision is 'x'; it must be auto, float32 or bfloat16"),
+        ({"noise": "pink"}, "noise is 'pink'; it must be words of gaussian, uniform, absolute"),
+        ({"noise": "gaussian,uniform"}, "noise is 'gaussian,uniform'; it must be words"),
+        ({"noise": "bias,bias"}, "noise is 'bias,bias'; it must be words"),
+        ({"noise": None}, "noise is None; it must be words"),
+        ({"noise": "uniform", "mode": "notebook"}, "the notebook's modes know 'gaussian' only"),
+        ({"head_draw": "x"}, "head_draw is 'x'; it must be 'expected' or 'seed'"),
+        ({"vocabulary_sample": 8}, "vocabulary_sample is 8; it must be at least 32"),
         ({"logits": "x"}, "logits is 'x'; it must be 'last' or 'all'"),
         ({"tolerance": 0}, "tolerance is 0; it must be a number of ranks above 0"),
         ({"tolerance": LARGE}, "tolerance is 1000"),
@@ -63,13 +70,15 @@ def test_extreme_numbers_are_options_or_one_sentence(tolerance, rank, scale, tri
 
 def test_defaults_come_from_the_number_of_texts_and_the_machine(monkeypatch):
     for native, precision in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr(options_file, "bf16_is_native", lambda native=native: native)
-        assert ScoringOptions().resolved(16) == ScoringOptions(trials=8, precision=precision)
+        monkeypatch.setattr(options_file, "bf16_is_native", lambda _device, native=native: native)
+        assert ScoringOptions().resolved(16) == ScoringOptions(
+            trials=4, precision=precision, logits="last"
+        )
     found = [ScoringOptions().resolved(texts).trials for texts in (1, 4, 9, 16, 10_000)]
-    assert found == [32, 32, 14, 8, 8]
-    for options in (ScoringOptions(estimator="paired"), ScoringOptions(mode="notebook")):
-        resolved = options.resolved(1)
-        assert (resolved.estimator, resolved.trials) == ("paired", 5)
+    assert found == [16, 16, 7, 4, 4]
+    for options, trials in (({"estimator": "paired"}, 8), ({"mode": "notebook"}, 5)):
+        resolved = ScoringOptions(**options).resolved(1)
+        assert (resolved.estimator, resolved.trials) == ("paired", trials)
     assert ScoringOptions(trials=3, precision="float32").resolved(9).trials == 3
     assert ScoringOptions(tolerance=0.5).resolved(9).trials is None
     again = ScoringOptions().resolved(9)

@@ -4,6 +4,7 @@ import copy
 import math
 import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from adarank_core import AdaRankError, Scores, allocate, load_model, score, scor
 from adarank_core.scoring import estimators as estimators_file
 from adarank_core.scoring.encoding import BATCH_SIZE
 from adarank_core.scoring.error_bars import mean_and_error
-from adarank_core.scoring.models import adaptable_modules, fresh_head
+from adarank_core.scoring.models import adaptable_modules
 from adarank_core.scoring.noise import generator_for, weight_noise
-from tests.scoring.closed_form import small_noise_scores
+from tests.scoring.closed_form import small_noise_scores, with_head
 
 ESTIMATORS = ("paired", "fast")
 MINILM = (
@@ -41,9 +42,7 @@ def refusal(*arguments, **options):
 
 def plain_distances(bundle, texts, name, trials, seed, noise_scale=1.0):
     """Algorithm 2 as it is written: noise into the weight, every text alone, no padding."""
-    model = copy.deepcopy(bundle.model)
-    for child, head in fresh_head(bundle.model, seed).items():
-        setattr(model, child, head)
+    model = with_head(bundle, seed)
     weight = model.get_submodule(name).weight
     kept, logits = weight.detach().clone(), []
     with torch.no_grad():
@@ -66,7 +65,8 @@ def named(scores):
 
 def test_a_tiny_model_s_scores_are_those_of_a_plain_loop(tiny, texts):
     assert len(texts) > BATCH_SIZE
-    scores = score(tiny, texts, trials=3, seed=5, noise_scale=0.7, estimator="paired")
+    options = {"noise_scale": 0.7, "estimator": "paired", "head_draw": "seed", "logits": "last"}
+    scores = score(tiny, texts, trials=3, seed=5, **options)
     assert len(scores.modules) == (12 if "bert" in tiny.name else 8)
     for module in scores.modules:
         distances = plain_distances(tiny, texts, module.name, 3, 5, 0.7)
@@ -77,7 +77,8 @@ def test_a_tiny_model_s_scores_are_those_of_a_plain_loop(tiny, texts):
 @pytest.mark.parametrize("name", MINILM)
 def test_minilm_s_scores_are_those_of_a_plain_loop(embedded, name):
     texts = ["What is a rank?", "A much longer sentence about rivers, boats and old bridges."] * 9
-    scores = score(embedded, texts, trials=2, seed=1, modules=re.escape(name), estimator="paired")
+    options = {"modules": re.escape(name), "estimator": "paired", "head_draw": "seed"}
+    scores = score(embedded, texts, trials=2, seed=1, **options)
     distances = plain_distances(embedded, texts[:2], name, 2, 1)
     assert named(scores) == {name: pytest.approx(distances.mean(), abs=1e-5)}
 
@@ -88,6 +89,7 @@ def test_small_noise_gives_the_gradients_norm(tiny, estimator):
     texts = ["the cat sat on the old red dog", "rain", "good dog good dog"]
     scale, trials = 1e-3, {"paired": 100, "fast": 60}[estimator]
     options = {"trials": trials, "noise_scale": scale, "estimator": estimator, "seed": 3}
+    options |= {"head_draw": "seed", "logits": "last"}
     tiny = type(tiny)(tiny.model.double(), tiny.tokenizer, tiny.name)
     scores = score(tiny, texts, modules=r"\.1\.", **options)
     names = [module.name for module in adaptable_modules(tiny.model)]
@@ -98,7 +100,7 @@ def test_small_noise_gives_the_gradients_norm(tiny, estimator):
 
 
 def test_both_estimators_estimate_the_same(bert, texts):
-    options = {"modules": r"value|layer\.1\.output", "seed": 0}  # with the head of the same seed
+    options = {"modules": r"value|layer\.1\.output", "seed": 0}
     paired = score(bert, texts, trials=60, estimator="paired", **options)
     fast = score(bert, texts, trials=12, estimator="fast", **options)
     for one, other in zip(paired.modules, fast.modules, strict=True):
@@ -233,8 +235,8 @@ def test_the_model_is_as_it_was_after_an_exception(bert, texts, estimator, monke
         return real(model, batch)
 
     monkeypatch.setattr(estimators_file, "logits_of", breaks)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        score(bert, texts, trials=2, estimator=estimator)
+    with pytest.raises(AdaRankError, match=r"memory ran out .*; give fewer trials than 3"):
+        score(bert, texts, trials=3, estimator=estimator)
     assert_untouched(bert.model, before)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     monkeypatch.undo()
@@ -287,9 +289,11 @@ def test_where_scores_come_from_is_written_down(bert):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_the_standard_error_is_how_far_seeds_lie_apart(bert, estimator, monkeypatch):
-    """With one text and one head nothing but the noise is drawn anew."""
-    monkeypatch.setattr(estimators_file, "fresh_head", lambda model, seed: fresh_head(model, 0))
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_standard_error_is_how_far_seeds_lie_apart(bert, estimator, trained):
+    """With a trained head the linear response serves as a control."""
+    if trained:
+        bert = replace(bert, model=with_head(bert, 0), random=frozenset())
     options = {"trials": 6, "estimator": estimator, "modules": "value"}
     draws = [score(bert, ["the cat sat on"], seed=seed, **options) for seed in range(60)]
     for at in range(2):
@@ -358,7 +362,7 @@ def test_a_weight_that_is_read_without_a_call_is_refused(bert, texts, estimator,
 
 @pytest.mark.parametrize("breaks", ["raises", "gives nan"])
 def test_bfloat16_that_a_model_does_not_run_in_is_not_taken(bert, texts, monkeypatch, breaks):
-    monkeypatch.setattr("adarank_core.scoring.options.bf16_is_native", lambda: True)
+    monkeypatch.setattr("adarank_core.scoring.options.bf16_is_native", lambda _device: True)
     classifier = bert.model.bert.pooler.dense
 
     def only_float32(_module, _args, output):

@@ -10,7 +10,7 @@ from adarank_core import AdaRankError, RankPlan, finetune, load_model
 from adarank_core.comparison.planner import same_rank
 from adarank_core.data.texts import as_texts
 from adarank_core.scoring.encoding import encode
-from adarank_core.scoring.models import head_names
+from adarank_core.scoring.heads import head_names
 from adarank_core.training.adapters import adapted, check_plan, final_ranks, lora_size
 from adarank_core.training.finetuning import Settings
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import Trainer
 
 from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, finetune, load_model
@@ -15,7 +16,7 @@ from adarank_core.scoring.baselines import depth_ramp
 from adarank_core.training import finetuning as finetuning_file
 from adarank_core.training.adapters import adapted
 from adarank_core.training.batches import PartsTrainer
-from adarank_core.training.finetuning import Settings
+from adarank_core.training.finetuning import Settings, Training
 from adarank_core.training.objectives import Classification
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
@@ -277,7 +278,7 @@ def test_bfloat16_is_for_machines_and_models_that_compute_in_it(
     tiny_bert, tiny_task, monkeypatch, native, learns
 ):
     given, arguments = [], finetuning_file._arguments
-    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: native)
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda _device: native)
     monkeypatch.setattr(finetuning_file, "learns_in_bfloat16", lambda bundle: learns)
     monkeypatch.setattr(
         finetuning_file, "_arguments", lambda *of: given.append(arguments(*of)) or given[0]
@@ -288,7 +289,7 @@ def test_bfloat16_is_for_machines_and_models_that_compute_in_it(
 
 @pytest.mark.parametrize("method", ["lora", "adalora", "head-only", "full"])
 def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, monkeypatch, method):
-    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda: True)
+    monkeypatch.setattr(finetuning_file, "bf16_is_native", lambda _device: True)
     plan = None if method in ("head-only", "full") else same_rank(tiny_bert, 3)
     found, cast = [], finetuning_file.cast_frozen
 
@@ -306,7 +307,8 @@ def test_to_cast_frozen_weights_once_changes_no_number(tiny_bert, tiny_task, mon
 
 @pytest.mark.parametrize(("method", "share"), [("lora", 1), ("head-only", 1), ("full", 0.01)])
 def test_all_weights_are_trained_at_a_hundredth_of_the_learning_rate(method, share):
-    rate = finetuning_file._arguments(QUICK, 0, method, None, False).learning_rate
+    training = Training("tiny", None, None, QUICK, method)
+    rate = finetuning_file._arguments(training, None, False, torch.device("cpu")).learning_rate
     assert rate == pytest.approx(share * QUICK.learning_rate)
 
 
@@ -315,7 +317,8 @@ def test_one_process_uses_one_device(monkeypatch, seen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    arguments = finetuning_file._arguments(QUICK, 0, "lora", None, False)
+    training = Training("tiny", None, None, QUICK)
+    arguments = finetuning_file._arguments(training, None, False, torch.device("cuda:0"))
     assert not arguments.use_cpu and arguments.device.type == "cuda"
     assert arguments._n_gpu == seen  # for as many Trainer would make copies
     assert arguments.n_gpu == 1 and arguments.train_batch_size == QUICK.batch_size
@@ -360,3 +363,36 @@ def test_rows_are_tokenised_part_by_part_and_a_cancel_is_heard_between(
     options["should_stop"] = lambda: len(asked) == 2
     assert finetune(tiny_bert, tiny_task, plan, **options) is None
     assert asked == [7, 7]
+
+
+@pytest.mark.parametrize("method", ["lora", "head-only", "full"])
+def test_a_checkpoint_in_bfloat16_is_trained_with_float32_adapters(
+    tiny_bert, tiny_task, tmp_path, method
+):
+    bundle = load_model(tiny_bert)
+    bundle.model.to(torch.bfloat16).save_pretrained(
+        tmp_path / "model",
+        state_dict={k: v for k, v in bundle.model.state_dict().items() if "classifier" not in k},
+    )
+    bundle.tokenizer.save_pretrained(tmp_path / "model")
+    plan = same_rank(tiny_bert, 2) if method == "lora" else None
+    options = {"method": method, "output": tmp_path / "run"}
+    found = finetune(str(tmp_path / "model"), tiny_task, plan, QUICK, **options)
+    whole = finetune(
+        str(tmp_path / "model"),
+        tiny_task,
+        plan,
+        dataclasses.replace(QUICK, dtype="float32"),
+        method=method,
+    )
+    assert found["test_loss"] == pytest.approx(whole["test_loss"], rel=0.02)
+    if method == "lora":
+        saved = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+        assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("setting", [{"device": "cuda:7"}, {"dtype": "int4"}])
+def test_a_device_or_type_that_is_not_here_is_refused_at_once(setting):
+    [(name, value)] = setting.items()
+    with pytest.raises(AdaRankError, match=f"{name} is '{value}'"):
+        Settings(**setting)

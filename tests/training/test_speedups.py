@@ -102,7 +102,7 @@ def test_a_model_that_bfloat16_breaks_is_trained_in_float32(float32_alone, tiny_
     assert not learns_in_bfloat16(load_model(float32_alone))
     losses = []
     for native in (False, True):
-        monkeypatch.setattr(finetuning, "bf16_is_native", lambda native=native: native)
+        monkeypatch.setattr(finetuning, "bf16_is_native", lambda _device, native=native: native)
         plan, settings = same_rank(float32_alone, 2), Settings(2, 8)
         losses.append(finetuning.finetune(float32_alone, tiny_task, plan, settings)["test_loss"])
     assert losses[0] == losses[1] and math.isfinite(losses[0])

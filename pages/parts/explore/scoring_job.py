@@ -28,7 +28,8 @@ class ScoringJob:
     labels : int
         Outputs of the head: the number of the task's classes, else 2, as on the command line.
     texts : Texts
-    trials, seed : int
+    trials : int or None
+    seed : int
         As `score_iter` takes them; its estimator is left at its default.
     source : {"generic", "task", "sentence"}
     text : str
@@ -38,7 +39,7 @@ class ScoringJob:
     model: str
     labels: int
     texts: Texts
-    trials: int
+    trials: int | None
     seed: int
     source: str
     text: str

@@ -64,7 +64,7 @@ def task(name: str, progress: Callable[[str, float], None] | None = None) -> Tas
     return _tasks().put(name, load_task(name, progress)) if found is None else found
 
 
-def scores_key(model_name: str, labels: int, texts: Texts, trials: int, seed: int) -> tuple:
+def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, seed: int) -> tuple:
     """Return all that scores depend on; two equal keys have equal scores.
 
     Examples

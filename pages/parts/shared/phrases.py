@@ -27,6 +27,14 @@ NOUNS = {
 }
 
 
+# Whose head was scored.
+HEADS = {
+    "expected": "averaged over all random heads",
+    "seed": "the random head of the seed",
+    "trained": "the model's own trained head",
+}
+
+
 def score_finding(scores: Scores) -> str:
     """Say which two layers differ most surely within one family of modules.
 
@@ -91,6 +99,8 @@ def detail(shown) -> str:
     parts = [f"model {shown.scores.model}", texts]
     if shown.scores.trials is not None:
         parts.append(f"{shown.scores.trials} trials")
+    if shown.scores.head_draw is not None:
+        parts.append(HEADS[shown.scores.head_draw])
     return " · ".join([*parts, f"seed {shown.scores.seed}"])
 
 
