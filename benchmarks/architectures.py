@@ -625,7 +625,7 @@ def _fine_tunes(model: str, plan, output: Path):
     settings = Settings(steps=2, batch_size=8, max_length=32, evaluations=1)
     native, results = "adarank_core.training.finetuning.bf16_is_native", []
     for lower in (False, True):
-        with mock.patch(native, lambda lower=lower: lower):
+        with mock.patch(native, lambda _device, lower=lower: lower):
             try:
                 out = output / str(lower)
                 results.append(finetune(model, task, plan, settings, output=out))

@@ -371,8 +371,12 @@ def output_folder(
         had = old.get(key) if isinstance(old, dict) else None
         same = had == config[key] or (had is None and not config[key])  # of an older version
         if key not in may_differ and not same:
+            what, now = key, config[key]
+            if isinstance(now, dict) and isinstance(had, dict):  # say which of them
+                what = next(name for name in {**now, **had} if now.get(name) != had.get(name))
+                now, had = now.get(what), had.get(what)
             raise AdaRankError(
-                f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
+                f"{what} is {now!r}, but the run in {str(output)!r} had {had!r}; "
                 "resume with the same values"
             )
     return output

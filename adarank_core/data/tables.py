@@ -21,7 +21,7 @@ from adarank_core.files import LIMIT, check_file, most_megabytes, parse_json, re
 __all__ = ["KINDS", "read_table"]
 
 KINDS = (".csv", ".jsonl", ".parquet")
-RIGHT = "it needs the columns text and label, and one row for every text"
+RIGHT = "it needs the columns text and label, with commas between, and one row for every text"
 MEGABYTES = 500  # yelp_polarity has 440
 ROWS_PER_MEGABYTE = 10_000  # so 5 million; yelp_polarity has 1,270 a megabyte
 LONGEST_LINE = 20 * MOST_CHARACTERS  # of JSON, in which a character may take 12

@@ -148,9 +148,14 @@ def check_no_adapter(bundle: "ModelBundle") -> None:
 
 def _check_complete(bundle: "ModelBundle") -> None:
     """Refuse a checkpoint that left weights at random, but for a classifier's head and a pooler."""
-    names = head_names(bundle.model) if has_classification_head(bundle.model) else ()
-    heads = tuple(f"{name}." for name in names)
+    heads = tuple(f"{name}." for name in head_names(bundle.model))
+    classifies = has_classification_head(bundle.model)
     for key in sorted(bundle.random or ()):
+        if key.startswith(heads) and not classifies:
+            raise AdaRankError(
+                f"the model {bundle.name!r} has no trained language model's head ({key!r} is not in "
+                "its weights); use it with the head 'classification'"
+            )
         if not key.startswith(heads) and ".pooler." not in key:
             raise AdaRankError(
                 f"the model {bundle.name!r} cannot be loaded: its weights are incomplete ({key!r} "
