@@ -153,8 +153,8 @@ def _check_complete(bundle: "ModelBundle") -> None:
     for key in sorted(bundle.random or ()):
         if key.startswith(heads) and not classifies:
             raise AdaRankError(
-                f"the model {bundle.name!r} has no trained language model's head ({key!r} is not in "
-                "its weights); use it with the head 'classification'"
+                f"the model {bundle.name!r} has no trained language model's head ({key!r} is not "
+                "among its weights); use it with the head 'classification'"
             )
         if not key.startswith(heads) and ".pooler." not in key:
             raise AdaRankError(
