@@ -42,6 +42,9 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     folders = (tmp_path / "adapter", tmp_path / "out" / "portable")
     assert sizes == [(folder / weights).stat().st_size for folder in folders]
     assert sizes[0] < sizes[1]
+    alone = (*ranks[:2], "--output", tmp_path / "alone")
+    assert "give the model (--model)" in refusal("export", *alone)
+    assert not (tmp_path / "alone" / "ranks.json").exists()
     wrong = ("--ranks", files / "ranks.json", "--output", tmp_path, "--adapter", tmp_path)
     assert "has no adapter_model.safetensors" in refusal("export", *wrong)
     others = ("--ranks", files / "ranks.json", "--output", tmp_path, "--model", tiny_gpt2)
