@@ -69,8 +69,8 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
     modules : sequence of str, optional
         Full names of the model's modules. A plan that names others is refused. An adapter's
         ``target_modules`` and patterns may be endings of names or regular expressions: they are
-        resolved over these names as PEFT does. Without them, ``target_modules`` must hold full
-        names.
+        resolved over these names as PEFT does. Without them, the names in ``target_modules`` are
+        taken to be the modules.
 
     Returns
     -------
@@ -100,10 +100,7 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
                 f"the adapter has {beside[0]}, which a plan of ranks cannot hold; take it out of "
                 "the file if it is not needed"
             )
-        plan = plan_of_adapter(data, modules)
-        if modules is None:
-            _refuse_endings(list(plan.ranks))
-        return plan
+        return plan_of_adapter(data, modules)
     plan = RankPlan.from_dict(data)
     if modules is not None:
         known = set(modules)
@@ -229,17 +226,6 @@ def _refuse_what_needs_the_model(data: dict, remedy: str) -> None:
         raise AdaRankError(
             f"target_modules of the adapter is the pattern {targets!r}, which does not name the "
             f"modules; {remedy}"
-        )
-
-
-def _refuse_endings(names: Sequence[str]) -> None:
-    """Refuse names that are no full ones: these have a dot, and most the number of a layer."""
-    numbered = any(part.isdigit() for name in names for part in name.split("."))
-    ending = next((name for name in names if "." not in name or not numbered), None)
-    if ending is not None:
-        raise AdaRankError(
-            f"target_modules of the adapter holds {ending!r}, which is an ending of modules' names "
-            "and no full one; give the model (--model)"
         )
 
 

@@ -42,13 +42,22 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     folders = (tmp_path / "adapter", tmp_path / "out" / "portable")
     assert sizes == [(folder / weights).stat().st_size for folder in folders]
     assert sizes[0] < sizes[1]
-    alone = (*ranks[:2], "--output", tmp_path / "alone")
-    assert "give the model (--model)" in refusal("export", *alone)
-    assert not (tmp_path / "alone" / "ranks.json").exists()
     wrong = ("--ranks", files / "ranks.json", "--output", tmp_path, "--adapter", tmp_path)
     assert "has no adapter_model.safetensors" in refusal("export", *wrong)
     others = ("--ranks", files / "ranks.json", "--output", tmp_path, "--model", tiny_gpt2)
     assert "use ranks made for this model" in refusal("export", *others)
+
+
+@pytest.mark.parametrize("names", [["query"], ["attn.query"], ["0.query", "value"]], ids=str)
+def test_export_of_an_adapter_that_holds_endings_needs_the_model(run, refusal, names, tmp_path):
+    adapter = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": names}
+    write_json(tmp_path / "adapter_config.json", adapter)
+    given = ("--ranks", tmp_path / "adapter_config.json", "--output", tmp_path / "out")
+    assert "give the model (--model)" in refusal("export", *given)
+    assert not (tmp_path / "out" / "ranks.json").exists()
+    full = {**adapter, "target_modules": ["0.query", "pooler.dense"]}
+    write_json(tmp_path / "adapter_config.json", full)
+    assert run("export", *given)
 
 
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")
