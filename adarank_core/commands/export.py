@@ -1,5 +1,6 @@
 """The command that writes a plan for other programs: ``export``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from adarank_core.commands.options import (
     writable_folder,
     write,
 )
-from adarank_core.errors import printable
+from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json
 from adarank_core.ranks import export as exporting
 from adarank_core.ranks.plan_files import read_plan
@@ -48,6 +49,8 @@ def export(
     names = None if read is None else [module.name for module in read.modules]
     if model is None:
         plan = read_plan(ranks, names)
+        if names is None and "peft_type" in read_json(ranks):
+            _refuse_endings(plan.ranks)
     else:
         from adarank_core.scoring.models import adaptable_modules, load_model
         from adarank_core.training.adapters import adapted
@@ -72,3 +75,14 @@ def export(
             print_status(
                 f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable"
             )
+
+
+def _refuse_endings(names: Iterable[str]) -> None:
+    """Refuse names that are no full ones: these have a dot, and most the number of a layer."""
+    numbered = any(part.isdigit() for name in names for part in name.split("."))
+    ending = next((name for name in names if "." not in name or not numbered), None)
+    if ending is not None:
+        raise AdaRankError(
+            f"target_modules of the adapter holds {ending!r}, which is an ending of modules' names "
+            "and no full one; give the model (--model)"
+        )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from adarank_core.commands.options import Json, print_status, refuse_inputs, table, write
+from adarank_core.errors import printable
 from adarank_core.files import read_json
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.verification import verify as verification
@@ -23,17 +24,21 @@ def verify(
     checked = verification(adapter, RankPlan.from_dict(read_json(ranks)))
     result = checked.to_dict()
     write(result, json_path)
-    if json_path != "-":
+    off = {*checked.missing, *checked.unplanned, *checked.different, *checked.unusable}
+    if json_path != "-" and off:
         table(
-            f"{adapter}: {checked.sentence()}",
+            "modules that are not as planned",
             ("module", "planned rank", "found", "planned scaling", "found"),
             [
                 (module["name"], *_cells(module, "rank", "d"), *_cells(module, "scaling", ".3g"))
                 for module in result["modules"]
+                if module["name"] in off
             ],
         )
     for note in checked.notes:
         print_status(note)
+    if json_path != "-":
+        print(printable(f"{adapter}: {checked.sentence()}"))
     if not checked.is_the_plan:
         raise typer.Exit(1)
 

@@ -15,7 +15,14 @@ from adarank_core.patterns import SECONDS, check_pattern, matching_names
 from adarank_core.ranks.plans import HIGHEST_RANK, MOST_MODULES, TASK_TYPES, Alpha, RankPlan
 from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 
-__all__ = ["adapted_names", "checked_adapter", "read_plan", "values_by_name"]
+__all__ = [
+    "adapted_names",
+    "beside_ranks",
+    "checked_adapter",
+    "plan_of_adapter",
+    "read_plan",
+    "values_by_name",
+]
 
 WITH_HEAD = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 # What an adapter may have beside ranks and scalings, and the values that mean that it has not.
@@ -87,7 +94,13 @@ def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPla
     """
     data = read_json(path)
     if isinstance(data, dict) and "format" not in data and "peft_type" in data:
-        return _plan_of_adapter(data, modules)
+        checked_adapter(data)
+        if beside := beside_ranks(data):
+            raise AdaRankError(
+                f"the adapter has {beside[0]}, which a plan of ranks cannot hold; take it out of "
+                "the file if it is not needed"
+            )
+        return plan_of_adapter(data, modules)
     plan = RankPlan.from_dict(data)
     if modules is not None:
         known = set(modules)
@@ -129,16 +142,61 @@ def checked_adapter(data) -> dict:
     return data
 
 
-def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
-    checked_adapter(data)
-    _refuse_what_no_plan_holds(data, modules)
+def beside_ranks(data: dict) -> list[str]:
+    """Name what an adapter has that no plan holds; a head that is trained whole is no loss.
+
+    Parameters
+    ----------
+    data : dict
+        As `checked_adapter` returns it.
+
+    Examples
+    --------
+    >>> beside_ranks({"use_dora": True, "bias": "none"})
+    ['DoRA (use_dora is True)']
+    """
+    found = []
+    for key, what in BESIDE.items():
+        value = data.get(key)
+        a_head = key == "modules_to_save" and data.get("task_type") in WITH_HEAD
+        if not a_head and not any(value is none or value == none for none in NOTHING):
+            found.append(f"{what} ({key} is {quoted(value)})")
+    return found
+
+
+def plan_of_adapter(
+    data: dict, modules: Sequence[str] | None = None, remedy: str = "give the model"
+) -> RankPlan:
+    """Return the ranks that a configuration gives, whatever else the adapter has.
+
+    Parameters
+    ----------
+    data : dict
+        As `checked_adapter` returns it.
+    modules : sequence of str, optional
+        Full names, as in `read_plan`.
+    remedy : str
+        What can be done where the names need the model, for the sentence.
+
+    Raises
+    ------
+    AdaRankError
+        If its names or patterns do not tell which modules it adapts.
+
+    Examples
+    --------
+    >>> plan_of_adapter({"target_modules": ["0.query"], "r": 4, "lora_alpha": 8}).scaling
+    {'0.query': 2.0}
+    """
+    if modules is None:
+        _refuse_what_needs_the_model(data, remedy)
     names = _target_modules(data, modules)
     found, unused = values_by_name(data.get("rank_pattern") or {}, names, "rank_pattern")
     if unused is not None:
         raise AdaRankError(
             f"rank_pattern names {unused!r}, which fits none of the "
             + (
-                "names in target_modules; give the model"
+                f"names in target_modules; {remedy}"
                 if modules is None
                 else f"{len(names)} modules that the adapter adapts in this model"
             )
@@ -156,22 +214,19 @@ def _plan_of_adapter(data: dict, modules: Sequence[str] | None) -> RankPlan:
     return RankPlan(model, ranks, alpha, budget, task_type=data.get("task_type"))
 
 
-def _refuse_what_no_plan_holds(data: dict, modules: Sequence[str] | None) -> None:
-    """Refuse an adapter that is more than ranks and scalings: none of it may be lost silently."""
-    for key, what in BESIDE.items():
-        value = data.get(key)
-        a_head = key == "modules_to_save" and data.get("task_type") in WITH_HEAD
-        if not a_head and not any(value is none or value == none for none in NOTHING):
-            raise AdaRankError(
-                f"the adapter has {what} ({key} is {quoted(value)}), which a plan of ranks cannot "
-                "hold; take it out of the file if it is not needed"
-            )
+def _refuse_what_needs_the_model(data: dict, remedy: str) -> None:
     for key in ("exclude_modules", "layers_to_transform"):
-        if modules is None and data.get(key) not in (None, [], ""):
+        if data.get(key) not in (None, [], ""):
             raise AdaRankError(
                 f"the adapter's {key} is {quoted(data[key])}, which leaves out some of the model's "
-                "modules; give the model"
+                f"modules; {remedy}"
             )
+    targets = data.get("target_modules")
+    if targets and isinstance(targets, str):
+        raise AdaRankError(
+            f"target_modules of the adapter is the pattern {targets!r}, which does not name the "
+            f"modules; {remedy}"
+        )
 
 
 def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
@@ -182,11 +237,6 @@ def _target_modules(data: dict, modules: Sequence[str] | None) -> list[str]:
             f"target_modules of the adapter is {quoted(targets)}; it must name the adapted modules"
         )
     if modules is None:
-        if isinstance(targets, str):
-            raise AdaRankError(
-                f"target_modules of the adapter is the pattern {targets!r}; give the model whose "
-                "modules it means"
-            )
         return list(dict.fromkeys(targets))
     for key in ("target_modules", "exclude_modules"):
         _check_endings(data.get(key), modules, key)

@@ -8,12 +8,18 @@ experts. So ranks are read off the built model, or off the saved tensors.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.ranks.plan_files import adapted_names, checked_adapter, read_plan, values_by_name
+from adarank_core.ranks.plan_files import (
+    adapted_names,
+    beside_ranks,
+    checked_adapter,
+    plan_of_adapter,
+    values_by_name,
+)
 from adarank_core.ranks.plans import RankPlan
 
 __all__ = [
@@ -254,15 +260,45 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
     >>> verify(folder, plan).is_the_plan
     True
     """
-    adapter = Path(adapter)
+    adapter = _folder(Path(adapter))
     config = checked_adapter(read_json(adapter / CONFIG))
     unusable = ()
     if (adapter / WEIGHTS).exists():
         found, unusable = _layers_on_disk(adapter / WEIGHTS, config)
     else:
-        found = layers_of_plan(read_plan(adapter / CONFIG))
-    notes = tuple(_notes(adapter, config, found))
-    return Verification(layers_of_plan(plan), found, notes, unusable)
+        found = _layers_of_config(config, plan)
+    checked = Verification(layers_of_plan(plan), found, unusable=unusable)
+    return replace(checked, notes=tuple(_notes(adapter, config, checked)))
+
+
+def _folder(adapter: Path) -> Path:
+    """Return the adapter's folder, also where its configuration was given."""
+    if adapter.name == CONFIG and adapter.is_file():
+        return adapter.parent
+    if adapter.is_file():
+        raise AdaRankError(f"{str(adapter)!r} is a file; give the folder that holds {CONFIG}")
+    inside = adapter / "adapter"
+    if not (adapter / CONFIG).exists() and (inside / CONFIG).is_file():
+        raise AdaRankError(f"{str(adapter)!r} has no {CONFIG}; give {str(inside)!r}, which has")
+    return adapter
+
+
+def _layers_of_config(config: dict, plan: RankPlan) -> dict[str, AdapterLayer]:
+    """Return what a configuration without weights gives the modules that it names."""
+    remedy = "save the adapter with its weights, whose tensors name them"
+    for key in ("target_parameters", "layer_replication"):
+        if config.get(key):
+            raise AdaRankError(
+                f"the adapter has {key}, which adapts modules it does not name; {remedy}"
+            )
+    found = layers_of_plan(plan_of_adapter(config, remedy=remedy))
+    for name in found:
+        if name not in plan.ranks and any(full.endswith(f".{name}") for full in plan.ranks):
+            raise AdaRankError(
+                f"target_modules of the adapter holds {name!r}, an ending of modules' names; "
+                f"{remedy}"
+            )
+    return found
 
 
 def _layers_on_disk(path: Path, config: dict) -> tuple[dict[str, AdapterLayer], tuple[str, ...]]:
@@ -311,30 +347,59 @@ def _ranks_on_disk(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     return found["A"], found["B"]
 
 
-def _notes(adapter: Path, config: dict, found: Mapping[str, AdapterLayer]) -> list[str]:
+def _notes(adapter: Path, config: dict, checked: Verification) -> list[str]:
     """Say what else is to be known of an adapter."""
     notes = []
     if not (adapter / WEIGHTS).exists():
         notes.append("it has no weights; this is what its configuration says")
-    if config.get("use_dora"):
-        notes.append("it is DoRA: each module also has a learnt magnitude, which no plan holds")
-    if not found:
-        return notes
-    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
-    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    other_rank = sum(layer.rank != rank for layer in found.values())
-    ratios = [layer.scaling / scaling for layer in found.values() if layer.scaling and scaling]
-    off = [ratio for ratio in ratios if not math.isclose(ratio, 1, rel_tol=1e-6)]
-    if not other_rank and not off:
+    beside = [
+        f"it has {what}, which no plan holds and a server that reads only r and lora_alpha loses"
+        for what in beside_ranks(config)
+    ]
+    notes += beside
+    if _looks_portable(checked):
+        notes.append(
+            "this is how a portable export looks, which cannot be held against ranks: all its "
+            "modules are padded to one; verify the adapter that it was made from"
+        )
+    wrong = _read_wrongly(config, checked.found)
+    if wrong:
+        notes.append(wrong if beside else f"{wrong}; give it the portable export")
+    elif checked.found and checked.is_the_plan and not beside:
         notes.append("a server that reads only one r and lora_alpha reads it right")
-        return notes
-    said = f"a server that reads only r {rank} and lora_alpha {alpha:g} would expect another rank "
-    said += f"of {other_rank} of {len(found)} modules"
-    if off:
-        most = max(max(ratio, 1 / ratio) for ratio in off)
-        said += f" and scale {len(off)} of them wrongly, by up to {most:.3g}×"
-    notes.append(f"{said}; give it the portable export")
     return notes
+
+
+def _looks_portable(checked: Verification) -> bool:
+    """Whether all modules have one rank, as high as any planned, and the scaling 1."""
+    if checked.missing or checked.unplanned or checked.unusable or not checked.different:
+        return False
+    most = max(layer.rank for layer in checked.planned.values())
+    one = next(iter(checked.found.values()))
+    return one.rank >= most and all(
+        _equal(layer, AdapterLayer(one.rank, 1.0)) for layer in checked.found.values()
+    )
+
+
+def _read_wrongly(config: dict, found: Mapping[str, AdapterLayer]) -> str:
+    """Say what a server makes of it that scales all by ``lora_alpha / r``; nothing if right."""
+    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
+    other_rank = sum(layer.rank != rank for layer in found.values())
+    off = [
+        layer.scaling
+        for layer in found.values()
+        if not math.isclose(layer.scaling, alpha / rank, rel_tol=1e-6)
+    ]
+    said = []
+    if other_rank:
+        said.append(f"expect another rank of {other_rank} of {len(found)} modules")
+    if off:
+        ratios = [scaling * rank / alpha for scaling in off if scaling and alpha]
+        most = max((max(ratio, 1 / ratio) for ratio in ratios), default=None)
+        said.append(f"scale {len(off)} of {len(found)} modules wrongly")
+        said[-1] += "" if most is None else f", by up to {most:.3g}×"
+    server = f"a server that reads only r {rank} and lora_alpha {alpha:g} would"
+    return f"{server} {' and '.join(said)}" if said else ""
 
 
 def _equal(one: AdapterLayer, other: AdapterLayer) -> bool:

@@ -48,6 +48,18 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     assert "use ranks made for this model" in refusal("export", *others)
 
 
+@pytest.mark.parametrize("names", [["query"], ["attn.query"], ["0.query", "value"]], ids=str)
+def test_export_of_an_adapter_that_holds_endings_needs_the_model(run, refusal, names, tmp_path):
+    adapter = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": names}
+    write_json(tmp_path / "adapter_config.json", adapter)
+    given = ("--ranks", tmp_path / "adapter_config.json", "--output", tmp_path / "out")
+    assert "give the model (--model)" in refusal("export", *given)
+    assert not (tmp_path / "out" / "ranks.json").exists()
+    full = {**adapter, "target_modules": ["0.query", "pooler.dense"]}
+    write_json(tmp_path / "adapter_config.json", full)
+    assert run("export", *given)
+
+
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")
 def test_export_holds_what_peft_builds_against_the_plan(run, refusal, files, tiny_bert, tmp_path):
     """A dense layer beside sparse ones: PEFT takes its names for those of the fused experts."""

@@ -25,7 +25,11 @@ def test_the_plan_itself_ends_with_0_and_another_with_1(files, capsys):
     assert main(["verify", "--adapter", adapter, "--ranks", ranks]) == 0
     assert "every one of 2 planned modules" in " ".join(capsys.readouterr().out.split())
     assert main(["verify", "--adapter", adapter, "--ranks", f"{folder}/other.json"]) == 1
-    said = " ".join(capsys.readouterr().out.split())
+    out = capsys.readouterr().out
+    said = " ".join(out.split())
+    # Only what differs is in the table, and the verdict comes last.
+    assert "0.query" not in said and "not as planned" in said
+    assert "1 unplanned has ('0.key')" in out.splitlines()[-1]
     assert "1 of 2 planned modules has no LoRA ('0.value')" in said
     assert "1 unplanned has ('0.key')" in said
 
@@ -42,6 +46,6 @@ def test_json_tells_every_module(files, capsys):
 
 def test_bad_input_ends_with_2(files, capsys):
     adapter, ranks, folder = files
-    for broken in ([folder, ranks], [adapter, f"{folder}/none.json"]):
+    for broken in ([f"{folder}/none", ranks], [adapter, f"{folder}/none.json"]):
         assert main(["verify", "--adapter", broken[0], "--ranks", broken[1]]) == 2
         assert "cannot be read" in capsys.readouterr().err

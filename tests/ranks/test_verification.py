@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from adarank_core import AdaRankError, RankPlan, allocate, load_model
 from adarank_core.ranks.export import export
 from adarank_core.ranks.plans import ALPHA_POLICIES
+from adarank_core.ranks.portable import portable
 from adarank_core.ranks.verification import check_built_adapter, layers_of_model, verify
 from adarank_core.scoring.models import adaptable_modules
 
@@ -79,7 +80,7 @@ def test_patterns_of_another_program_are_read_off_the_tensors(bundle, tmp_path):
     other = verify(tmp_path, RankPlan("tiny", {**ranks, stack.format(1, "key"): 4}, {
         **alpha, stack.format(1, "key"): 8}))  # fmt: skip
     assert other.missing == (stack.format(1, "key"),) and not other.unplanned
-    assert "scale 1 of them wrongly, by up to 2×" in other.notes[-1]
+    assert "scale 1 of 4 modules wrongly, by up to 2×" in other.notes[-1]
 
 
 def test_a_wrong_rank_a_wrong_scaling_and_wrong_modules_are_named(saved):
@@ -186,7 +187,59 @@ def test_rslora_scales_by_the_root_of_the_rank(bundle, tmp_path):
     rooted = RankPlan("tiny", plan.ranks, plan.alpha, {"alpha_policy": "rslora"})
     checked = verify(tmp_path, rooted)
     assert checked.is_the_plan and checked.found[names[0]].scaling == 8 / math.sqrt(4)
-    assert "reads it right" in checked.notes[-1]
+    # A server that knows r and lora_alpha alone scales by 8 / 4.
+    wrongly = f"scale {len(names)} of {len(names)} modules wrongly, by up to 2×"
+    assert wrongly in checked.notes[-1]
+
+
+def test_only_what_is_the_plan_and_plain_is_read_right(bundle, tmp_path):
+    names = [module.name for module in adaptable_modules(bundle.model)]
+    config = LoraConfig(target_modules=names, r=4, lora_alpha=8)
+    get_peft_model(bundle.model, config).save_pretrained(tmp_path)
+    plan = RankPlan("tiny", dict.fromkeys(names, 4), dict.fromkeys(names, 8))
+    assert verify(tmp_path, plan).notes == (
+        "a server that reads only one r and lora_alpha reads it right",
+    )
+    other = RankPlan("tiny", {**plan.ranks, names[0]: 3}, plan.alpha)
+    assert not verify(tmp_path, other).is_the_plan and not verify(tmp_path, other).notes
+
+
+def test_a_portable_export_is_told(saved, tmp_path):
+    plan, folder = saved
+    portable(folder, tmp_path / "portable")
+    checked = verify(tmp_path / "portable", plan)
+    assert not checked.is_the_plan and "how a portable export looks" in checked.notes[0]
+    assert not any("portable export looks" in note for note in verify(folder, plan).notes)
+
+
+def test_the_adapter_of_a_run_is_pointed_at(saved):
+    plan, folder = saved
+    assert verify(folder / "adapter_config.json", plan).is_the_plan
+    with pytest.raises(AdaRankError, match=r"has no adapter_config.json; give '.*adapter', which"):
+        verify(folder.parent, plan)
+    with pytest.raises(AdaRankError, match="is a file; give the folder"):
+        verify(folder / "adapter_model.safetensors", plan)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": ["query"], "rank_pattern": {}},
+        {"layers_to_transform": [1]},
+        {"exclude_modules": ["query"]},
+        {"rank_pattern": {"no.such": 4}},
+        {"target_parameters": ["experts.down_proj"]},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_names_no_modules_needs_its_weights(saved, change):
+    plan, folder = saved
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdaRankError, match="save the adapter with its weights"):
+        verify(folder, plan)
 
 
 def test_dora_is_told(bundle, tmp_path):
@@ -195,6 +248,10 @@ def test_dora_is_told(bundle, tmp_path):
     get_peft_model(bundle.model, config).save_pretrained(tmp_path)
     checked = verify(tmp_path, RankPlan("t", dict.fromkeys(names, 4), dict.fromkeys(names, 8)))
     assert checked.is_the_plan and any("DoRA" in note for note in checked.notes)
+    assert not any("reads it right" in note for note in checked.notes)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    without = verify(tmp_path, RankPlan("t", dict.fromkeys(names, 4), dict.fromkeys(names, 8)))
+    assert without.is_the_plan and without.notes[1:] == checked.notes
 
 
 def test_peft_moves_lora_of_some_mixtures_of_experts_elsewhere():
