@@ -226,8 +226,7 @@ def draw() -> None:
     run = opened or state.example_run()
     try:
         verdict = read_verdict(run)
-    except AdaRankError as error:
-        state.show_error(error)
+    except AdaRankError:  # the run's state tells it
         verdict = None
     st.title(state.plain(headline(run, verdict)), anchor=False)
     st.markdown(

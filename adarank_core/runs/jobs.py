@@ -26,7 +26,7 @@ from annotated_types import Interval
 from filelock import FileLock, Timeout
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from adarank_core.comparison.entries import PartialRequestEntry, RequestEntry
+from adarank_core.comparison.entries import ClaimEntry, PartialRequestEntry, RequestEntry
 from adarank_core.comparison.verdicts import Seed
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import (
@@ -41,6 +41,7 @@ from adarank_core.hardware import cores
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
+from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.schemas import STRICT, FailFast, Text, validated
 from adarank_core.training.settings import MOST, SettingsEntry
 
@@ -109,10 +110,10 @@ class Run:
     state : str
         ``"starting"``, ``"queued"`` (waiting for other runs), ``"running"``, ``"finished"``,
         ``"cancelled"``, ``"failed"``, ``"interrupted"`` (its process went away without a word) or
-        ``"damaged"`` (what it was asked for or what happened cannot be read).
+        ``"damaged"`` (what it was asked for, what happened or what it came to cannot be read).
     message : str
-        Why it failed or what is damaged, in one sentence; of a finished run, why it could not go
-        on when it was asked to. Empty otherwise.
+        Why it failed, or what is damaged and how it is mended, in one sentence; of a finished
+        run, why it could not go on when it was asked to. Empty otherwise.
     place : int
         In the queue, where 1 is next; 0 unless it is queued.
 
@@ -388,7 +389,29 @@ def run_folder(folder: Path) -> Run:
         if state in ALIVE:  # it can still be cancelled
             return Run(folder, {}, state, message, place)
         return Run(folder, {}, "damaged", str(error))
+    if state not in ALIVE and (damage := _damage(folder)):
+        return Run(folder, config, "damaged", damage)
     return Run(folder, config, state, message, place)
+
+
+def _damage(folder: Path) -> str:
+    """Say what of a run's files is damaged that going on with it mends; empty where none is."""
+    _, wrong = verdict_or_damage(folder)
+    if wrong:
+        return (
+            f"the verdict cannot be read ({wrong}); go on with the run (--resume), which makes it "
+            "anew from the stored results"
+        )
+    claim = folder / "comparison.json"
+    if os.path.lexists(claim):
+        try:
+            validated(read_json(claim), ClaimEntry, "comparison.json")
+        except AdaRankError as error:
+            return (
+                f"{by_name(error, claim)}; delete that file and go on with the run (--resume), "
+                "which takes over the stored results that fit"
+            )
+    return ""
 
 
 def _config_of(folder: Path) -> dict:

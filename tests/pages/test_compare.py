@@ -315,9 +315,14 @@ def test_recent_runs_can_be_opened_again(home):
 
 def test_a_damaged_verdict_is_one_sentence(home):
     folder = finished({"uniform": [0.5]})
-    (folder / "verdict.json").write_text("{")
+    verdict = folder / "verdict.json"
+    verdict.write_text(verdict.read_text()[:200])
     at = opened(folder.name)
-    assert len(at.error) == 1
+    (error,) = at.error
+    assert "the verdict cannot be read" in error.value and "makes it anew" in error.value
+    assert at.title[0].value == "The comparison's folder is damaged"
+    assert any(label.endswith("damaged") for label in at.selectbox(key="compare_open").options)
+    assert at.button(key="compare_go_on").label == "Go on"
 
 
 def test_a_queued_run_tells_its_place_and_what_is_before_it(home):

@@ -398,6 +398,19 @@ def test_events_are_read_once_and_when_they_are_asked_for(tmp_path):
     assert Run(tmp_path, {}, "running") == Run(tmp_path, {}, "running", "", 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("verdict.json", "makes it anew"), ("comparison.json", "delete that file")],
+)
+def test_a_result_that_was_cut_off_is_a_damaged_run_and_says_what_to_do(tmp_path, name, said):
+    write(tmp_path, lines(STEP, {"event": "finished"}))
+    assert seen(tmp_path)[0] == "finished"
+    (tmp_path / name).write_text('{"format": "adarank-ver')
+    run = run_folder(tmp_path)
+    assert run.state == "damaged" and run.config == ASKED  # so it can go on
+    assert name in run.message and said in run.message and str(tmp_path) not in run.message
+
+
 def test_a_config_that_is_no_object_is_none(tmp_path):
     write(tmp_path)
     (tmp_path / "config.json").write_text("[1]")

@@ -47,7 +47,7 @@ def draw_run(run: Run, every: float) -> None:
     elif run.state == "finished" and run.message:
         st.error(state.plain(f"It could not go on: {run.message}"))
     elif run.state == "damaged":
-        st.error(state.plain(f"Its folder is damaged ({run.message}); what is left is shown."))
+        st.error(state.plain(f"Its folder is damaged: {run.message}. What is left is shown."))
     elif run.state in ENDED:
         go_on = "add `--resume` to its command."
         if run_table.kind(run) == "compare":
@@ -88,11 +88,10 @@ def _training(run: Run) -> None:
 
 
 def _verdict(run: Run) -> Verdict | None:
-    """Return a run's verdict; one that cannot be read is told and counts as none."""
+    """Return a run's verdict; one that cannot be read counts as none."""
     try:
         return read_verdict(run)
-    except AdaRankError as error:
-        state.show_error(error)
+    except AdaRankError:  # the run's state tells it
         return None
 
 

@@ -135,4 +135,5 @@ def test_two_equal_ones_differ_in_nothing_and_may_have_no_results(home):
 def test_a_damaged_verdict_is_one_sentence(home):
     with recorded() as recorder:
         (recorder.folder / "verdict.json").write_text("{")
-    assert len(drawn(recorder.folder).error) == 1
+    (error,) = drawn(recorder.folder).error
+    assert "the verdict cannot be read" in error.value and "makes it anew" in error.value
