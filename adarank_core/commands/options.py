@@ -17,6 +17,7 @@ from rich.text import Text
 
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import KINDS_OF_FILE, read_json, write_text
+from adarank_core.runs.jobs import run_folder
 
 __all__ = [
     "Watch",
@@ -375,6 +376,9 @@ def output_folder(
                 f"{key} is {config[key]!r}, but the run in {str(output)!r} had {had!r}; "
                 "resume with the same values"
             )
+    was = run_folder(output)
+    if was.state == "damaged":
+        print_status(f"the run was damaged: {was.message.partition(';')[0]}; it goes on to mend it")
     return output
 
 

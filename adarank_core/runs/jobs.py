@@ -389,13 +389,18 @@ def run_folder(folder: Path) -> Run:
         if state in ALIVE:  # it can still be cancelled
             return Run(folder, {}, state, message, place)
         return Run(folder, {}, "damaged", str(error))
-    if state not in ALIVE and (damage := _damage(folder)):
+    if state not in ALIVE and (damage := _damage(folder, state)):
         return Run(folder, config, "damaged", damage)
     return Run(folder, config, state, message, place)
 
 
-def _damage(folder: Path) -> str:
+def _damage(folder: Path, state: str) -> str:
     """Say what of a run's files is damaged that going on with it mends; empty where none is."""
+    if state == "interrupted" and events.ends_in_noise(folder / "events.jsonl"):
+        return (
+            "'events.jsonl' ends in what is no event; go on with the run (--resume): what has "
+            "finished is taken over, and its curves may be gone"
+        )
     _, wrong = verdict_or_damage(folder)
     if wrong:
         return (

@@ -383,10 +383,23 @@ def test_the_end_of_a_broken_line_is_no_event(tmp_path):
         assert seen(tmp_path)[0] == "interrupted"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"nope\n" * 2000, b"\x00" * 5000, b"x" * 9000])
+@pytest.mark.parametrize("content", [b"", b"\n", b'{"event": "sta'])
 def test_events_without_any_are_no_trouble(tmp_path, content):
     write(tmp_path, content)
     assert seen(tmp_path)[0] == "interrupted" and run_folder(tmp_path).events == ()
+
+
+@pytest.mark.parametrize("content", [b"nope\n" * 2000, b"\x00" * 5000, b"\xff\n\x8f\n", b"\x9c"])
+def test_noise_in_place_of_events_is_damage_until_the_run_goes_on(tmp_path, content):
+    write(tmp_path, content)
+    run = run_folder(tmp_path)
+    assert run.state == "damaged" and run.events == () and run.config == ASKED
+    assert "'events.jsonl'" in run.message and "--resume" in run.message
+    write(tmp_path, lines(STEP) + content * (content[:1] != b"n"))
+    assert seen(tmp_path)[0] == ("damaged" if content[:1] != b"n" else "interrupted")
+    with open_run(tmp_path, ASKED):
+        pass
+    assert seen(tmp_path)[0] == "finished"
 
 
 def test_events_are_read_once_and_when_they_are_asked_for(tmp_path):
