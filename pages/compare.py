@@ -59,7 +59,11 @@ def shown_run() -> jobs.Run | None:
         return None
     if name not in comparison_names():
         show(None)
-        st.warning("That run is not on this machine any more; here is the stored example.")
+        if name in {path.name for path in jobs.run_folders()}:
+            said = "That run is no comparison, it is shown on the page **Runs**"
+        else:
+            said = "That run is not on this machine any more"
+        st.warning(f"{said}; here is the stored example.")
         return None
     show(name)
     return jobs.run_folder(runs_folder() / name)

@@ -62,6 +62,7 @@ PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
+RUN_FILES = ("config.json", "command.json", "events.jsonl")  # a run has one of them
 BEFORE_WORK = ("started", "queued", "turn")
 CONFIG_MEGABYTES = 50
 LOG_TAIL = 2048  # bytes
@@ -507,7 +508,8 @@ def runs(parent: Path | None = None) -> list[Run]:
 def run_folders(parent: Path | None = None) -> list[Path]:
     """Return the folders of all runs, the newest first.
 
-    Folders whose names begin with a dot, or cannot be shown, are none.
+    Folders whose names begin with a dot, or cannot be shown, are none, nor is one that holds
+    neither what was asked for nor what happened.
 
     Examples
     --------
@@ -517,7 +519,10 @@ def run_folders(parent: Path | None = None) -> list[Path]:
     """
     parent = runs_folder() if parent is None else parent
     named = (path for path in parent.iterdir() if path.name[0] != "." and path.name.isprintable())
-    return sorted((path for path in named if path.is_dir()), reverse=True)
+    return sorted(
+        (path for path in named if any(os.path.lexists(path / name) for name in RUN_FILES)),
+        reverse=True,
+    )
 
 
 def _refusal(path: Path) -> str:

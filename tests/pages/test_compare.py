@@ -298,6 +298,13 @@ def test_a_run_is_a_name_and_never_a_path(home, name):
     assert "run" not in at.query_params
 
 
+def test_a_run_that_is_no_comparison_is_said_to_be_on_the_page_runs(home):
+    folder = jobs.new_run_folder("finetune")
+    write_json(folder / "config.json", {"command": "finetune"})
+    (warning,) = opened(folder.name).warning
+    assert "no comparison" in warning.value and "**Runs**" in warning.value
+
+
 def test_recent_runs_can_be_opened_again(home):
     first, second = finished({"uniform": [0.5]}), finished({"uniform": [0.25]})
     (first.parent / "20260101-000000-000000-finetune").mkdir()

@@ -47,8 +47,12 @@ def test_a_new_folder_is_new_and_says_what_it_is(tmp_path):
 def test_runs_are_listed_newest_first(home):
     assert runs() == []
     made = [new_run_folder("compare") for _ in range(3)]
+    for folder, name in zip(made, jobs.RUN_FILES, strict=True):
+        (folder / name).touch()
     (made[0].parent / "a file").touch()
     (made[0].parent / ".deleted").mkdir()
+    (made[0].parent / "notes").mkdir()
+    (made[0].parent / "notes" / "notes.txt").touch()
     assert [run.folder for run in runs()] == made[::-1]
 
 
