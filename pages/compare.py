@@ -183,6 +183,9 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
 
     key = (metric, smoothing, run.state, tuple(arms))
     table, figure = follower.cached_drawing(key, table_and_figure)
+    if run.state not in ALIVE and table.empty:
+        st.caption("No curves are left.")
+        return
     st.plotly_chart(
         figure,
         width="stretch",

@@ -43,7 +43,9 @@ def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, tmp_
     )
     result = json.loads(out)
     assert result == read_json(tmp_path / "a" / "result.json") and result["steps"] == 2
-    assert "test_accuracy" in run(*common, "--uniform-rank", 3)
+    told = run(*common, "--uniform-rank", 3)
+    assert "test_accuracy" in told and "None" not in told
+    assert not re.search(r"\.\d{6}", told)  # 4 significant digits
     (made,) = runs()
     assert made.state == "finished" and made.folder.name.endswith("-finetune")
     assert RankPlan.from_dict(made.config["plan"]) == same_rank(tiny_bert, 3)

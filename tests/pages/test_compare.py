@@ -232,6 +232,14 @@ def test_a_failed_run_says_why_in_one_sentence(home):
     assert button(at, "Try again")
 
 
+def test_where_no_events_are_there_is_no_empty_chart(home):
+    folder = finished({"uniform": [0.5]})
+    before = len(opened(folder.name).get("plotly_chart"))
+    (folder / "events.jsonl").unlink()
+    at = opened(folder.name)
+    assert "No curves are left" in texts(at) and len(at.get("plotly_chart")) == before - 1
+
+
 def test_a_run_whose_process_went_away_is_called_so(started):
     with recorded() as recorder:
         pass
