@@ -59,7 +59,11 @@ def shown_run() -> jobs.Run | None:
         return None
     if name not in comparison_names():
         show(None)
-        st.warning("That run is not on this machine any more; here is the stored example.")
+        if name in {path.name for path in jobs.run_folders()}:
+            said = "That run is no comparison, it is shown on the page **Runs**"
+        else:
+            said = "That run is not on this machine any more"
+        st.warning(f"{said}; here is the stored example.")
         return None
     show(name)
     return jobs.run_folder(runs_folder() / name)
@@ -179,6 +183,9 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
 
     key = (metric, smoothing, run.state, tuple(arms))
     table, figure = follower.cached_drawing(key, table_and_figure)
+    if run.state not in ALIVE and table.empty:
+        st.caption("No curves are left.")
+        return
     st.plotly_chart(
         figure,
         width="stretch",
@@ -226,8 +233,7 @@ def draw() -> None:
     run = opened or state.example_run()
     try:
         verdict = read_verdict(run)
-    except AdaRankError as error:
-        state.show_error(error)
+    except AdaRankError:  # the run's state tells it
         verdict = None
     st.title(state.plain(headline(run, verdict)), anchor=False)
     st.markdown(

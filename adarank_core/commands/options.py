@@ -17,6 +17,7 @@ from rich.text import Text
 
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import KINDS_OF_FILE, read_json, write_text
+from adarank_core.runs.jobs import run_folder
 
 __all__ = [
     "Watch",
@@ -178,6 +179,8 @@ class Watch:
         As `adarank_core.runs.jobs.open_run` gives it.
     steps : int
         Of each training.
+    goes_on : bool
+        Whether the one training of this run was begun before.
 
     Examples
     --------
@@ -190,13 +193,13 @@ class Watch:
     ['started', 'turn', 'finished']
     """
 
-    def __init__(self, recorder, steps: int):
+    def __init__(self, recorder, steps: int, goes_on: bool = False):
         self.recorder, self.folder, self.should_stop = (
             recorder,
             recorder.folder,
             recorder.should_stop,
         )
-        self.bar, self.steps, self.rows = bar(), steps, {}
+        self.bar, self.steps, self.rows, self.goes_on = bar(), steps, {}, goes_on
 
     def __enter__(self):
         return self
@@ -212,15 +215,19 @@ class Watch:
             print_status(f"waiting for other runs; place {event['place']} in the queue")
         elif event["event"] == "notice":
             print_status(event["message"])
+        elif event["event"] == "resumed":
+            self.goes_on = False
+            name = f"{_training_name(event)}: " if "arm" in event else ""
+            print_status(f"{name}going on from step {event['step']} of {self.steps}")
         elif event["event"] in ("step", "score"):
+            if self.goes_on:
+                self.goes_on = False
+                print_status("no checkpoint can be gone on from, so the training begins again")
             self._move_bar(event)
 
     def _move_bar(self, event: dict) -> None:
         scoring = event["event"] == "score"
-        which = f"seed {event.get('seed', '')}"
-        if "search" in event:
-            which = f"learning rate {event['search']:g}"
-        name = f"{event.get('arm', 'run')} {which}"
+        name = _training_name(event)
         name = f"ranks of {name}" if scoring else name
         done, total = (event["done"], event["total"]) if scoring else (event["step"], self.steps)
         if name not in self.rows:
@@ -228,6 +235,14 @@ class Watch:
             self.rows[name] = self.bar.add_task(printable(name), total=total)
         loss = "" if scoring else f" · train loss {event['train_loss']:.3f}"
         self.bar.update(self.rows[name], completed=done, description=printable(name) + loss)
+
+
+def _training_name(event: dict) -> str:
+    """Call the training that an event tells of by its arm and its seed or learning rate."""
+    name = event.get("arm", "run")
+    if "search" in event:
+        return f"{name} learning rate {event['search']:g}"
+    return f"{name} seed {event['seed']}" if "seed" in event else name
 
 
 def bar(shown: bool = True) -> Progress:
@@ -379,6 +394,9 @@ def output_folder(
                 f"{what} is {now!r}, but the run in {str(output)!r} had {had!r}; "
                 "resume with the same values"
             )
+    was = run_folder(output)
+    if was.state == "damaged":
+        print_status(f"the run was damaged: {was.message.partition(';')[0]}; it goes on to mend it")
     return output
 
 

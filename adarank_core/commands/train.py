@@ -80,7 +80,8 @@ def finetune(
     may_differ = ("plan",) if plan is None else ()
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("finetune")
     notice = _finished_before(folder, config)
-    with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
+    goes_on = (folder / "events.jsonl").exists()
+    with jobs.open_run(folder, config) as recorder, Watch(recorder, steps, goes_on) as watch:
         if notice:
             watch.record({"event": "notice", "message": notice})
         task = keep_input(folder, task)
@@ -94,7 +95,13 @@ def finetune(
         return
     write(facts, json_path)
     if json_path != "-":
-        table("test", ("metric", "value"), [(k, f"{v}") for k, v in facts.items()])
+        # Of more than two classes there is no AUC.
+        told = [(name, _shown(value)) for name, value in facts.items() if value is not None]
+        table("test", ("metric", "value"), told)
+
+
+def _shown(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value}"
 
 
 def _kept_plan(ranks: Path, folder: Path | None) -> RankPlan:

@@ -19,7 +19,14 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import check_file, event_in
 from adarank_core.schemas import STRICT, Name, Text, validated
 
-__all__ = ["MEGABYTES", "arm_facts", "finished_results", "last_event", "read_events"]
+__all__ = [
+    "MEGABYTES",
+    "arm_facts",
+    "ends_in_noise",
+    "finished_results",
+    "last_event",
+    "read_events",
+]
 
 MEGABYTES = 100  # of events are read; a long comparison has 10
 TAIL = 2048  # bytes; an event is seldom longer
@@ -190,6 +197,35 @@ def last_event(path: Path) -> dict | None:
     except (OSError, AdaRankError):
         pass
     return None
+
+
+def ends_in_noise(path: Path) -> bool:
+    """Tell whether a file ends in what no run writes, or has lines and no event among them.
+
+    A run writes lines of printable ASCII; one that was killed leaves the beginning of a line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "events.jsonl"
+    >>> _ = path.write_bytes(b'{"event": "started"}\\n{"event": "st')
+    >>> ends_in_noise(path)
+    False
+    >>> _ = path.write_bytes(b"\\x8f\\x00\\xe3")
+    >>> ends_in_noise(path)
+    True
+    """
+    try:
+        check_file(path, MEGABYTES)
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            lines = file.read().split(b"\n")
+    except (OSError, AdaRankError):  # nothing is recorded yet
+        return False
+    last = next(filter(None, map(bytes.strip, reversed(lines))), b"")
+    if not (last.isascii() and last.decode("ascii").isprintable()):
+        return True
+    return bool(last) and len(lines) > 1 and last_event(path) is None
 
 
 def arm_facts(events: Sequence[dict]) -> dict[str, dict]:

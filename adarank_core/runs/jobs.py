@@ -26,7 +26,7 @@ from annotated_types import Interval
 from filelock import FileLock, Timeout
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from adarank_core.comparison.entries import PartialRequestEntry, RequestEntry
+from adarank_core.comparison.entries import ClaimEntry, PartialRequestEntry, RequestEntry
 from adarank_core.comparison.verdicts import Seed
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import (
@@ -41,6 +41,7 @@ from adarank_core.hardware import cores
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
+from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.schemas import STRICT, FailFast, Text, validated
 from adarank_core.training.settings import MOST, SettingsEntry
 
@@ -61,6 +62,7 @@ PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
+RUN_FILES = ("config.json", "command.json", "events.jsonl")  # a run has one of them
 BEFORE_WORK = ("started", "queued", "turn")
 CONFIG_MEGABYTES = 50
 LOG_TAIL = 2048  # bytes
@@ -109,10 +111,10 @@ class Run:
     state : str
         ``"starting"``, ``"queued"`` (waiting for other runs), ``"running"``, ``"finished"``,
         ``"cancelled"``, ``"failed"``, ``"interrupted"`` (its process went away without a word) or
-        ``"damaged"`` (what it was asked for or what happened cannot be read).
+        ``"damaged"`` (what it was asked for, what happened or what it came to cannot be read).
     message : str
-        Why it failed or what is damaged, in one sentence; of a finished run, why it could not go
-        on when it was asked to. Empty otherwise.
+        Why it failed, or what is damaged and how it is mended, in one sentence; of a finished
+        run, why it could not go on when it was asked to. Empty otherwise.
     place : int
         In the queue, where 1 is next; 0 unless it is queued.
 
@@ -388,7 +390,34 @@ def run_folder(folder: Path) -> Run:
         if state in ALIVE:  # it can still be cancelled
             return Run(folder, {}, state, message, place)
         return Run(folder, {}, "damaged", str(error))
+    if state not in ALIVE and (damage := _damage(folder, state)):
+        return Run(folder, config, "damaged", damage)
     return Run(folder, config, state, message, place)
+
+
+def _damage(folder: Path, state: str) -> str:
+    """Say what of a run's files is damaged that going on with it mends; empty where none is."""
+    if state == "interrupted" and events.ends_in_noise(folder / "events.jsonl"):
+        return (
+            "'events.jsonl' ends in what is no event; go on with the run (--resume): what has "
+            "finished is taken over, and its curves may be gone"
+        )
+    _, wrong = verdict_or_damage(folder)
+    if wrong:
+        return (
+            f"the verdict cannot be read ({wrong}); go on with the run (--resume), which makes it "
+            "anew from the stored results"
+        )
+    claim = folder / "comparison.json"
+    if os.path.lexists(claim):
+        try:
+            validated(read_json(claim), ClaimEntry, "comparison.json")
+        except AdaRankError as error:
+            return (
+                f"{by_name(error, claim)}; delete that file and go on with the run (--resume), "
+                "which takes over the stored results that fit"
+            )
+    return ""
 
 
 def _config_of(folder: Path) -> dict:
@@ -479,7 +508,8 @@ def runs(parent: Path | None = None) -> list[Run]:
 def run_folders(parent: Path | None = None) -> list[Path]:
     """Return the folders of all runs, the newest first.
 
-    Folders whose names begin with a dot, or cannot be shown, are none.
+    Folders whose names begin with a dot, or cannot be shown, are none, nor is one that holds
+    neither what was asked for nor what happened.
 
     Examples
     --------
@@ -489,7 +519,10 @@ def run_folders(parent: Path | None = None) -> list[Path]:
     """
     parent = runs_folder() if parent is None else parent
     named = (path for path in parent.iterdir() if path.name[0] != "." and path.name.isprintable())
-    return sorted((path for path in named if path.is_dir()), reverse=True)
+    return sorted(
+        (path for path in named if any(os.path.lexists(path / name) for name in RUN_FILES)),
+        reverse=True,
+    )
 
 
 def _refusal(path: Path) -> str:

@@ -9,15 +9,14 @@ import stat
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, replacing, runs_folder, write_json
 from adarank_core.runs.jobs import ALIVE, Run, new_run_folder, run_folder
+from adarank_core.runs.verdict_file import verdict_or_damage
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
 
@@ -258,23 +257,7 @@ def summary(run: Run) -> dict:
     >>> summary(Run(Path("run"), {}, "running"))
     {'verdict': ''}
     """
-    path, word = run.folder / "verdict.json", ""
-    if run.state not in ALIVE:
-        with suppress(OSError, AdaRankError):
-            about = path.stat()
-            word = _verdict(path, about.st_mtime_ns, about.st_size)
-    return {"verdict": word}
-
-
-@lru_cache(maxsize=4096)
-def _verdict(path: Path, changed: int, size: int) -> str:
-    """Return the verdict in a file as it was changed last."""
-    found = Verdict.from_dict(read_json(path)).comparisons
-    found = [compared for compared in found if compared["metric"] == "test_loss"]
-    # Against the reference come before all others.
-    of_adarank = [compared for compared in found if compared["arm"] == "adarank"]
-    words = [compared["verdict"] for compared in (*of_adarank, *found)]
-    return words[0] if words else ""
+    return {"verdict": "" if run.state in ALIVE else verdict_or_damage(run.folder)[0]}
 
 
 def _checked(folder: Path) -> Path:

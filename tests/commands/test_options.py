@@ -32,6 +32,7 @@ def test_a_watch_records_everything_and_shows_progress(tmp_path):
         {"event": "step", "arm": "uniform", "seed": 0, "step": 2, "train_loss": 0.25},
         {"event": "step", "arm": "uniform", "seed": 1, "step": 1, "train_loss": 1.5},
         {"event": "step", "arm": "uniform", "seed": 0, "step": 4, "train_loss": 0.125},
+        {"event": "step", "step": 1, "train_loss": 1.5},
         {"event": "turn"},
     ]
     with open_run(tmp_path / "run", {}) as recorder, Watch(recorder, steps=4) as watch:
@@ -44,11 +45,27 @@ def test_a_watch_records_everything_and_shows_progress(tmp_path):
         ("uniform learning rate 0.001 · train loss 1.000", 2, 4),
         ("uniform seed 0 · train loss 0.125", 4, 4),
         ("uniform seed 1 · train loss 1.500", 1, 4),
+        ("run · train loss 1.500", 1, 4),
     ]
     kept = [
         {k: v for k, v in e.items() if k != "time"} for e in run_folder(tmp_path / "run").events
     ]
     assert kept[1:-1] == events
+
+
+def test_a_watch_says_where_a_training_goes_on_or_that_it_begins_again(tmp_path, capsys):
+    step = {"event": "step", "step": 89, "train_loss": 1.5}
+    told = []
+    for number, events in enumerate(([{"event": "resumed", "step": 88}, step, step], [step, step])):
+        with (
+            open_run(tmp_path / str(number), {}) as recorder,
+            Watch(recorder, steps=120, goes_on=True) as watch,
+        ):
+            for event in events:
+                watch.record(event)
+        told.append(capsys.readouterr().err)
+    assert told[0].count("going on from step 88 of 120") == 1 and "begins again" not in told[0]
+    assert told[1].count("begins again") == 1
 
 
 def test_progress_is_for_who_watches(monkeypatch, capsys):

@@ -43,14 +43,16 @@ def test_finetune_keeps_everything_in_its_folder(run, tiny_bert, tiny_file, tmp_
     )
     result = json.loads(out)
     assert result == read_json(tmp_path / "a" / "result.json") and result["steps"] == 2
-    assert "test_accuracy" in run(*common, "--uniform-rank", 3)
+    told = run(*common, "--uniform-rank", 3)
+    assert "test_accuracy" in told and "None" not in told
+    assert not re.search(r"\.\d{6}", told)  # 4 significant digits
     (made,) = runs()
     assert made.state == "finished" and made.folder.name.endswith("-finetune")
     assert RankPlan.from_dict(made.config["plan"]) == same_rank(tiny_bert, 3)
 
 
 def test_compare_ends_in_a_verdict_and_can_be_resumed(
-    run, refusal, tiny_bert, tiny_file, tmp_path, monkeypatch
+    run, refusal, tiny_bert, tiny_file, tmp_path, monkeypatch, capsys
 ):
     folder = tmp_path / "run"
     common = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 2]
@@ -62,8 +64,13 @@ def test_compare_ends_in_a_verdict_and_can_be_resumed(
     for changed in (["--steps", 3], ["--average-rank", 3], ["--max-length", 9]):
         assert "resume with the same values" in refusal(*common, "--resume", *changed)
     monkeypatch.setattr(finetuning_file, "train", lambda *a, **o: pytest.fail("trained again"))
-    out = run(*common, "--seeds", "1,0", "--resume")
+    (folder / "events.jsonl").write_bytes(b"\x8f\x00\n\xe3" * 50)
+    capsys.readouterr()
+    main(["compare", *map(str, [*common[1:], "--seeds", "1,0", "--resume"])])
+    out, said = capsys.readouterr()
+    assert "the run was damaged: 'events.jsonl' ends in what is no event" in said
     assert "adarank's test loss" in out and "2 seeds" in out
+    assert run_folder(folder).state == "finished"
 
 
 @pytest.mark.parametrize("command", ["finetune", "compare"])

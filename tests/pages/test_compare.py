@@ -232,6 +232,14 @@ def test_a_failed_run_says_why_in_one_sentence(home):
     assert button(at, "Try again")
 
 
+def test_where_no_events_are_there_is_no_empty_chart(home):
+    folder = finished({"uniform": [0.5]})
+    before = len(opened(folder.name).get("plotly_chart"))
+    (folder / "events.jsonl").unlink()
+    at = opened(folder.name)
+    assert "No curves are left" in texts(at) and len(at.get("plotly_chart")) == before - 1
+
+
 def test_a_run_whose_process_went_away_is_called_so(started):
     with recorded() as recorder:
         pass
@@ -298,6 +306,13 @@ def test_a_run_is_a_name_and_never_a_path(home, name):
     assert "run" not in at.query_params
 
 
+def test_a_run_that_is_no_comparison_is_said_to_be_on_the_page_runs(home):
+    folder = jobs.new_run_folder("finetune")
+    write_json(folder / "config.json", {"command": "finetune"})
+    (warning,) = opened(folder.name).warning
+    assert "no comparison" in warning.value and "**Runs**" in warning.value
+
+
 def test_recent_runs_can_be_opened_again(home):
     first, second = finished({"uniform": [0.5]}), finished({"uniform": [0.25]})
     (first.parent / "20260101-000000-000000-finetune").mkdir()
@@ -315,9 +330,14 @@ def test_recent_runs_can_be_opened_again(home):
 
 def test_a_damaged_verdict_is_one_sentence(home):
     folder = finished({"uniform": [0.5]})
-    (folder / "verdict.json").write_text("{")
+    verdict = folder / "verdict.json"
+    verdict.write_text(verdict.read_text()[:200])
     at = opened(folder.name)
-    assert len(at.error) == 1
+    (error,) = at.error
+    assert "the verdict cannot be read" in error.value and "makes it anew" in error.value
+    assert at.title[0].value == "The comparison's folder is damaged"
+    assert any(label.endswith("damaged") for label in at.selectbox(key="compare_open").options)
+    assert at.button(key="compare_go_on").label == "Go on"
 
 
 def test_a_queued_run_tells_its_place_and_what_is_before_it(home):

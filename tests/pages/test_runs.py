@@ -117,10 +117,11 @@ def test_all_runs_are_listed_the_newest_first(home):
 
 def test_a_folder_with_nothing_in_it_is_no_error(home):
     (runs_folder() / "by-hand").mkdir()
+    (runs_folder() / "by-hand" / "events.jsonl").touch()
     folder = jobs.new_run_folder("compare")
     write_json(folder / "config.json", {"arms": 3, "seeds": None, "plan": [], "settings": "x"})
     at = opened()
-    assert at.title[0].value == "2 runs: 1 interrupted, 1 damaged"
+    assert at.title[0].value == "2 runs: 2 damaged"
     for path in (runs_folder() / "by-hand", folder):
         select(at, path)
     select(at, runs_folder() / "by-hand", folder)

@@ -47,8 +47,12 @@ def test_a_new_folder_is_new_and_says_what_it_is(tmp_path):
 def test_runs_are_listed_newest_first(home):
     assert runs() == []
     made = [new_run_folder("compare") for _ in range(3)]
+    for folder, name in zip(made, jobs.RUN_FILES, strict=True):
+        (folder / name).touch()
     (made[0].parent / "a file").touch()
     (made[0].parent / ".deleted").mkdir()
+    (made[0].parent / "notes").mkdir()
+    (made[0].parent / "notes" / "notes.txt").touch()
     assert [run.folder for run in runs()] == made[::-1]
 
 
@@ -383,10 +387,23 @@ def test_the_end_of_a_broken_line_is_no_event(tmp_path):
         assert seen(tmp_path)[0] == "interrupted"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"nope\n" * 2000, b"\x00" * 5000, b"x" * 9000])
+@pytest.mark.parametrize("content", [b"", b"\n", b'{"event": "sta'])
 def test_events_without_any_are_no_trouble(tmp_path, content):
     write(tmp_path, content)
     assert seen(tmp_path)[0] == "interrupted" and run_folder(tmp_path).events == ()
+
+
+@pytest.mark.parametrize("content", [b"nope\n" * 2000, b"\x00" * 5000, b"\xff\n\x8f\n", b"\x9c"])
+def test_noise_in_place_of_events_is_damage_until_the_run_goes_on(tmp_path, content):
+    write(tmp_path, content)
+    run = run_folder(tmp_path)
+    assert run.state == "damaged" and run.events == () and run.config == ASKED
+    assert "'events.jsonl'" in run.message and "--resume" in run.message
+    write(tmp_path, lines(STEP) + content * (content[:1] != b"n"))
+    assert seen(tmp_path)[0] == ("damaged" if content[:1] != b"n" else "interrupted")
+    with open_run(tmp_path, ASKED):
+        pass
+    assert seen(tmp_path)[0] == "finished"
 
 
 def test_events_are_read_once_and_when_they_are_asked_for(tmp_path):
@@ -396,6 +413,19 @@ def test_events_are_read_once_and_when_they_are_asked_for(tmp_path):
     write(tmp_path, b"")
     assert run.events == (STEP, STEP)
     assert Run(tmp_path, {}, "running") == Run(tmp_path, {}, "running", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("verdict.json", "makes it anew"), ("comparison.json", "delete that file")],
+)
+def test_a_result_that_was_cut_off_is_a_damaged_run_and_says_what_to_do(tmp_path, name, said):
+    write(tmp_path, lines(STEP, {"event": "finished"}))
+    assert seen(tmp_path)[0] == "finished"
+    (tmp_path / name).write_text('{"format": "adarank-ver')
+    run = run_folder(tmp_path)
+    assert run.state == "damaged" and run.config == ASKED  # so it can go on
+    assert name in run.message and said in run.message and str(tmp_path) not in run.message
 
 
 def test_a_config_that_is_no_object_is_none(tmp_path):

@@ -47,7 +47,7 @@ def draw_run(run: Run, every: float) -> None:
     elif run.state == "finished" and run.message:
         st.error(state.plain(f"It could not go on: {run.message}"))
     elif run.state == "damaged":
-        st.error(state.plain(f"Its folder is damaged ({run.message}); what is left is shown."))
+        st.error(state.plain(f"Its folder is damaged: {run.message}. What is left is shown."))
     elif run.state in ENDED:
         go_on = "add `--resume` to its command."
         if run_table.kind(run) == "compare":
@@ -79,8 +79,12 @@ def _training(run: Run) -> None:
         with st.container(horizontal=True):
             for name, value in cards.items():
                 st.metric(name, value, border=True)
+    figure = run_table.loss_curves(run_folder(run.folder))
+    if run.state not in ALIVE and not any(len(trace.x) for trace in figure.data):
+        st.caption("No curves are left.")
+        return
     st.plotly_chart(
-        run_table.loss_curves(run_folder(run.folder)),
+        figure,
         width="stretch",
         key="runs_losses",
         alt="Train and validation loss over the steps",
@@ -88,11 +92,10 @@ def _training(run: Run) -> None:
 
 
 def _verdict(run: Run) -> Verdict | None:
-    """Return a run's verdict; one that cannot be read is told and counts as none."""
+    """Return a run's verdict; one that cannot be read counts as none."""
     try:
         return read_verdict(run)
-    except AdaRankError as error:
-        state.show_error(error)
+    except AdaRankError:  # the run's state tells it
         return None
 
 
@@ -147,12 +150,16 @@ def draw_pair(first: Run, second: Run) -> None:
             },
             alt="What all arms of both runs came to",
         )
-    st.plotly_chart(
-        run_table.overlay(pair),
-        width="stretch",
-        key="runs_overlay",
-        alt="Validation loss of the arms of both runs: colours are arms, markers tell the runs",
-    )
+    figure = run_table.overlay(pair)
+    if figure.data:
+        st.plotly_chart(
+            figure,
+            width="stretch",
+            key="runs_overlay",
+            alt="Validation loss of the arms of both runs: colours are arms, markers tell the runs",
+        )
+    else:
+        st.caption("No curves are left.")
     differing = run_table.differing(first.config, second.config)
     if differing.empty:
         st.caption("They were asked for the same, and ran with the same versions.")

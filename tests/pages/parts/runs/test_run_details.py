@@ -84,6 +84,13 @@ def test_a_fine_tuning_shows_its_result_its_losses_and_its_command(home):
     assert at.code[0].value == "python '--task=my own'"
 
 
+def test_a_fine_tuning_without_events_has_no_empty_chart(home):
+    with recorded("finetune") as recorder:
+        pass
+    at = drawn(recorder.folder)
+    assert "No curves are left" in texts(at) and not at.get("plotly_chart")
+
+
 def test_two_comparisons_lie_beside_each_other(home):
     with recorded(seeds=[0, 1]) as first:
         evaluated(first, "uniform", 0.75)
@@ -135,4 +142,5 @@ def test_two_equal_ones_differ_in_nothing_and_may_have_no_results(home):
 def test_a_damaged_verdict_is_one_sentence(home):
     with recorded() as recorder:
         (recorder.folder / "verdict.json").write_text("{")
-    assert len(drawn(recorder.folder).error) == 1
+    (error,) = drawn(recorder.folder).error
+    assert "the verdict cannot be read" in error.value and "makes it anew" in error.value
