@@ -192,7 +192,7 @@ def test_a_fine_tune_can_be_resumed_until_it_has_finished(run, refusal, tiny_ber
     assert run(*arguments, "--steps", 3, "--json", "-") == ""
     patches.undo()
     assert "is not empty" in refusal(*arguments, "--steps", 3)
-    assert "had {'steps': 3" in refusal(*arguments, "--steps", 4, "--resume")
+    assert "steps is 4" in refusal(*arguments, "--steps", 4, "--resume")
     resumed = json.loads(run(*arguments, "--steps", 3, "--resume", "--json", "-"))
     events = (home / "run" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line).get("step") for line in events] == (

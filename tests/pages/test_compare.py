@@ -36,7 +36,12 @@ CONFIG = {
 def started(home, monkeypatch):
     """What the page starts is written down here instead."""
     calls = []
-    monkeypatch.setattr(jobs, "start", lambda arguments, folder: calls.append((arguments, folder)))
+
+    def start(arguments, folder):
+        calls.append((arguments, folder))
+        (folder / "events.jsonl").touch()  # by which a folder is a run's
+
+    monkeypatch.setattr(jobs, "start", start)
     return calls
 
 
