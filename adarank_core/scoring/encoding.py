@@ -24,6 +24,7 @@ __all__ = [
     "logits_of",
     "longest_text",
     "padded",
+    "rounding",
     "tokenised",
 ]
 
@@ -252,6 +253,17 @@ def has_classification_head(model: nn.Module) -> bool:
     True
     """
     return type(model).__name__.endswith("ForSequenceClassification")
+
+
+def rounding(model: nn.Module) -> float:
+    """Return by how much equal logits may differ, over the largest: a model's type rounds them.
+
+    Examples
+    --------
+    >>> rounding(nn.Linear(2, 2)), rounding(nn.Linear(2, 2).bfloat16())
+    (0.0001, 0.03125)
+    """
+    return max(1e-4, 4 * torch.finfo(next(model.parameters()).dtype).eps)
 
 
 def logits_of(model: nn.Module, batch: dict) -> torch.Tensor:

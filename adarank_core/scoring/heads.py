@@ -23,7 +23,7 @@ from torch import nn
 
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import in_double
-from adarank_core.scoring.encoding import has_classification_head, logits_of
+from adarank_core.scoring.encoding import has_classification_head, logits_of, rounding
 from adarank_core.scoring.noise import generator_for
 from adarank_core.scoring.options import ScoringOptions
 
@@ -45,8 +45,6 @@ __all__ = [
 DRAWS = 8
 # Into how many groups the drawn rows of a vocabulary fall, whose spread tells their error.
 GROUPS = 16
-# How far the expected head may be off a drawn one, over the largest logit: rounding.
-SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -318,7 +316,7 @@ def _is_last(found: Readout, last: nn.Linear, batch: dict, logits: torch.Tensor)
         raise
     except Exception:  # of whatever a head wants that is built another way
         return False
-    return bool((again - logits).abs().max() <= SAME * logits.abs().max())
+    return bool((again - logits).abs().max() <= rounding(found.model) * logits.abs().max())
 
 
 def _of_all_tokens(model: nn.Module, options: ScoringOptions, batch: dict) -> Readout:
@@ -329,29 +327,23 @@ def _of_all_tokens(model: nn.Module, options: ScoringOptions, batch: dict) -> Re
     """
     model.gives_all_logits = True  # `logits_of` asks other language models for few
     whole = logits_of(model, batch)
-    vocabulary, groups, size = whole.shape[-1], 1, options.vocabulary_sample
-    if (
-        size is not None
-        and size < vocabulary
-        and _keep_rows(model, size, options.seed, whole, batch)
-    ):
-        groups = min(GROUPS, size)
-    else:
-        size = vocabulary
+    vocabulary = whole.shape[-1]
+    size, groups = (options.vocabulary_sample or vocabulary) // GROUPS * GROUPS, GROUPS
+    all_rows = options.vocabulary_sample is None or options.vocabulary_sample >= vocabulary
+    if all_rows or not _keep_rows(model, size, options.seed, whole, batch):
+        size, groups = vocabulary, 1
 
     def flatten(_model, _args, batch, output):
         mask, logits = batch["attention_mask"], output.logits
         logits = logits if logits.dtype == torch.float64 else logits.float()
         padding = mask[:, :, None] == 0
         by_token = logits.masked_fill(padding, 0) / mask.sum(dim=1)[:, None, None]
-        by_group = by_token[..., : size // groups * groups].unflatten(2, (groups, -1))
+        by_group = by_token.unflatten(2, (groups, -1))
         output.logits = by_group.transpose(1, 2).flatten(start_dim=1)
         return output
 
     model.register_forward_hook(flatten, with_kwargs=True)
-    drawn = size // groups * groups
-    scale = vocabulary * groups / drawn
-    return Readout(model, "trained", 1, scale, groups, 1 - drawn / vocabulary)
+    return Readout(model, "trained", 1, vocabulary * groups / size, groups, 1 - size / vocabulary)
 
 
 def _keep_rows(model: nn.Module, size: int, seed: int, whole: torch.Tensor, batch: dict) -> bool:
@@ -372,7 +364,7 @@ def _keep_rows(model: nn.Module, size: int, seed: int, whole: torch.Tensor, batc
     model.set_submodule(name, few)
     try:
         found, wanted = logits_of(model, batch), whole[..., rows]
-        if (found - wanted).abs().max() <= SAME * whole.abs().max():
+        if (found - wanted).abs().max() <= rounding(model) * whole.abs().max():
             return True
     except torch.OutOfMemoryError:
         raise

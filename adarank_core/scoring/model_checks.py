@@ -22,6 +22,7 @@ from adarank_core.scoring.encoding import (
     known_tokens,
     logits_of,
     padded,
+    rounding,
     tokenised,
 )
 from adarank_core.scoring.heads import fresh_head, head_names
@@ -39,8 +40,6 @@ TRIAL = (*(" ".join((WORDS * 2)[n : 2 * n]) for n in range(1, 9)), " ".join(WORD
 LONGEST_TRIAL = 24  # tokens
 SAME = 1e-6  # of the largest logit: rounding
 NO_LIMIT = 10**30  # tokens: what transformers takes where a tokenizer has no limit
-TOLERANCE = 1e-4  # of the largest logit
-ROUNDINGS = 4  # of which a model of lower precision may be off as well
 
 
 def check_model(bundle: "ModelBundle") -> None:
@@ -215,7 +214,7 @@ def _settle_padding(bundle: "ModelBundle") -> torch.Tensor:
             first = (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
             problem = problem or f"it cannot read some texts together ({first[:200]})"
             continue
-        if difference <= max(TOLERANCE, ROUNDINGS * torch.finfo(bundle.model.dtype).eps):
+        if difference <= rounding(bundle.model):
             return alone
         problem = problem or f"padding changes a text's logits by {difference:.1%} of the largest"
     raise AdaRankError(

@@ -1,6 +1,8 @@
 """The expected head against averages over drawn heads, and what of a head counts as random."""
 
+import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -274,3 +276,21 @@ def test_of_a_head_that_is_more_than_linear_the_whole_vocabulary_counts(wide_lla
     bundle, options = ModelBundle(model, wide_llama.tokenizer, "normed"), {"modules": "down"}
     whole = score(bundle, TEXTS, trials=2, vocabulary_sample=None, **options)
     assert score(bundle, TEXTS, trials=2, vocabulary_sample=64, **options) == whole
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "roberta"])
+def test_a_model_in_bfloat16_has_an_expected_head_too(kind, tokenizer):
+    """Elsewhere products may round by their shape, so that no equality to the bit is asked for."""
+    bundle = built(kind, tokenizer)
+    bundle.model.bfloat16()
+    for length in range(1, 8):
+        [batch] = encode(bundle, as_texts([" ".join(["the cat sat"] * length)]))
+        assert readout(bundle, ScoringOptions(), batch).head_draw == "expected"
+
+
+def test_a_vocabulary_in_bfloat16_is_sampled_too(wide_llama):
+    bundle = replace(wide_llama, model=copy.deepcopy(wide_llama.model).bfloat16())
+    for length in range(1, 8):
+        [batch] = encode(bundle, as_texts([" ".join(["the cat sat"] * length)]))
+        found = readout(bundle, ScoringOptions(logits="all", vocabulary_sample=100), batch)
+        assert found.draws == heads_file.GROUPS and found.unseen == 1 - 96 / 4096
