@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "in_double",
-    "is_out_of_memory",
     "DTYPES",
     "bf16_is_native",
     "check_device",
@@ -20,6 +18,8 @@ __all__ = [
     "device_named",
     "dtype_named",
     "gpus",
+    "in_double",
+    "is_out_of_memory",
 ]
 
 GPUS = Path("/proc/driver/nvidia/gpus")  # the driver's own list, one entry each
@@ -109,12 +109,10 @@ def device_named(name: str = "auto") -> "torch.device":
     import torch  # pages ask for the cores, and do not wait for it
 
     here = [f"cuda:{at}" for at in range(torch.cuda.device_count())]
+    own = int(os.environ.get("LOCAL_RANK") or 0) % max(1, len(here))
     here += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if name == "auto":
-        own = int(os.environ.get("LOCAL_RANK") or 0)
-        return torch.device(
-            here[own] if here[0].startswith("cuda") and own < len(here) - 1 else here[0]
-        )
+        return torch.device(here[own])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in here:
         raise AdaRankError(

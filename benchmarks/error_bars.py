@@ -3,17 +3,15 @@
 Run it from the repository's root: ``python benchmarks/error_bars.py``, with ``--task NAME`` for
 disjoint samples of a task's texts in place of held ones. A model is scored with many seeds. For
 every module the spread of its score over seeds is divided by its mean reported error, and it is
-counted how often the 95% interval (Student's is not needed: the errors pool many distances) covers
-the mean over the other seeds. Medians over modules are printed, with the machine's kind.
+counted how often the 95% interval (1.96 errors to each side) covers the mean over the other seeds.
+Medians over modules are printed, with the machine's kind.
 """
 
 import argparse
 import itertools
 import json
-import platform
 import sys
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +20,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, LlamaFo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from adarank_core import Texts, allocate, generic_texts, load_model, load_task, score, sentence
-from adarank_core.hardware import bf16_is_native
+from adarank_core import allocate, generic_texts, load_model, load_task, score, sentence
 from adarank_core.scoring.models import ModelBundle
+from benchmarks.machine import about
 
 SENTENCE = "Which layers of a language model matter most when it learns a new task?"
-HELD = Texts("list", generic_texts().items)  # sixteen texts that somebody gives as a list
 SIZES = {
     "hidden_size": 64,
     "num_hidden_layers": 3,
@@ -92,8 +89,7 @@ def main():
     minilm = load_model("embedded")
     sources = {
         "one sentence": lambda seed: sentence(SENTENCE),
-        "16 texts": lambda seed: HELD,
-        "generic": lambda seed: generic_texts(),
+        "16 generic texts": lambda seed: generic_texts(),
     }
     if arguments.task:
         drawn = load_task(arguments.task).sample_texts(16 * arguments.seeds, seed=0)
@@ -116,10 +112,7 @@ def main():
             )
             rows.append({"model": model.name, "texts": source, "estimator": estimator, **found})
             print("  ".join(f"{v:.3f}" if type(v) is float else str(v) for v in rows[-1].values()))
-    print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, torch {version('torch')}, "
-        f"transformers {version('transformers')}, bfloat16 native: {bf16_is_native()}"
-    )
+    print(about())
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

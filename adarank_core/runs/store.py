@@ -15,14 +15,13 @@ from filelock import FileLock, Timeout
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, replacing, runs_folder, write_json
-from adarank_core.runs.jobs import ALIVE, Run, new_run_folder, run_folder
+from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
 from adarank_core.runs.verdict_file import verdict_or_damage
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
 
 DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40
-RUN_FILES = ("config.json", "events.jsonl", "command.json", "log.txt")
 NOT_ZIPPED = ("lock", "cancel", "checkpoints")
 
 
@@ -265,7 +264,11 @@ def _checked(folder: Path) -> Path:
     plain = ".." not in folder.parts and folder.name and not folder.name.startswith(".")
     if plain and folder.is_dir() and not folder.is_symlink():
         names = {path.name for path in folder.iterdir()}
-        if names & set(RUN_FILES) or names <= {"lock", "cancel", "tags.json"}:  # or not begun yet
+        if names & {*RUN_FILES, "log.txt"} or names <= {
+            "lock",
+            "cancel",
+            "tags.json",
+        }:  # or not begun yet
             return folder
     raise AdaRankError(f"{str(folder)!r} is not the folder of a run")
 
