@@ -28,6 +28,7 @@ from adarank_core.commands.options import (
     write,
 )
 from adarank_core.comparison import parallel_seeds, verdicts
+from adarank_core.comparison.arms import has_lora, is_matched
 from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
@@ -273,13 +274,16 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
 def _print_verdict(verdict, seeds: int) -> None:
     from adarank_core.comparison.tables import mean_over_runs
 
+    def larger(arm: str) -> bool:
+        return has_lora(arm) and not is_matched(arm)
+
     table(
         f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
         ("arm", "LoRA parameters", "test loss", "test accuracy"),
         [
             (
                 name,
-                f"{arm['lora_parameters']:,}",
+                f"{arm['lora_parameters']:,}" + (" (not matched)" if larger(name) else ""),
                 *(
                     f"{mean_over_runs(arm['runs'], key):.4f}"
                     for key in ("test_loss", "test_accuracy")
