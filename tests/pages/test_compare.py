@@ -406,7 +406,7 @@ def test_a_learning_rate_a_grid_and_seeds_side_by_side_are_asked_for(started, mo
     at.button(key="compare_start").click().run()
     assert "--learning-rates=0.001,0.02" in started[-1][0]
     assert "--learning-rate=0.005" in started[-1][0]
-    at.segmented_control(key="compare_rate_how").set_value("best of all").run()
+    at.segmented_control(key="compare_rate_how").set_value("growing grid").run()
     at.selectbox(key="compare_alpha").set_value("rslora")
     at.button(key="compare_start").click().run()
     assert {"--learning-rates=auto", "--alpha=rslora"} <= set(started[-1][0])

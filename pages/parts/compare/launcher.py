@@ -22,7 +22,7 @@ from pages.parts.shared import state
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
 GRID = "1e-3, 5e-3, 2e-2"
-ONE, SEVERAL, GROWING = "one for all", "best of a grid", "best of all"
+ONE, SEVERAL, GROWING = "one for all", "best of a grid", "growing grid"
 KEPT = {"persist_state": "session"}
 
 
@@ -230,8 +230,8 @@ def _learning_rate() -> tuple[float, str | None]:
         required=True,
         key="compare_rate_how",
         help="With a grid, every arm is first trained at each rate with two seeds of their own, "
-        "and takes the one with the lowest validation loss. *Best of all* goes on by factors of "
-        "2 until the best is not at the end. That time is counted as the arm's.",
+        "and takes the one with the lowest validation loss. A *growing grid* goes on by factors "
+        "of 2 until the best is not at the end. That time is counted as the arm's.",
         **KEPT,
     )
     if how == SEVERAL:
