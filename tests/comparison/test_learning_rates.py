@@ -152,6 +152,32 @@ def test_a_search_that_is_told_to_stop_goes_on_later(tiny_bert, tiny_task, tmp_p
     assert events[0] == {"event": "resumed", "step": 2, **about}
 
 
+def test_an_arm_that_fails_with_a_seed_after_its_search_is_given_up_and_tried_again(
+    tiny_bert, tiny_task, tmp_path, monkeypatch
+):
+    trained, broken = [], [True]
+
+    def train(training, **options):
+        trained.append((training.seed, training.measure))
+        if broken[0] and trained[-1] == (2, "test") and len(set(training.plan.ranks.values())) > 1:
+            raise AdaRankError("memory ran out")
+        loss = 0.5 + training.settings.learning_rate
+        metrics = {f"{training.measure}_loss": loss}
+        return RunResult(training.seed, metrics, 1.0, 3, 9, training.plan.ranks)
+
+    monkeypatch.setattr(finetuning, "train", train)
+    options = {**GRID, "learning_rates": (1e-3, 2e-3), "seeds": (1, 2), "output": tmp_path}
+    verdict = compare(tiny_bert, tiny_task, ("uniform", "ramp-up"), **options)
+    assert list(verdict.arms) == ["uniform"] and len(verdict.arms["uniform"]["runs"]) == 2
+    assert verdict.failed == {"ramp-up": "seed 2: memory ran out"}
+    assert (tmp_path / "runs" / "ramp-up-seed1" / "result.json").exists()
+    trained.clear()
+    broken[0] = False
+    verdict = compare(tiny_bert, tiny_task, ("uniform", "ramp-up"), **options)
+    assert list(verdict.arms) == ["uniform", "ramp-up"] and not verdict.failed
+    assert trained == [(2, "test")]  # all else had finished
+
+
 @pytest.mark.parametrize(
     ("rates", "message"),
     [

@@ -200,7 +200,7 @@ def test_seeds_side_by_side_give_the_numbers_of_one_after_another(
     assert trained == [
         f"{arm}-search-0.002-seed{at}" for arm in ("uniform", "adarank") for at in SEARCH_SEEDS
     ]
-    assert results(folder) == results(one_by_one) and len(results(folder)) == 6
+    assert results(folder) == results(one_by_one) and len(results(folder)) == 8
     ours, theirs = (read_json(f / "verdict.json") for f in (folder, one_by_one))
     assert ours["comparisons"] == theirs["comparisons"]
     told = {(e["arm"], e["seed"], e["step"]) for e in events_of(folder) if e["event"] == "step"}
