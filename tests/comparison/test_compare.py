@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from adarank_core import AdaRankError, RankPlan, Verdict, allocate, compare, load_model
-from adarank_core.comparison.arms import ARMS, permuted
+from adarank_core.comparison.arms import ARMS
 from adarank_core.comparison.planner import plain_scores, same_rank
+from adarank_core.comparison.reshaped import permuted
 from adarank_core.comparison.verdicts import METRICS
 from adarank_core.files import read_json, write_json
 from adarank_core.scoring.baselines import depth_ramp
