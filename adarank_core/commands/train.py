@@ -27,7 +27,9 @@ from adarank_core.commands.options import (
     table,
     write,
 )
-from adarank_core.comparison import parallel_seeds, verdicts
+from adarank_core.comparison import parallel_seeds
+from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.verdicts import METRIC_NAMES
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
@@ -37,6 +39,12 @@ from adarank_core.runs.run_queue import take_gpu, wait_for_turn
 from adarank_core.training.settings import Settings
 
 __all__ = ["compare", "finetune"]
+
+EXPLORATORY = (
+    "This is look {looks} at this comparison, so it is exploratory: a verdict on other seeds, arms "
+    "or a smallest difference was read before it. It is decided at a level of {level}, and a new "
+    "comparison with all seeds from the start would confirm it."
+)
 
 
 def finetune(
@@ -187,6 +195,20 @@ def compare(
     side_by_side: Annotated[
         int, typer.Option(help="Seeds that are trained at the same time, on shared cores.")
     ] = 1,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="The primary one, which the verdict is about: test_loss, test_accuracy, macro_f1 "
+            "or auc."
+        ),
+    ] = "test_loss",
+    smallest_of_interest: Annotated[
+        float | None,
+        typer.Option(
+            help="A difference in the metric below this matters to nobody; without it, a tenth of "
+            "what uniform gains over head-only, where both are arms."
+        ),
+    ] = None,
     queue: Queue = False,
     part: Annotated[bool, typer.Option("--part", hidden=True)] = False,
     json_path: Json = None,
@@ -205,7 +227,10 @@ def compare(
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
     settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
     request = ComparisonRequest(
-        model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
+        *(model_path(model), task, names, average_rank, numbers, trials, settings, rates),
+        side_by_side=side_by_side,
+        metric=metric,
+        smallest_of_interest=smallest_of_interest,
     )
     refuse_inputs(json_path, model, *request.inputs)
     request.check(output if resume else None)
@@ -213,7 +238,7 @@ def compare(
     if verdict is not None:
         write(verdict.to_dict(), json_path)
         if json_path != "-":
-            _print_verdict(verdict, len(numbers))
+            _print_verdict(verdict)
 
 
 def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path) -> None:
@@ -234,7 +259,8 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     from adarank_core.comparison.inputs import keep_input
     from adarank_core.data.tasks import load_task
 
-    config, may_differ = request.to_dict(), ("arms", "seeds", "side_by_side")
+    config = request.to_dict()
+    may_differ = ("arms", "seeds", "side_by_side", "smallest_of_interest")
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("compare")
     steps, workers = request.settings.steps, min(request.side_by_side, len(request.seeds))
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
@@ -254,29 +280,60 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     return verdict
 
 
-def _print_verdict(verdict, seeds: int) -> None:
+def _print_verdict(verdict) -> None:
     from adarank_core.comparison.tables import mean_over_runs
 
+    metrics = dict.fromkeys((verdict.primary_metric, "test_loss", "test_accuracy"))
     table(
-        f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
-        ("arm", "LoRA parameters", "test loss", "test accuracy"),
+        f"{verdict.task}, {verdict.model}: means over {verdict.seeds} seed(s)",
+        ("arm", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics)),
         [
             (
                 name,
                 f"{arm['lora_parameters']:,}",
-                *(
-                    f"{mean_over_runs(arm['runs'], key):.4f}"
-                    for key in ("test_loss", "test_accuracy")
-                ),
+                *(f"{mean_over_runs(arm['runs'], metric):.4f}" for metric in metrics),
             )
             for name, arm in verdict.arms.items()
         ],
     )
-    for compared in verdict.comparisons:
-        if compared["metric"] in ("test_loss", "test_accuracy"):
-            print(printable(verdicts.describe(compared, seeds)))
+    if verdict.comparisons and verdict.seeds > 1:
+        _print_comparisons(verdict)
+    for compared in verdict.primary:
+        print(printable(describe(compared, verdict)))
     for name, why in verdict.failed.items():
         print(printable(f"{name} is not compared: {why}"))
+    if why := why_no_verdict(verdict):
+        print(printable(why))
+    if verdict.exploratory:
+        print(EXPLORATORY.format(looks=len(verdict.looks), level=verdict.level))
+
+
+def _print_comparisons(verdict) -> None:
+    """Print all differences with both intervals; about secondary metrics nothing is claimed."""
+    level = f"{100 * (1 - verdict.level):.6g}%"
+    columns = ("metric", "arm", "against", "difference", f"{level}, other seeds")
+    table(
+        f"differences, and their {level} intervals",
+        (*columns, "and other texts", "seeds needed", "verdict"),
+        [
+            (
+                METRIC_NAMES[compared["metric"]],
+                compared["arm"],
+                compared["against"],
+                f"{compared['difference']:+.4f}",
+                _interval(compared, ""),
+                _interval(compared, "_texts"),
+                "" if compared["seeds_needed"] is None else f"{compared['seeds_needed']:,}",
+                compared["verdict"],
+            )
+            for compared in verdict.comparisons
+        ],
+    )
+
+
+def _interval(compared: dict, of: str) -> str:
+    low, high = compared[f"ci_low{of}"], compared[f"ci_high{of}"]
+    return "" if low is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def _has_turn(watch: Watch, queue: bool, device: str) -> bool:

@@ -9,10 +9,12 @@ from pathlib import Path
 from adarank_core.comparison.arms import file_name
 from adarank_core.comparison.entries import ClaimEntry
 from adarank_core.comparison.inputs import input_path, keep_input
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.comparison.learning_rates import ChosenRate, Trial, best_rate
+from adarank_core.comparison.looks import count_look
 from adarank_core.comparison.planner import Planned, Planner
 from adarank_core.comparison.request import ComparisonRequest
-from adarank_core.comparison.verdicts import Verdict, verdict_of
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json, write_json
 from adarank_core.kept import keep, kept
@@ -20,6 +22,7 @@ from adarank_core.ranks.plans import RankPlan
 from adarank_core.schemas import validated
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
+from adarank_core.training.text_results import read_text_results
 
 __all__ = ["Comparison", "Verdict", "compare", "read_request"]
 
@@ -28,6 +31,8 @@ OTHERS = {
     "task_sha256": "the task's rows are others",
     "model_sha256": "the model's weights are others",
 }
+#: What folders of older versions were asked for without a word.
+UNSAID = {"metric": "test_loss"}
 
 
 def compare(
@@ -41,6 +46,8 @@ def compare(
     trials: int | None = None,
     settings=None,
     learning_rates: Sequence[float] = (),
+    metric: str = "test_loss",
+    smallest_of_interest: float | None = None,
     on_event: Callable[[dict], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verdict | None:
@@ -73,6 +80,13 @@ def compare(
         seed at each of them; the one with the lowest loss on all validation texts is the arm's
         for all seeds. The test texts are not touched in this search. A rate whose loss is no
         number is out.
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+        The primary one, which the verdict is about; see `verdict_of`.
+    smallest_of_interest : float, optional
+        A difference in it below this one matters to nobody. Without it, a tenth of what
+        ``"uniform"`` gains over ``"head-only"``, where both are arms. A verdict on other seeds or
+        arms than the last one in the folder, or with another such difference, counts as another
+        look, and is exploratory.
     on_event : callable
         Called with the events of `finetune`, each with ``arm`` and ``seed``, and with
         ``"plan"`` (``budget``, and ``residual``, how many LoRA parameters the arm is short of),
@@ -104,7 +118,9 @@ def compare(
     """
     settings, rates = settings or Settings(), map(float, learning_rates)
     request = ComparisonRequest(
-        model, task.name, arms, average_rank, seeds, trials, settings, rates
+        *(model, task.name, arms, average_rank, seeds, trials, settings, rates),
+        metric=metric,
+        smallest_of_interest=smallest_of_interest,
     )
     callbacks = {"on_event": on_event, "should_stop": should_stop}
     comparison = Comparison(request, task, output=Path(output), **callbacks)
@@ -150,6 +166,7 @@ class Comparison:
         self.on_event, self.should_stop = on_event, should_stop
         request.check(output)
         objective = objective_for(task)
+        objective.check_metric(request.metric)
         callbacks = {"on_event": on_event, "should_stop": should_stop}
         self.planner = Planner(request, objective, output=output, **callbacks)
         plans = [arm for arm in request.arms if arm.endswith(".json")]
@@ -157,7 +174,8 @@ class Comparison:
             check_plan(self.planner.bundle, RankPlan.from_dict(read_json(input_path(output, arm))))
         # Later calls may have other seeds; an arm's rate must stay what its results had.
         self.asked = _asked(request, task.name, self.planner)
-        self.search_seed = _claim(self.asked, request.seeds[0], output)
+        declared = {**self.asked, "metric": request.metric}
+        self.search_seed = _claim(declared, request.seeds, output)
         for arm in plans:
             keep_input(output, arm)
         self.chosen: dict[str, ChosenRate] = {}
@@ -205,9 +223,19 @@ class Comparison:
             arm, why = next(iter(self.failed.items()))
             raise AdaRankError(f"the arm {arm!r} failed with {why}")
         done = {arm: _summary(self.runs[arm], self.chosen.get(arm)) for arm in arms}
-        verdict = verdict_of(self.task.name, self.request.model, done, self.failed)
+        declared = count_look(self.output, self.request)
+        texts = {arm: self._texts(arm) for arm in arms}
+        verdict = verdict_of(self.task.name, self.request.model, done, self.failed, declared, texts)
         write_json(self.output / "verdict.json", verdict.to_dict())
         return verdict
+
+    def _texts(self, arm: str) -> list[dict]:
+        """Return what every test text came to, a dictionary for each of an arm's runs."""
+        name, runs = file_name(arm, self.output), self.output / "runs"
+        return [
+            read_text_results(runs / f"{name}-seed{run.seed}", run.metrics)
+            for run in self.runs[arm]
+        ]
 
     def _give_up(self, arm: str, seed: int, error: AdaRankError) -> None:
         self.failed[arm] = f"seed {seed}: {error}"
@@ -342,26 +370,27 @@ def _asked(request: ComparisonRequest, task: str, planner: Planner) -> dict:
     }
 
 
-def _claim(wanted: dict, seed: int, output: Path) -> int:
+def _claim(wanted: dict, seeds: Sequence[int], output: Path) -> int:
     """Keep what is asked for in the folder; refuse one that was asked for something else.
 
-    Returns the seed that learning rates are searched with there: ``seed``, or an earlier call's.
+    Returns the seed that learning rates are searched with there: the first, or an earlier call's.
     """
     path = output / "comparison.json"
     if not path.exists():
         output.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**wanted, "search_seed": seed})
-        return seed
+        first = {"search_seed": seeds[0], "planned_seeds": list(seeds)}
+        write_json(path, {**wanted, **first})
+        return seeds[0]
     had = _kept_request(output)
     for key, value in wanted.items():
-        before = had.get(key)
+        before = had.get(key, UNSAID.get(key))
         if before != value:
             what = OTHERS.get(key, f"{key} is {value!r}")
             raise AdaRankError(
                 f"{what}, but {str(output)!r} holds results with {quoted(before)}; give another "
                 "folder, or the same values"
             )
-    return had.get("search_seed", seed)
+    return had.get("search_seed", seeds[0])
 
 
 def _finish(folder: Path, result: dict, asked: dict) -> None:

@@ -3,12 +3,12 @@
 Apart from ``request.py``, so that runs can be listed without pandas and scipy.
 """
 
-from typing import Annotated, Required
+from typing import Annotated, Literal, Required
 
 from annotated_types import Interval, MinLen
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
-from adarank_core.comparison.verdicts import Seed
+from adarank_core.comparison.verdicts import METRICS, LookEntry, Seed
 from adarank_core.schemas import STRICT, FailFast, Name, Text
 from adarank_core.training.settings import Rate, SettingsEntry
 
@@ -31,6 +31,8 @@ class PartialRequestEntry(TypedDict, total=False):
     settings: SettingsEntry
     learning_rates: Annotated[list[Rate], FailFast()] | None
     side_by_side: Annotated[int, Interval(ge=1, le=10**6)]
+    metric: Literal[tuple(METRICS)]
+    smallest_of_interest: Annotated[float, Interval(gt=0, le=1e6)] | None
 
 
 class RequestEntry(PartialRequestEntry):
@@ -48,3 +50,5 @@ class ClaimEntry(PartialRequestEntry, total=False):
     task_sha256: Text
     model_sha256: Text
     search_seed: Annotated[int, Interval(ge=0, lt=2**32)]
+    planned_seeds: Seeds
+    looks: Annotated[list[LookEntry], FailFast()]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs import jobs
 from pages.parts.shared import state

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected, seconds_left

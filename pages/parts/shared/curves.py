@@ -138,7 +138,7 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from adarank_core.comparison.verdicts import verdict_of
+    >>> from adarank_core.comparison.judging import verdict_of
     >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
     >>> difference_table(verdict, "test_loss").values.tolist()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.runs import jobs
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.outcome import ALIVE, fairness, headline
