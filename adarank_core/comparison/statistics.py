@@ -191,9 +191,10 @@ def texts_interval(differences: np.ndarray, level: float = SIGNIFICANCE) -> tupl
     variance of the seeds' means over the number of seeds, which is the square of the t-test's
     standard error, and ``B`` what the texts' own differences add, the variance of the texts' means
     over their number less what is only noise of a single text with a single seed and therefore is
-    in ``A`` already, the variance is ``A + B`` with degrees of freedom after Satterthwaite (1946).
-    ``B`` is what resampling the texts comes to, in closed form; resampling five seeds makes an
-    interval far too narrow, so their part keeps the t-distribution's.
+    in ``A`` already, the mean's variance is ``A + B``. ``B`` is what resampling the texts comes to,
+    in closed form; resampling five seeds makes an interval far too narrow, so their share keeps
+    the t-distribution: the quantile is the mean of the seeds' and the texts', weighted with ``A``
+    and ``B`` (Cochran and Cox, 1950). The interval always holds the other one.
 
     Parameters
     ----------
@@ -225,6 +226,7 @@ def texts_interval(differences: np.ndarray, level: float = SIGNIFICANCE) -> tupl
     variance = for_seeds + for_texts
     if variance == 0:
         return float(mean), float(mean)
-    freedom = variance**2 / (for_seeds**2 / (seeds - 1) + for_texts**2 / (texts - 1))
-    reach = float(stats.t.ppf(1 - level / 2, freedom)) * math.sqrt(variance)
+    of_seeds, of_texts = stats.t.ppf(1 - level / 2, [seeds - 1, texts - 1])
+    quantile = (for_seeds * of_seeds + for_texts * of_texts) / variance
+    reach = quantile * math.sqrt(variance)
     return float(mean - reach), float(mean + reach)
