@@ -287,7 +287,9 @@ def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
     assert "compare with the arm **permuted** too" in texts(at)
     assert button(at, "Run four more") is None
     assert figure(at, 1)["layout"]["shapes"][0]["x0"] == 0
-    found = at.dataframe[1].value.set_index("arm")
+    (shown,) = at.dataframe[0].value.to_dict("records")
+    assert (shown["pair"], shown["verdict"]) == ("adarank − uniform", "better")
+    found = at.dataframe[2].value.set_index("arm")
     assert found.loc["adarank", "mean test loss"] == pytest.approx(1.51 / 3)
     assert "82,944 in every arm" in texts(at)
     for kept_equal in ("Head", "Data", "Learning rate", "Schedule", "Alpha", "Dropout", "Test"):
