@@ -54,6 +54,7 @@ def test_a_request_survives_json_and_flags(rank, rates, seeds, trials):
     [
         {},
         {"average_rank": 7 / 3, "learning_rates": (1 / 3, 1e-7), "seeds": (3, 1)},
+        {"metric": "test_accuracy", "smallest_of_interest": 0.1 + 0.2},
         {"trials": 5, "side_by_side": 3, "settings": Settings(9, 8, 0.1 + 0.2, 7)},
     ],
     ids=str,
@@ -80,6 +81,11 @@ def test_what_older_versions_kept_is_understood():
         ({"learning_rates": (0.0,)}, "holds 0.0"),
         ({"side_by_side": 0}, "side_by_side is 0; it must be at least 1"),
         ({"side_by_side": -1}, "side_by_side is -1"),
+        ({"metric": "zork"}, "the metric is 'zork'; it must be one of test_loss, test_accuracy"),
+        ({"smallest_of_interest": 0}, "smallest_of_interest is 0; it must be above 0 and below 1e"),
+        ({"smallest_of_interest": float("nan")}, "smallest_of_interest is nan"),
+        ({"smallest_of_interest": -0.1}, "smallest_of_interest is -0.1"),
+        ({"smallest_of_interest": 1, "metric": "auc"}, "below 1, in the unit of auc: a share"),
     ],
     ids=str,
 )
