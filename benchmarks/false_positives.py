@@ -1,9 +1,9 @@
 """How often do verdicts find a difference where there is none, and intervals miss the truth?
 
-The tables in ``adarank_core/comparison/verdicts.py``, of 2,000 comparisons each (20,000 looked at): what every
-candidate for the test finds at 5% in pure normal noise, which runs none of the project's code and
-is why the verdict is the paired t-test's; what somebody finds who looks five times and adds seeds;
-and how often the interval over seeds and texts holds the truth.
+The tables in ``adarank_core/comparison/verdicts.py``, of 2,000 comparisons each, and 20,000 for
+the second: what every candidate for the test finds at 5% in pure normal noise, which runs none of
+the project's code and is why the verdict is the paired t-test's; what somebody finds who looks five
+times and adds seeds; and how often the intervals hold the truth where other texts count too.
 
     python benchmarks/false_positives.py
 """
@@ -70,7 +70,7 @@ CANDIDATES = {
 
 def looks_table(comparisons: int) -> Table:
     """Look five times, each with more seeds, until something is found."""
-    table = Table("seeds", "each at 5%", "as verdicts are", title="found in one of five looks")
+    table = Table("seeds", "each at 5%", "as they are here", title="found in one of five looks")
     for at, counts in enumerate(LOOKS):
         noise = np.random.default_rng(at).normal(size=(comparisons, counts[-1]))
         tests = [stats.ttest_1samp(noise[:, :seeds], 0, axis=1).pvalue for seeds in counts]

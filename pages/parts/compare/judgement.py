@@ -116,7 +116,7 @@ def _number_columns() -> dict:
     return {
         "difference": number(format="%+.4f"),
         "p, corrected": number(
-            format="%.3f", help="Holm's correction, for all comparisons that are read."
+            format="%.2g", help="Holm's correction, for all comparisons that are read."
         ),
         "smallest detectable": number(
             format="%.4f",
