@@ -311,15 +311,13 @@ def _print_verdict(verdict) -> None:
 def _print_comparisons(verdict) -> None:
     """Print all differences with both intervals; about secondary metrics nothing is claimed."""
     level = f"{100 * (1 - verdict.level):.6g}%"
-    columns = ("metric", "arm", "against", "difference", f"{level}, other seeds")
     table(
-        f"differences, and their {level} intervals",
-        (*columns, "and other texts", "seeds needed", "verdict"),
+        f"differences, and their {level} intervals for other seeds, and for other test texts too",
+        ("metric", "pair", "difference", "seeds", "seeds and texts", "needed", "verdict"),
         [
             (
                 METRIC_NAMES[compared["metric"]],
-                compared["arm"],
-                compared["against"],
+                f"{compared['arm']} − {compared['against']}",
                 f"{compared['difference']:+.4f}",
                 _interval(compared, ""),
                 _interval(compared, "_texts"),
@@ -333,7 +331,7 @@ def _print_comparisons(verdict) -> None:
 
 def _interval(compared: dict, of: str) -> str:
     low, high = compared[f"ci_low{of}"], compared[f"ci_high{of}"]
-    return "" if low is None else f"{low:+.4f} to {high:+.4f}"
+    return "" if low is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def _has_turn(watch: Watch, queue: bool, device: str) -> bool:
