@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from adarank_core.comparison.verdicts import Verdict, describe, verdict_of
+from adarank_core.comparison.judging import Declared, verdict_of
+from adarank_core.comparison.sentences import describe
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.files import read_json
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.scoring import lesson
@@ -288,10 +290,12 @@ def what_is_fair() -> None:
             )
         arms = {name: {**arm, "runs": arm["runs"][:seen]} for name, arm in whole.arms.items()}
         # The stored verdict needs no statistics to be computed, which take a second to load.
-        verdict = whole if seen == seeds else verdict_of(whole.task, whole.model, arms)
-        compared = [c for c in verdict.comparisons if c["metric"] == "test_loss"]
+        verdict, metric = whole, whole.primary_metric
+        if seen < seeds:
+            verdict = verdict_of(whole.task, whole.model, arms, declared=Declared(metric))
+        compared = verdict.primary
         st.plotly_chart(
-            curves.differences(verdict, "test_loss"),
+            curves.differences(verdict, metric),
             width="stretch",
             key="differences",
             alt="Difference in test loss for every seed, with means and 95% intervals",
@@ -301,13 +305,13 @@ def what_is_fair() -> None:
             "little more than an interval beside zero, as there are several comparisons."
         )
         for one in compared:
-            st.markdown(f"- {state.plain(describe(one, seen))}")
+            st.markdown(f"- {state.plain(describe(one, verdict))}")
         state.badge(
             "stored example",
             f"{whole.task} · {seen} of {seeds} seeds · {run.config['settings']['steps']} steps · "
             f"average rank {run.config['average_rank']:g}",
         )
-        draw_data(curves.difference_table(verdict, "test_loss"), "differences")
+        draw_data(curves.difference_table(verdict, metric), "differences")
     found = {(one["arm"], one["against"]): one["verdict"] for one in compared}
     against = [
         f"against {name}: {found['adarank', other]}"

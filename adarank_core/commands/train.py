@@ -27,9 +27,11 @@ from adarank_core.commands.options import (
     table,
     write,
 )
-from adarank_core.comparison import parallel_seeds, verdicts
+from adarank_core.comparison import parallel_seeds
 from adarank_core.comparison.arms import has_lora, is_matched
 from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
+from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.verdicts import METRIC_NAMES
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
@@ -39,6 +41,12 @@ from adarank_core.runs.run_queue import take_gpu, wait_for_turn
 from adarank_core.training.settings import Settings
 
 __all__ = ["compare", "finetune"]
+
+EXPLORATORY = (
+    "This is look {looks} at this comparison, so it is exploratory: a verdict on other seeds, arms "
+    "or a smallest difference was read before it. It is decided at a level of {level}, and a new "
+    "comparison with all seeds from the start would confirm it."
+)
 
 
 def finetune(
@@ -196,6 +204,20 @@ def compare(
         str,
         typer.Option(help="'proportional', 'constant' or 'rslora'; a ranks.json keeps its own."),
     ] = "proportional",
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="The primary one, which the verdict is about: test_loss, test_accuracy, macro_f1 "
+            "or auc."
+        ),
+    ] = "test_loss",
+    smallest_of_interest: Annotated[
+        float | None,
+        typer.Option(
+            help="A difference in the metric below this matters to nobody; without it, a tenth of "
+            "what uniform gains over head-only, where both are arms."
+        ),
+    ] = None,
     queue: Queue = False,
     part: Annotated[bool, typer.Option("--part", hidden=True)] = False,
     json_path: Json = None,
@@ -219,6 +241,8 @@ def compare(
         *(model_path(model), task, names, average_rank, numbers, trials, settings, rates),
         side_by_side=side_by_side,
         alpha=alpha,
+        metric=metric,
+        smallest_of_interest=smallest_of_interest,
     )
     refuse_inputs(json_path, model, *request.inputs)
     request.check(output if resume else None)
@@ -226,7 +250,7 @@ def compare(
     if verdict is not None:
         write(verdict.to_dict(), json_path)
         if json_path != "-":
-            _print_verdict(verdict, len(numbers))
+            _print_verdict(verdict)
 
 
 def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path) -> None:
@@ -247,7 +271,8 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     from adarank_core.comparison.inputs import keep_input
     from adarank_core.data.tasks import load_task
 
-    config, may_differ = request.to_dict(), ("arms", "seeds", "side_by_side")
+    config = request.to_dict()
+    may_differ = ("arms", "seeds", "side_by_side", "smallest_of_interest")
     if resume and output is not None and (output / "config.json").exists():
         had = read_json(output / "config.json")
         if isinstance(had, dict) and extends(config["learning_rates"], had.get("learning_rates")):
@@ -271,34 +296,63 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     return verdict
 
 
-def _print_verdict(verdict, seeds: int) -> None:
+def _print_verdict(verdict) -> None:
     from adarank_core.comparison.tables import mean_over_runs
 
     def larger(arm: str) -> bool:
         return has_lora(arm) and not is_matched(arm)
 
+    metrics = dict.fromkeys((verdict.primary_metric, "test_loss", "test_accuracy"))
     table(
-        f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
-        ("arm", "LoRA parameters", "test loss", "test accuracy"),
+        f"{verdict.task}, {verdict.model}: means over {verdict.seeds} seed(s)",
+        ("arm", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics)),
         [
             (
                 name,
                 f"{arm['lora_parameters']:,}" + (" (not matched)" if larger(name) else ""),
-                *(
-                    f"{mean_over_runs(arm['runs'], key):.4f}"
-                    for key in ("test_loss", "test_accuracy")
-                ),
+                *(f"{mean_over_runs(arm['runs'], metric):.4f}" for metric in metrics),
             )
             for name, arm in verdict.arms.items()
         ],
     )
-    for compared in verdict.comparisons:
-        if compared["metric"] in ("test_loss", "test_accuracy"):
-            print(printable(verdicts.describe(compared, seeds)))
+    if verdict.comparisons and verdict.seeds > 1:
+        _print_comparisons(verdict)
+    for compared in verdict.primary:
+        print(printable(describe(compared, verdict)))
     for name, why in verdict.failed.items():
         print(printable(f"{name} is not compared: {why}"))
     for name in at_edge(verdict.arms):
         print(printable(edge_notice(name)))
+    if why := why_no_verdict(verdict):
+        print(printable(why))
+    if verdict.exploratory:
+        print(EXPLORATORY.format(looks=len(verdict.looks), level=verdict.level))
+
+
+def _print_comparisons(verdict) -> None:
+    """Print all differences with both intervals; about secondary metrics nothing is claimed."""
+    level = f"{100 * (1 - verdict.level):.6g}%"
+    table(
+        f"differences, and their {level} intervals for other seeds, and for other test texts too",
+        ("metric", "pair", "difference", "seeds", "seeds and texts", "needed", "verdict"),
+        [
+            (
+                METRIC_NAMES[compared["metric"]],
+                f"{compared['arm']} − {compared['against']}",
+                f"{compared['difference']:+.4f}",
+                _interval(compared, ""),
+                _interval(compared, "_texts"),
+                "" if compared["seeds_needed"] is None else f"{compared['seeds_needed']:,}",
+                compared["verdict"],
+            )
+            for compared in verdict.comparisons
+        ],
+    )
+
+
+def _interval(compared: dict, of: str) -> str:
+    low, high = compared[f"ci_low{of}"], compared[f"ci_high{of}"]
+    return "" if low is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def _has_turn(watch: Watch, queue: bool, device: str) -> bool:

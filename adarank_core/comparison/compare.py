@@ -10,6 +10,7 @@ from typing import Literal
 from adarank_core.comparison.arms import file_name
 from adarank_core.comparison.entries import ClaimEntry
 from adarank_core.comparison.inputs import input_path, keep_input
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.comparison.learning_rates import (
     AUTO,
     SEARCH_SEEDS,
@@ -19,9 +20,10 @@ from adarank_core.comparison.learning_rates import (
     extends,
     first_rates,
 )
+from adarank_core.comparison.looks import count_look
 from adarank_core.comparison.planner import Planned, Planner
 from adarank_core.comparison.request import ComparisonRequest
-from adarank_core.comparison.verdicts import Verdict, verdict_of
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json, write_json
 from adarank_core.kept import keep, kept
@@ -29,6 +31,7 @@ from adarank_core.ranks.plans import RankPlan
 from adarank_core.schemas import validated
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
+from adarank_core.training.text_results import read_text_results
 
 __all__ = ["Comparison", "Verdict", "compare", "read_request"]
 
@@ -37,8 +40,8 @@ OTHERS = {
     "task_sha256": "the task's rows are others",
     "model_sha256": "the model's weights are others",
 }
-# What results have whose folder does not say.
-OLDER = {"alpha": "proportional"}
+#: What folders of older versions were asked for without a word.
+UNSAID = {"alpha": "proportional", "metric": "test_loss"}
 
 
 def compare(
@@ -53,6 +56,8 @@ def compare(
     settings=None,
     learning_rates: Sequence[float] | Literal["auto"] = (),
     alpha: str = "proportional",
+    metric: str = "test_loss",
+    smallest_of_interest: float | None = None,
     on_event: Callable[[dict], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verdict | None:
@@ -91,6 +96,13 @@ def compare(
         How alpha follows from the ranks, for all arms but a ``ranks.json``, which keeps its own:
         twice each rank, or one alpha for all modules of all arms, which LoRA divides by the rank
         or by its root.
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+        The primary one, which the verdict is about; see `verdict_of`.
+    smallest_of_interest : float, optional
+        A difference in it below this one matters to nobody. Without it, a tenth of what
+        ``"uniform"`` gains over ``"head-only"``, where both are arms. A verdict on other seeds or
+        arms than the last one in the folder, or with another such difference, counts as another
+        look, and is exploratory.
     on_event : callable
         Called with the events of `finetune`, each with ``arm`` and ``seed``, and with
         ``"plan"`` (``budget``, and ``residual``, how many LoRA parameters the arm is short of),
@@ -123,7 +135,10 @@ def compare(
     settings = settings or Settings()
     rates = AUTO if learning_rates == AUTO else map(float, learning_rates)
     request = ComparisonRequest(
-        model, task.name, arms, average_rank, seeds, trials, settings, rates, alpha=alpha
+        *(model, task.name, arms, average_rank, seeds, trials, settings, rates),
+        alpha=alpha,
+        metric=metric,
+        smallest_of_interest=smallest_of_interest,
     )
     callbacks = {"on_event": on_event, "should_stop": should_stop}
     comparison = Comparison(request, task, output=Path(output), **callbacks)
@@ -169,6 +184,7 @@ class Comparison:
         self.on_event, self.should_stop = on_event, should_stop
         request.check(output)
         objective = objective_for(task)
+        objective.check_metric(request.metric)
         callbacks = {"on_event": on_event, "should_stop": should_stop}
         self.planner = Planner(request, objective, output=output, **callbacks)
         plans = [arm for arm in request.arms if arm.endswith(".json")]
@@ -176,7 +192,7 @@ class Comparison:
             check_plan(self.planner.bundle, RankPlan.from_dict(read_json(input_path(output, arm))))
         # Later calls may have other seeds; an arm's rate must stay what its results had.
         self.asked = _asked(request, task.name, self.planner)
-        self.search_seeds = _claim(_wanted(request, self.asked), output)
+        self.search_seeds = _claim(_wanted(request, self.asked), request.seeds, output)
         for arm in plans:
             keep_input(output, arm)
         self.chosen: dict[str, ChosenRate] = {}
@@ -226,9 +242,19 @@ class Comparison:
             arm, why = next(iter(self.failed.items()))
             raise AdaRankError(f"the arm {arm!r} failed with {why}")
         done = {arm: _summary(self.runs[arm], self.chosen.get(arm)) for arm in arms}
-        verdict = verdict_of(self.task.name, self.request.model, done, self.failed)
+        declared = count_look(self.output, self.request)
+        texts = {arm: self._texts(arm) for arm in arms}
+        verdict = verdict_of(self.task.name, self.request.model, done, self.failed, declared, texts)
         write_json(self.output / "verdict.json", verdict.to_dict())
         return verdict
+
+    def _texts(self, arm: str) -> list[dict]:
+        """Return what every test text came to, a dictionary for each of an arm's runs."""
+        name, runs = file_name(arm, self.output), self.output / "runs"
+        return [
+            read_text_results(runs / f"{name}-seed{run.seed}", run.metrics)
+            for run in self.runs[arm]
+        ]
 
     def _give_up(self, arm: str, seed: int, error: AdaRankError) -> None:
         self.failed[arm] = f"seed {seed}: {error}"
@@ -371,13 +397,18 @@ def _asked(request: ComparisonRequest, task: str, planner: Planner) -> dict:
 
 
 def _wanted(request: ComparisonRequest, asked: dict) -> dict:
-    """Return what a folder's results have in common, and what their arms' rates come from."""
+    """Return what a folder's results have in common, and how they are judged and searched."""
     rates = request.learning_rates
     rates = rates if rates == AUTO else list(rates) or None
-    return {**asked, "alpha": request.alpha, "learning_rates": rates}
+    return {
+        **asked,
+        "alpha": request.alpha,
+        "learning_rates": rates,
+        "metric": request.metric,
+    }
 
 
-def _claim(wanted: dict, output: Path) -> list[int]:
+def _claim(wanted: dict, seeds: Sequence[int], output: Path) -> list[int]:
     """Keep what is asked for in the folder; refuse one that was asked for something else.
 
     Returns the seeds that learning rates are searched with there. Rates may be added to a grid.
@@ -385,14 +416,15 @@ def _claim(wanted: dict, output: Path) -> list[int]:
     path = output / "comparison.json"
     if not path.exists():
         output.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**wanted, "search_seeds": list(SEARCH_SEEDS)})
+        first = {"search_seeds": list(SEARCH_SEEDS), "planned_seeds": list(seeds)}
+        write_json(path, {**wanted, **first})
         return list(SEARCH_SEEDS)
     had = _kept_request(output)
     if extends(wanted["learning_rates"], had.get("learning_rates")):
         had["learning_rates"] = wanted["learning_rates"]
         write_json(path, had)
     for key, value in wanted.items():
-        before = had.get(key, OLDER.get(key))
+        before = had.get(key, UNSAID.get(key))
         if before != value:
             what = OTHERS.get(key, f"{key} is {value!r}")
             raise AdaRankError(

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from adarank_core.checks import is_whole
+from adarank_core.checks import is_number, is_whole
 from adarank_core.comparison.arms import check_arms
 from adarank_core.comparison.entries import RequestEntry
 from adarank_core.comparison.learning_rates import AUTO, SEARCH_SEEDS, check_learning_rates
+from adarank_core.comparison.verdicts import METRICS
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.ranks.allocation import check_average_rank
 from adarank_core.ranks.plans import check_alpha_policy
@@ -19,6 +20,7 @@ __all__ = ["ComparisonRequest"]
 
 
 MOST_PROCESSES = 256
+LARGEST_OF_INTEREST = 1e6
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class ComparisonRequest:
     alpha : {"proportional", "constant", "rslora"}
         How alpha follows from the ranks of all arms but a ``ranks.json``; see
         `adarank_core.ranks.plans.ALPHA_POLICIES`.
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+        The primary one, which the verdict is about.
+    smallest_of_interest : float or None
+        A difference in it below this one matters to nobody.
 
     Examples
     --------
@@ -61,6 +67,8 @@ class ComparisonRequest:
     learning_rates: tuple[float, ...] | Literal["auto"] = ()
     side_by_side: int = 1
     alpha: str = "proportional"
+    metric: str = "test_loss"
+    smallest_of_interest: float | None = None
 
     def __post_init__(self):
         for name in ("arms", "seeds", "learning_rates"):
@@ -87,10 +95,26 @@ class ComparisonRequest:
         check_average_rank(self.average_rank)
         check_trials(self.trials)
         check_alpha_policy(self.alpha)
+        self._check_question()
         if not is_whole(self.side_by_side, 1, MOST_PROCESSES):
             raise AdaRankError(
                 f"side_by_side is {quoted(self.side_by_side)}; it must be at least 1 and at most "
                 f"{MOST_PROCESSES}"
+            )
+
+    def _check_question(self) -> None:
+        """Raise `AdaRankError` unless there is such a metric, and such a difference in it."""
+        if self.metric not in METRICS:
+            raise AdaRankError(
+                f"the metric is {quoted(self.metric)}; it must be one of {', '.join(METRICS)}"
+            )
+        smallest, share = self.smallest_of_interest, self.metric != "test_loss"
+        largest = 1 if share else LARGEST_OF_INTEREST
+        if smallest is not None and not (is_number(smallest, above=0) and smallest < largest):
+            unit = "a share such as 0.01" if share else "nats a text such as 0.01"
+            raise AdaRankError(
+                f"smallest_of_interest is {quoted(smallest)}; it must be above 0 and below "
+                f"{largest:g}, in the unit of {self.metric}: {unit}"
             )
 
     @property
@@ -143,5 +167,7 @@ class ComparisonRequest:
             "learning-rates": rates if rates == AUTO else ",".join(map(repr, rates)),
             "side-by-side": self.side_by_side if self.side_by_side > 1 else None,
             "alpha": self.alpha if self.alpha != "proportional" else None,
+            "metric": self.metric if self.metric != "test_loss" else None,
+            "smallest-of-interest": self.smallest_of_interest and repr(self.smallest_of_interest),
         }
         return [f"--{name}={value}" for name, value in flags.items() if value not in (None, "")]

@@ -7,6 +7,7 @@ from adarank_core.comparison.verdicts import METRICS, Verdict
 
 __all__ = [
     "arm_table",
+    "comparison_table",
     "cost_table",
     "difference_table",
     "mean_over_runs",
@@ -164,6 +165,37 @@ def cost_table(arms: dict, metric: str, cost: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "cost", "value"])
 
 
+def comparison_table(verdict: Verdict) -> pd.DataFrame:
+    """List every comparison of a verdict, those on the primary metric first.
+
+    Parameters
+    ----------
+    verdict : Verdict
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``metric``, ``arm``, ``against``, ``difference``, ``ci_low``, ``ci_high`` (over
+        seeds), ``ci_low_texts``, ``ci_high_texts`` (over seeds and texts), ``p_adjusted``,
+        ``smallest_detectable``, ``seeds_needed`` and ``verdict``. What no comparison tells is
+        left out, as are intervals of one seed.
+
+    Examples
+    --------
+    >>> from adarank_core.comparison.judging import verdict_of
+    >>> runs = lambda *losses: {"runs": [
+    ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
+    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.7), "adarank": runs(0.25, 0.5)})
+    >>> list(comparison_table(verdict))[3:]
+    ['difference', 'ci_low', 'ci_high', 'p_adjusted', 'smallest_detectable', 'verdict']
+    """
+    columns = ["metric", "arm", "against", "difference", "ci_low", "ci_high", "ci_low_texts"]
+    columns += ["ci_high_texts", "p_adjusted", "smallest_detectable", "seeds_needed", "verdict"]
+    ordered = sorted(verdict.comparisons, key=lambda c: c["metric"] != verdict.primary_metric)
+    table = pd.DataFrame(ordered).reindex(columns=columns)
+    return table.dropna(axis="columns", how="all")
+
+
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
     """List every seed's difference between two arms that a verdict compares.
 
@@ -179,7 +211,7 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from adarank_core.comparison.verdicts import verdict_of
+    >>> from adarank_core.comparison.judging import verdict_of
     >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
     >>> difference_table(verdict, "test_loss").values.tolist()

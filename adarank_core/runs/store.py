@@ -247,9 +247,8 @@ def summary(run: Run) -> dict:
     Returns
     -------
     dict
-        ``verdict``: ``"better"``, ``"worse"``, ``"no detectable difference"`` or ``"one seed
-        decides nothing"``, of the test loss of ``adarank``, or else of the first arm that is
-        compared, against the reference; ``""`` as long as there is none.
+        ``verdict``: the word of `verdict_or_damage`, such as ``"better"``; ``""`` as long as
+        there is none.
 
     Examples
     --------

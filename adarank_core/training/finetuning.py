@@ -32,6 +32,7 @@ from adarank_core.training.objectives import lengths_of_rows, objective_for
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
 from adarank_core.training.speedups import cast_frozen, learns_in_bfloat16, make_lean
+from adarank_core.training.text_results import write_text_results
 
 __all__ = ["Settings", "Training", "finetune", "train"]
 
@@ -76,7 +77,8 @@ def finetune(
     seed : int
         Draws the head, LoRA's matrices, dropout and the order of the data.
     output : pathlib.Path, optional
-        Folder in which the adapter is saved, as ``adapter``, and while training goes on a
+        Folder in which the adapter is saved, as ``adapter``, and what every test text came to
+        (`training.text_results`), and while training goes on a
         checkpoint every half minute and when it is stopped, as ``checkpoints``. The same run
         goes on from the last of them, to the very numbers that it would have had; who keeps the
         result deletes them with `training.checkpoints.clear`. AdaLoRA has state that PEFT
@@ -226,7 +228,7 @@ def _trained(
         args=_arguments(training, output, lower, bundle.model.device),
         train_dataset=data,
         order=order,
-        eval_dataset=_by_length(validation),
+        eval_dataset=validation.select(_by_length(validation)),
         data_collator=objective.collator(bundle),
         compute_metrics=objective.progress,
         preprocess_logits_for_metrics=objective.logits,
@@ -241,10 +243,15 @@ def _trained(
             return None
         if output is not None and training.plan is not None and training.measure == "test":
             _save_adapter(model, output / "adapter")
-        predicted = trainer.predict(_by_length(measured))
+        by_length = _by_length(measured)
+        predicted = trainer.predict(measured.select(by_length))
         if training.measure == "validation":
             seconds = live.seconds()
     live.check_finite(f"prediction for a {training.measure} text", predicted.predictions)
+    if output is not None and training.measure == "test":
+        of_texts = objective.of_every_text(predicted)
+        rows = np.argsort(by_length)
+        write_text_results(output, {name: found[rows] for name, found in of_texts.items()})
     return RunResult(
         seed=training.seed,
         metrics=objective.metrics(predicted, training.measure),
@@ -431,6 +438,6 @@ def _arguments(training: Training, output: Path | None, lower: bool, device: tor
     )
 
 
-def _by_length(data):
-    """Order by length, so that evaluation pads little; metrics do not depend on the order."""
-    return data.select(np.argsort(lengths_of_rows(data), kind="stable"))
+def _by_length(data) -> np.ndarray:
+    """Return an order by length, so that evaluation pads little."""
+    return np.argsort(lengths_of_rows(data), kind="stable")

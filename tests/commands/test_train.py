@@ -132,6 +132,8 @@ def test_a_fine_tune_that_cannot_be(refusal, tiny_bert, tiny_file, options, mess
         (["--learning-rates", ",".join(map(str, range(1, 12)))], "11 learning rates"),
         (["--side-by-side", "0"], "side_by_side is 0"),
         (["--side-by-side", "x"], "side-by-side"),
+        (["--metric", "zork"], "the metric is 'zork'"),
+        (["--smallest-of-interest", "0"], "smallest_of_interest is 0.0"),
         (["--resume"], "--resume needs --output"),
     ],
     ids=str,
@@ -259,6 +261,9 @@ def test_eight_rows_in_each_split_are_enough(run, tiny_bert, tiny_task, tmp_path
     arguments = ["--model", tiny_bert, "--task", tmp_path, "--steps", 2, "--trials", 2]
     verdict = json.loads(run("compare", *arguments, "--average-rank", 2, "--json", "-"))
     assert len(verdict["arms"]) == 2
+    told = " ".join(run("compare", *arguments, "--average-rank", 2, "--metric", "auc").split())
+    assert "adarank's AUC" in told and "adarank's test loss" not in told
+    assert "There is no verdict: with one seed nothing tells a difference from luck" in told
 
 
 def test_a_loss_that_explodes_is_told(capsys, tiny_bert, tiny_file):

@@ -9,7 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import allocate
-from adarank_core.comparison.verdicts import Verdict, describe
+from adarank_core.comparison.sentences import describe
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.files import read_json
 from adarank_core.scoring.lesson import NoisyLogits, energy_kept, mean_shift, pair_distances
 from pages.parts.shared import state
@@ -121,10 +122,8 @@ def test_the_fourth_step_shares_out_live(lesson):
 def test_the_fifth_step_reads_the_stored_verdict(lesson):
     page = opened(lesson, "Fair test")
     verdict = Verdict.from_dict(read_json(state.example_run().folder / "verdict.json"))
-    seeds = len(verdict.arms["uniform"]["runs"])
-    for compared in verdict.comparisons:
-        if compared["metric"] == "test_loss":
-            assert describe(compared, seeds) in said(page)
+    for compared in verdict.primary:
+        assert describe(compared, verdict) in said(page)
     page.slider(key="lesson_seeds").set_value(1).run()
     assert not page.exception
     assert page.header[0].value.count("one seed decides nothing") == 2

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.comparison.learning_rates import SEARCH_SEEDS
-from adarank_core.comparison.verdicts import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected, seconds_left

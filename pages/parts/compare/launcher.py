@@ -16,6 +16,7 @@ from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import duration, seconds_expected
 from adarank_core.training.settings import Settings
 from pages.parts.compare.asked import ALPHAS
+from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 
@@ -177,6 +178,7 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
             **KEPT,
         )
     )
+    _question(config)
     side_by_side, path = _side_by_side(), None
     own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
     if own is not None:
@@ -184,6 +186,36 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
         if path is not None and str(path) not in config["arms"]:
             config["arms"].append(str(path))
     return grid, side_by_side, path
+
+
+def _question(config: dict) -> None:
+    """Draw what the verdict is about, into a config."""
+    metric = st.selectbox(
+        "Primary metric",
+        list(METRICS),
+        format_func=METRICS.get,
+        key="compare_primary",
+        help="Settled before anything is measured. The verdict is about it; the others are shown "
+        "without a claim. AUC is measured of two classes.",
+        **KEPT,
+    )
+    if metric != "test_loss":
+        config["metric"] = metric
+    smallest = st.number_input(
+        "Smallest difference of interest",
+        0.0,
+        100.0,
+        0.0,
+        step=0.005,
+        format="%g",
+        key="compare_smallest",
+        help="In the metric's unit (nats a text, or a share such as 0.01): one below it matters to "
+        "nobody. 0 leaves it to the arms: a tenth of what uniform gains over head-only, where both "
+        "are there.",
+        **KEPT,
+    )
+    if smallest > 0:
+        config["smallest_of_interest"] = float(smallest)
 
 
 def _arms() -> list[str]:

@@ -7,7 +7,8 @@ from annotated_types import Interval
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.verdicts import Count, Verdict, describe
+from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.verdicts import Count, Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.runs.events import finished_results
@@ -100,14 +101,12 @@ def _verdict(run: Run) -> Verdict | None:
 
 
 def _sentences(verdict: Verdict) -> list[str]:
-    """Return what a verdict says of the test loss, a sentence for every compared arm."""
-    seeds = len(next(iter(verdict.arms.values()))["runs"])
+    """Return what a verdict says of its primary metric, a sentence for every compared arm."""
     told = []
-    for compared in verdict.comparisons:
-        if compared["metric"] == "test_loss":
-            named = {key: arm_label(compared[key]) for key in ("arm", "against")}
-            told.append(state.plain(describe({**compared, **named}, seeds)) + ".")
-    return told
+    for compared in verdict.primary:
+        named = {key: arm_label(compared[key]) for key in ("arm", "against")}
+        told.append(state.plain(describe({**compared, **named}, verdict)) + ".")
+    return told or [state.plain(why_no_verdict(verdict))]
 
 
 def draw_pair(first: Run, second: Run) -> None:

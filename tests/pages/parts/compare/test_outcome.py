@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.runs import jobs
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.outcome import ALIVE, fairness, headline
@@ -15,12 +15,13 @@ def size(parameters):
     return {"lora_parameters": parameters}
 
 
-def verdict(**losses):
+def verdict(smallest=None, **losses):
     arms = {
         arm: {"runs": [{"seed": seed, "test_loss": loss} for seed, loss in enumerate(values)]}
         for arm, values in losses.items()
     }
-    return verdict_of("docstrings", "embedded", arms)
+    declared = Declared(smallest_of_interest=smallest)
+    return verdict_of("docstrings", "embedded", arms, declared=declared)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,10 @@ def test_without_a_verdict_the_title_says_how_the_run_stands(state, config, titl
         (
             {"uniform": [0.5, 0.6, 0.7], "adarank": [0.6, 0.7, 0.4]},
             "nobody can tell adarank from uniform",
+        ),
+        (
+            {"uniform": [0.5, 0.6, 0.7], "adarank": [0.5001, 0.6002, 0.6999], "smallest": 0.1},
+            "adarank or uniform makes no practical difference",
         ),
     ],
 )
