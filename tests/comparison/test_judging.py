@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from adarank_core.comparison.judging import Declared, verdict_of
-from adarank_core.comparison.statistics import texts_interval
+from adarank_core.comparison.statistics import paired_comparison, texts_interval
 
 NO_DIFFERENCE = "no detectable difference"
 
@@ -102,6 +102,13 @@ def test_about_secondary_metrics_nothing_is_claimed():
     assert len(p_values) == 9 and len(verdict.primary) == 3
     assert adjusted[:3] == pytest.approx(multipletests(p_values[:3], method="holm")[1])
     assert adjusted[3:] == pytest.approx(multipletests(p_values, method="holm")[1][3:])
+    for at, claims in ((0, 3), (1, 3), (4, 9)):  # Holm's strictest step, of what is read together
+        one = verdict.comparisons[at]
+        first, second = (
+            [run[one["metric"]] for run in arms[one[arm]]["runs"]] for arm in ("arm", "against")
+        )
+        alone = paired_comparison(first, second, claims=claims)
+        assert one["smallest_detectable"] == alone["smallest_detectable"]
     assert min(adjusted[3:]) < 0.05  # the F1 differs for sure
     assert {c["verdict"] for c in verdict.comparisons[3:]} == {"secondary"}
     assert {c["verdict"] for c in verdict_of("t", "m", arms, declared=Declared("macro_f1")).primary
