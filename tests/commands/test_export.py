@@ -15,6 +15,7 @@ def test_export_writes_the_plan_in_every_form(run, files, tmp_path):
     out = run("export", "--ranks", files / "ranks.json", "--output", tmp_path, "--json", "-")
     written = json.loads(out)["files"]
     names = ["ranks.json", "adapter_config.json", "lora_config.py", "ranks.csv", "report.html"]
+    names.append("README.md")
     assert [Path(file).name for file in written] == names
     assert run("export", "--ranks", files / "ranks.json", "--output", tmp_path).split() == written
     assert "family" not in (tmp_path / "ranks.csv").read_text()
@@ -36,7 +37,7 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     result = json.loads(run("export", *ranks, *options))
     plan = RankPlan.from_dict(read_json(tmp_path / "out" / "ranks.json"))
     assert sorted(plan.ranks.values()) == [2, 2, 5, 5] and all(".layer." in n for n in plan.ranks)
-    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 7
+    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 8
     sizes = [result["compact_bytes"], result["portable_bytes"]]
     weights = "adapter_model.safetensors"
     folders = (tmp_path / "adapter", tmp_path / "out" / "portable")
