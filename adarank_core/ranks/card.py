@@ -4,7 +4,7 @@ import json
 import re
 
 from adarank_core.ranks.plans import ALPHA_POLICIES, RankPlan
-from adarank_core.ranks.recipes import recipes
+from adarank_core.ranks.recipes import peft_lines
 from adarank_core.scoring.labels import (
     UNNAMED_MODEL,
     family_label,
@@ -17,12 +17,6 @@ from adarank_core.scoring.scores import Scores
 __all__ = ["model_card"]
 
 NOISE_MODE = "paper"
-FROM_CONFIG = """from peft import get_peft_model
-
-from lora_config import config  # the file lora_config.py
-
-model = get_peft_model(model, config)
-"""
 
 
 def model_card(plan: RankPlan, scores: Scores | None = None, starter: bool = False) -> str:
@@ -52,11 +46,10 @@ def model_card(plan: RankPlan, scores: Scores | None = None, starter: bool = Fal
     ranks = plan.ranks.values()
     holds = (
         "This folder holds an **untrained** LoRA adapter with these ranks: `B` is zero, so the "
-        "model answers as the base model does until it is trained."
+        "model answers as the base model does until it is trained. It has no classifier's head."
         if starter
         else "This folder holds a plan of ranks, and no weights."
     )
-    code = recipes(plan, folder="path/to/this/folder")[0].text if starter else FROM_CONFIG
     parts = [
         "---\n" + "\n".join(front) + "\n---",
         f"# LoRA ranks for {_plain(model)}",
@@ -71,7 +64,7 @@ def model_card(plan: RankPlan, scores: Scores | None = None, starter: bool = Fal
         "## The ranks",
         _grid(plan, scores) if _fits(plan, scores) else _list(plan),
         "## How to use it",
-        f"```python\n{code}```",
+        f"```python\n{peft_lines(plan, 'path/to/this/folder' if starter else None)}```",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json, write_text
 from adarank_core.ranks.card import model_card
-from adarank_core.ranks.plans import RankPlan
+from adarank_core.ranks.plans import WITH_HEAD, RankPlan
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.ranks.starter import WEIGHTS, starter_weights, write_weights
 from adarank_core.scoring.labels import public_name
@@ -52,7 +52,7 @@ def snippet(plan: RankPlan, task_type: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def adapter_config(plan: RankPlan, task_type: str | None = None) -> str:
+def adapter_config(plan: RankPlan, task_type: str | None = None, head: bool = True) -> str:
     """Return the text of PEFT's ``adapter_config.json`` for a plan; imports peft.
 
     Parameters
@@ -60,6 +60,9 @@ def adapter_config(plan: RankPlan, task_type: str | None = None) -> str:
     plan : RankPlan
     task_type : str, optional
         The plan's own if not given.
+    head : bool
+        Whether PEFT is to look for a head beside LoRA where the task type has one. For weights
+        without it no task type is named, for PEFT would not load them.
 
     Examples
     --------
@@ -69,6 +72,8 @@ def adapter_config(plan: RankPlan, task_type: str | None = None) -> str:
     config = plan.lora_config(task_type)
     config.base_model_name_or_path = public_name(plan.model)
     config.inference_mode = True
+    if not head and config.task_type in WITH_HEAD:
+        config.task_type = None
     return json.dumps(config.to_dict(), indent=2, sort_keys=True, default=sorted) + "\n"
 
 
@@ -117,7 +122,7 @@ def export(
     """
     output = Path(output)
     texts = {
-        "adapter_config.json": adapter_config(plan, task_type),
+        "adapter_config.json": adapter_config(plan, task_type, head=starter is None),
         "lora_config.py": snippet(plan, task_type),
         "ranks.csv": ranks_csv(plan, scores),
         "report.html": report_html(plan, scores),

@@ -13,7 +13,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, check_keys, validated
 from adarank_core.scoring.scores import Seed, TextsEntry
 
-__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "Alpha", "RankPlan", "Ranks", "alphas"]
+__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "WITH_HEAD", "Alpha", "RankPlan", "Ranks", "alphas"]
 
 FORMAT = "adarank-ranks/1"
 HIGHEST_RANK = 1_000_000  # no module is so large, and no number computed with it overflows
@@ -24,6 +24,8 @@ SCALING = 2
 #: PEFT's names for kinds of tasks.
 TASK_TYPES = ("SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
 TASK_TYPES += ("FEATURE_EXTRACTION",)
+#: Those whose head PEFT trains and saves beside LoRA.
+WITH_HEAD = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 ALPHA_POLICIES = {
     "proportional": "alpha is twice the rank: alpha / rank, LoRA's scaling, is 2 for every module",

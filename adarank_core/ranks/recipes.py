@@ -8,10 +8,10 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from adarank_core.ranks.plans import RankPlan
+from adarank_core.ranks.plans import WITH_HEAD, RankPlan
 from adarank_core.scoring.labels import public_name
 
-__all__ = ["CHECKED", "Recipe", "recipes"]
+__all__ = ["CHECKED", "Recipe", "peft_lines", "recipes"]
 
 CHECKED = "November 2026"
 CLASSES = {"SEQ_CLS": "AutoModelForSequenceClassification", "CAUSAL_LM": "AutoModelForCausalLM"}
@@ -70,22 +70,58 @@ def _lines(*lines: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _peft(plan: RankPlan, model: str, folder: str) -> Recipe:
+def peft_lines(plan: RankPlan, folder: str | None = None) -> str:
+    """Return Python that gives a model the plan's LoRA, with PEFT.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    folder : str, optional
+        A starter adapter to go on from; without it, and for a model whose head is trained too,
+        LoRA is built from ``lora_config.py``.
+
+    Examples
+    --------
+    >>> print(peft_lines(RankPlan("org/model", {"query": 4}, {"query": 8}, task_type="CAUSAL_LM")))
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+    <BLANKLINE>
+    from lora_config import config  # the file lora_config.py
+    <BLANKLINE>
+    model = AutoModelForCausalLM.from_pretrained("org/model")
+    model = get_peft_model(model, config)
+    model.print_trainable_parameters()
+    <BLANKLINE>
+    """
     kind = CLASSES.get(plan.task_type, "AutoModel")
-    text = _lines(
-        "from peft import PeftModel",
+    goes_on = folder is not None and plan.task_type not in WITH_HEAD
+    labels = ", num_labels=2" if plan.task_type == "SEQ_CLS" else ""
+    start = f"PeftModel.from_pretrained(model, {json.dumps(folder)}, is_trainable=True)"
+    config = ["", "from lora_config import config  # the file lora_config.py"]
+    return _lines(
+        f"from peft import {'PeftModel' if goes_on else 'get_peft_model'}",
         f"from transformers import {kind}",
+        *([] if goes_on else config),
         "",
-        f"model = {kind}.from_pretrained({json.dumps(model)})",
-        f"model = PeftModel.from_pretrained(model, {json.dumps(folder)}, is_trainable=True)",
+        f"model = {kind}.from_pretrained({json.dumps(public_name(plan.model))}{labels})",
+        f"model = {start if goes_on else 'get_peft_model(model, config)'}",
         "model.print_trainable_parameters()",
     )
-    about = (
-        "The starter adapter, ready to be trained; `get_peft_model(model, config)` with the "
-        "LoraConfig of lora_config.py gives the same ranks and scalings. Give a classifier its "
-        "number of labels (`num_labels=`)."
-    )
-    return Recipe("PEFT", "python", text, about)
+
+
+def _peft(plan: RankPlan, model: str, folder: str) -> Recipe:
+    if plan.task_type in WITH_HEAD:
+        about = (
+            "The head is trained too, and saved with the adapter; give your number of labels. The "
+            "starter adapter has no head, so that PEFT can load it into any: with it, LoRA alone "
+            "is trained and saved."
+        )
+    else:
+        about = (
+            "The starter adapter, ready to be trained. `get_peft_model(model, config)` with the "
+            "LoraConfig of lora_config.py gives the same ranks and scalings."
+        )
+    return Recipe("PEFT", "python", peft_lines(plan, folder), about)
 
 
 def _trl(plan: RankPlan, model: str, folder: str) -> Recipe:
@@ -106,7 +142,7 @@ def _trl(plan: RankPlan, model: str, folder: str) -> Recipe:
     )
     about = (
         "Every trainer of TRL hands `peft_config` to PEFT as it is. Its command line has one "
-        "--lora_r only. Or give it the model of the tab PEFT, and then no `peft_config`."
+        "--lora_r only. Or give it a model with the adapter on, and then no `peft_config`."
     )
     return Recipe("TRL", "python", text, about + _for_language_models(plan))
 

@@ -50,7 +50,7 @@ def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
     ----------
     plan : RankPlan
     scores : Scores, optional
-        Adds layer, family, size, LoRA parameters and score of every module.
+        Adds layer (from 1, as in the app), family, size, LoRA parameters and score of every module.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def ranks_csv(plan: RankPlan, scores: Scores | None = None) -> str:
         row = [_cell(name), rank, plan.alpha[name], scaling.get(name, "")]
         if known:
             module = known[name]
-            row += [module.layer, _cell(module.family), module.in_features, module.out_features]
+            row += [module.layer + 1, _cell(module.family), module.in_features, module.out_features]
             row += [parameters[name], module.score, module.standard_error]
         writer.writerow(row)
     return text.getvalue()
