@@ -1,6 +1,9 @@
 """Turn a plan into what LoRA's users need: a ``LoraConfig``, a snippet, files."""
 
+import io
 import json
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from adarank_core.ranks.starter import WEIGHTS, starter_weights, write_weights
 from adarank_core.scoring.labels import public_name
 from adarank_core.scoring.scores import Scores
 
-__all__ = ["adapter_config", "export", "snippet"]
+__all__ = ["adapter_config", "export", "snippet", "starter_zip"]
+
+STARTER = "starter-adapter"  # the folder in the archive
 
 
 def snippet(plan: RankPlan, task_type: str | None = None) -> str:
@@ -143,3 +148,38 @@ def export(
         reason = error.strerror or error
         raise AdaRankError(f"{str(output)!r} cannot be written ({reason})") from None
     return [output / name for name in ("ranks.json", *texts, *([WEIGHTS] if weights else ()))]
+
+
+def starter_zip(plan: RankPlan, scores: Scores) -> bytes:
+    """Return all of `export`, with an untrained adapter, as a zip archive of one folder.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    scores : Scores
+        Tell the modules' sizes.
+
+    Raises
+    ------
+    AdaRankError
+        As `export` does.
+
+    Examples
+    --------
+    >>> from adarank_core.ranks.allocation import allocate
+    >>> from adarank_core.scoring.scores import ModuleScore
+    >>> query = ModuleScore("0.query", 0, "query", 64, 64, 1.0, 0.0)
+    >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, (query,))
+    >>> archive = io.BytesIO(starter_zip(allocate(scores, 8), scores))
+    >>> zipfile.ZipFile(archive).namelist()[-1]
+    'starter-adapter/adapter_model.safetensors'
+    """
+    sizes = {module.name: (module.in_features, module.out_features) for module in scores.modules}
+    content = io.BytesIO()
+    with (
+        tempfile.TemporaryDirectory(prefix="adarank-") as folder,
+        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for path in export(plan, folder, scores=scores, starter=sizes):
+            archive.write(path, f"{STARTER}/{path.name}")
+    return content.getvalue()

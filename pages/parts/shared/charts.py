@@ -53,6 +53,8 @@ ARM_COLOURS = {
 ARM_DASHES = {"permuted": "dash"}
 WHISKERS = {"symmetric": False, "color": GREY, "thickness": 1.5, "width": 3}
 DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FFFFFF", "width": 1}}
+PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}
+CROSS = {"symbol": "x", "size": 8, "color": ACCENT}
 SCALE = "Cividis"
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
 
@@ -266,6 +268,7 @@ def rank_bars(
     scores : Scores
         Tell each module's layer and family.
     plan : RankPlan
+        What its budget calls pinned or excluded is marked.
     uniform : float
         The rank that uniform LoRA of the same budget gives every module.
     intervals : mapping of str to (int, int), optional
@@ -310,6 +313,19 @@ def rank_bars(
             hoverinfo="skip",
         )
     )
+    for key, name, marker in (("pinned", "pinned", PIN), ("excluded", "left out", CROSS)):
+        marked = [module for module in plan.budget.get(key, ()) if module in places]
+        if marked:
+            figure.add_trace(
+                go.Scatter(
+                    x=[places[module] for module in marked],
+                    y=[plan.ranks[module] for module in marked],
+                    mode="markers",
+                    name=name,
+                    marker=marker,
+                    hoverinfo="skip",
+                )
+            )
     if beside is not None:
         figure.add_trace(
             go.Scatter(
@@ -354,7 +370,11 @@ def _rank_sentence(module: ModuleScore, plan, uniform, intervals, beside) -> str
     """Return what a bar's hover says."""
     words = f"{drawn(module_label(module).capitalize())} gets rank {plan.ranks[module.name]},<br>"
     words += f"uniform LoRA would give it {uniform:.3g}."
-    if intervals:
+    if module.name in plan.budget.get("pinned", ()):
+        words += "<br>It is pinned."
+    elif module.name in plan.budget.get("excluded", ()):
+        words += "<br>It is left out."
+    elif intervals:
         low, high = intervals[module.name]
         words += "<br>It is settled." if low == high else f"<br>It may be {low} to {high}."
     if beside is not None:
