@@ -5,7 +5,7 @@ import io
 from html import escape
 
 from adarank_core.errors import AdaRankError
-from adarank_core.ranks.costs import module_parameters
+from adarank_core.ranks.costs import module_parameters, uniform_rank
 from adarank_core.ranks.intervals import plan_intervals
 from adarank_core.ranks.plans import ALPHA_POLICIES, RankPlan
 from adarank_core.scoring.labels import (
@@ -106,7 +106,9 @@ def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
     (True, False)
     """
     known = _modules_of(plan, scores)
-    average = sum(plan.ranks.values()) / len(plan.ranks)
+    average = uniform = sum(plan.ranks.values()) / len(plan.ranks)
+    if known and {"by", "requested"} <= plan.budget.keys():
+        uniform = uniform_rank(scores, plan)
     policy, model = plan.alpha_policy, escape(public_name(plan.model))
     parts = [
         f"<h1>LoRA ranks for {model}</h1>",
@@ -124,17 +126,17 @@ def report_html(plan: RankPlan, scores: Scores | None = None) -> str:
         for family in scores.families:
             members = [name for name, module in known.items() if module.family == family]
             families[family_label(family)] = [plan.ranks[name] for name in members] or [0]
-        parts += ["<h2>Average rank by layer</h2>", _bars(_averages(layers), average)]
-        of_families = _bars(_averages(families), average, tuple(colours.values()))
+        parts += ["<h2>Average rank by layer</h2>", _bars(_averages(layers), uniform)]
+        of_families = _bars(_averages(families), uniform, tuple(colours.values()))
         parts += ["<h2>Average rank by family</h2>", of_families]
         hues = [colours[known[name].family] for name in plan.ranks]
         spans = plan_intervals(scores, plan)
     whiskers = [spans[name] for name in plan.ranks] if spans else []
     parts += [
         "<h2>Every module</h2>",
-        _bars(bars, average, hues, whiskers),
+        _bars(bars, uniform, hues, whiskers),
         _module_table(plan, known),
-        '<p class="note">Dashed: uniform ranks of the same average. '
+        f'<p class="note">Dashed: uniform ranks of the same budget, {uniform:.3g}. '
         + ("Whiskers: where 95 % of the ranks fall, by the scores' errors. " if spans else "")
         + "Layers count from 1, which is nearest the input. Made by AdaRank.</p>",
     ]

@@ -108,6 +108,8 @@ def test_the_page_tells_the_plan(made_up):
     spans = rank_intervals(scores, 8, **options)
     most = max(high for _, high in spans.values())
     assert bars == pytest.approx([560 * r / most for r in plan.ranks.values()], abs=0.1)
+    across = [float(value) for key, value in page.attributes if key == "x1"]
+    assert across[-1] == pytest.approx(260 + 560 * 8 / most, abs=0.1)  # uniform, as in the app
     whiskers = [value for key, value in page.attributes if key == "d"]
     unsettled = [span for span in spans.values() if span[0] < span[1]]
     assert len(whiskers) == len(unsettled) > 0

@@ -94,17 +94,20 @@ def planned(scores: Scores, options: dict) -> Planned | None:
     before = st.session_state.get("rank_wishes", Wishes())
     typed = _wishes_with_edits(before)
     last = st.session_state.get("planned")
+    refusal = st.session_state.get("rank_refusal")
+    if refusal is not None and (typed != before or refusal.options != options):
+        del st.session_state.rank_refusal  # something else is asked for now
     for wishes in [typed] if typed == before else [typed, before]:
         try:
             new = _allocate_if_changed(scores, {**options, **wishes.options(names)}, last)
         except AdaRankError as error:
             if wishes == before:
                 state.show_error(error)
-            else:  # said at the table, in this run alone
+            else:  # said at the table
                 refused = {**typed.pinned, **dict.fromkeys(typed.excluded, "out")}
                 had = {**before.pinned, **dict.fromkeys(before.excluded, "out")}
                 cells = {name: value for name, value in refused.items() if had.get(name) != value}
-                st.session_state.rank_refusal = Refusal(str(error), cells)
+                st.session_state.rank_refusal = Refusal(str(error), cells, options)
             continue
         st.session_state.rank_wishes = wishes
         st.session_state.planned = new
@@ -118,10 +121,11 @@ def planned(scores: Scores, options: dict) -> Planned | None:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why what was typed could not be had, and into which modules' rows it was typed."""
+    """Why what was typed could not be had, into which modules' rows, beside which options."""
 
     sentence: str
     cells: dict[str, int | float | str]
+    options: dict
 
 
 def _allocate_if_changed(scores: Scores, options: dict, last: Planned | None) -> Planned:
@@ -197,6 +201,7 @@ def _renew_table() -> None:
 
 def _forget_wishes() -> None:
     st.session_state.rank_wishes = Wishes()
+    st.session_state.pop("rank_refusal", None)
     _renew_table()
 
 
@@ -237,7 +242,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
     if other is not None:
         values = [other[1][name] for name in names]
         columns = _insert_column(columns, "uniform", f"beside: {other[0]}", values)
-    refusal = st.session_state.pop("rank_refusal", None)
+    refusal = st.session_state.get("rank_refusal")
     if refusal is not None:
         st.error(state.plain(refusal.sentence))
         cells = [f"not {refusal.cells[name]}" if name in refusal.cells else "" for name in names]
