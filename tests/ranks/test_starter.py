@@ -28,7 +28,7 @@ def starter(model, policy, folder, task_type):
     sizes = sizes_of(model)
     ranks = {name: (3 * at) % 7 for at, name in enumerate(sizes)}
     budget = {"alpha_policy": policy}
-    plan = RankPlan("tiny", ranks, alphas(ranks, policy), budget, task_type=task_type)
+    plan = RankPlan("/srv/tiny", ranks, alphas(ranks, policy), budget, task_type=task_type)
     export(plan, folder, starter=sizes)
     return plan
 

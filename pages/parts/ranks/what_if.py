@@ -246,7 +246,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
     if refusal is not None:
         st.error(state.plain(refusal.sentence))
         cells = [f"not {refusal.cells[name]}" if name in refusal.cells else "" for name in names]
-        columns = _insert_column(columns, "pinned", "refused", cells)
+        columns = _insert_column(columns, "rank", "refused", cells)
     number = st.session_state.setdefault("rank_table_number", 0)
     key = f"rank_table_{number}"
     st.data_editor(
@@ -294,11 +294,11 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         )
 
 
-def _insert_column(columns: dict, before: str, name: str, values: list) -> dict:
+def _insert_column(columns: dict, after: str, name: str, values: list) -> dict:
     result = {}
     for key, column in columns.items():
         result[key] = column
-        if key == before:
+        if key == after:
             result[name] = values
     return result
 
