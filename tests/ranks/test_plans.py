@@ -130,8 +130,16 @@ def test_a_plan_tells_what_it_was_scored_on_and_older_files_do_not(made_up):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seed": "0"}, {"seed": True}, {"seed": 2**64}, {"trials": 0}, {"texts": []}]
-    + [{"texts": {"count": -1}}, {"texts": {"source": 3}}, {"mode": None}],
+    [
+        {"seed": "0"},
+        {"seed": True},
+        {"seed": 2**64},
+        {"trials": 0},
+        {"texts": []},
+        {"texts": {"count": -1}},
+        {"texts": {"source": 3}},
+        {"mode": None},
+    ],
     ids=str,
 )
 def test_a_wrong_origin_is_refused(wrong, made_up):
