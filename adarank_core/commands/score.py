@@ -108,7 +108,7 @@ def score(
             f"disagreement of {result.model} on {chosen.source} ({len(chosen)} texts)",
             ("layer", "family", "score", "± error"),
             [
-                (str(m.layer), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
+                (str(m.layer + 1), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
                 for m in result.modules
             ],
         )

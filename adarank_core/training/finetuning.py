@@ -19,9 +19,11 @@ from transformers import PrinterCallback, TrainingArguments
 from adarank_core.checks import is_whole
 from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.files import read_json, write_json, write_text
 from adarank_core.hardware import bf16_is_native, is_out_of_memory
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
+from adarank_core.scoring.labels import public_name
 from adarank_core.scoring.models import ModelBundle, model_sha256
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
@@ -242,7 +244,7 @@ def _trained(
         if live.stopped:
             return None
         if output is not None and training.plan is not None and training.measure == "test":
-            _save_adapter(model, output / "adapter")
+            _save_adapter(model, output / "adapter", training.model)
         by_length = _by_length(measured)
         predicted = trainer.predict(measured.select(by_length))
         if training.measure == "validation":
@@ -275,13 +277,24 @@ def _tokenised(objective, bundle: ModelBundle, rows, longest: int, should_stop: 
     return concatenate_datasets(parts)
 
 
-def _save_adapter(model, folder: Path) -> None:
-    """Save an adapter in place of what stood there: PEFT would write through links."""
+def _save_adapter(model, folder: Path, base: str) -> None:
+    """Save an adapter in place of what stood there: PEFT would write through links.
+
+    It goes to other machines, on which the base model's folder of this one means nothing: config
+    and card name it as others know it. Written after PEFT, which asks the Hub for what it names.
+    """
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder)
     else:
         folder.unlink(missing_ok=True)
     model.save_pretrained(folder)
+    if (folder / "adapter_config.json").exists():  # a model that is trained whole has none
+        config = read_json(folder / "adapter_config.json")
+        place, name = config["base_model_name_or_path"], public_name(str(base))
+        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": name})
+        card = folder / "README.md"
+        if place and card.exists():
+            write_text(card, card.read_text(encoding="utf-8").replace(place, name))
 
 
 def _settle_precision(bundle: ModelBundle) -> bool:

@@ -106,6 +106,13 @@ def test_validation_on_the_way_sees_every_class_of_a_sorted_file(tiny_task, tiny
     assert {0: 4, 1: 4} in seen
 
 
+def test_the_saved_adapter_names_no_folder_of_this_machine(run, tiny_bert):
+    _, _, folder = run
+    for path in (folder / "adapter").iterdir():
+        assert tiny_bert.encode() not in path.read_bytes(), path.name
+    assert "path or id of the base model" in (folder / "adapter" / "README.md").read_text()
+
+
 def test_the_test_numbers_are_those_of_the_saved_adapter(run, tiny_bert, tiny_task):
     from peft import PeftModel
     from sklearn.metrics import f1_score, roc_auc_score

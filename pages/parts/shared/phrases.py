@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from adarank_core.ranks.allocation import RankPlan
+from adarank_core.scoring.labels import of_texts
 from adarank_core.scoring.layer_contrast import surest_pair
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared.charts import family_label, layer_label, module_label
@@ -102,17 +103,6 @@ def detail(shown) -> str:
     if shown.scores.head_draw is not None:
         parts.append(HEADS[shown.scores.head_draw])
     return " · ".join([*parts, f"seed {shown.scores.seed}"])
-
-
-def of_texts(source: str, count: int | str) -> str:
-    """Say what kind of texts these are, and how many.
-
-    Examples
-    --------
-    >>> of_texts("generic", 16), of_texts("sentence", 1)
-    ('16 generic texts', 'one sentence')
-    """
-    return "one sentence" if source == "sentence" else f"{count} {source} texts"
 
 
 def command(shown) -> str:

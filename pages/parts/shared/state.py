@@ -97,13 +97,15 @@ class Shown:
     text: str = ""
 
 
-def sidebar(budget_at=None) -> Choice:
+def sidebar(budget_at=None, budget: bool = True) -> Choice:
     """Draw the sidebar and return what is chosen.
 
     Parameters
     ----------
     budget_at : container, optional
         Where the budget slider is drawn; in the sidebar if not given.
+    budget : bool
+        Whether it is drawn at all: not where the page asks for another budget.
 
     Returns
     -------
@@ -150,6 +152,9 @@ def sidebar(budget_at=None) -> Choice:
             "numbers.",
             **bound,
         )
+    if not budget:
+        average_rank = int(st.session_state.get("rank") or st.query_params.get("rank") or 8)
+        return Choice(model or "embedded", source or "generic", task, int(seed), average_rank)
     with budget_at or st.sidebar:
         average_rank = st.slider(
             "Budget: average rank",
