@@ -56,7 +56,7 @@ POLL_SECONDS = 2.0
 SIGNIFICANCE = 0.05
 
 #: What is compared, fixed before anything is trained: an arm, and what it is held against.
-PAIRS = (
+PAIRS: tuple[tuple[str, str], ...] = (
     *((arm, "uniform") for arm in ("adarank", "scale-only", "permuted", "ramp-up", "head-only")),
     *((arm, "uniform") for arm in ("adarank-generic", "lora-gradient", "eva-ranks", "inverse")),
     *(("adarank", arm) for arm in ("permuted", "ramp-up", "scale-only")),
@@ -65,12 +65,13 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained on every task.
+    """What is trained on a task.
 
     Parameters
     ----------
     seeds : mapping of str to int
-        Arms in the order in which they are trained, and how many seeds each gets, from 0 on.
+        Arms, names or paths of ``ranks.json`` files, in the order in which they are trained, and
+        how many seeds each gets, from 0 on.
     low : mapping of str to int
         Those at the low rate.
     learning_rates : sequence of float or "auto"
@@ -79,6 +80,10 @@ class Study:
     average_rank : float
     settings : Settings
         Its learning rate is in the middle of the first three of ``"auto"``.
+    pairs : sequence of pairs of str
+        What is compared; plans by the name of their file.
+    script : str
+        Which one asks for it.
     """
 
     seeds: Mapping[str, int] = field(
@@ -95,6 +100,8 @@ class Study:
     model: str = "embedded"
     average_rank: float = 2
     settings: Settings = field(default_factory=lambda: Settings(100, 16, evaluations=1))
+    pairs: Sequence[tuple[str, str]] = PAIRS
+    script: str = "evidence.py"
 
     def to_dict(self) -> dict:
         """Return what all trainings have in common, for JSON."""
@@ -162,6 +169,11 @@ class Job:
         return self.output / self.task.name / ("low-rate" if self.low else "best-rate")
 
     @property
+    def name(self) -> str:
+        """What the arm is called: a plan by its file."""
+        return Path(self.arm).stem if self.arm.endswith(".json") else self.arm
+
+    @property
     def seeds(self) -> range:
         """What it is tested with."""
         return range((self.study.low if self.low else self.study.seeds)[self.arm])
@@ -169,7 +181,7 @@ class Job:
     @property
     def path(self) -> Path:
         """Where its result is kept."""
-        return self.folder / f"{self.arm}-{len(self.seeds)}-seeds.json"
+        return self.folder / f"{self.name}-{len(self.seeds)}-seeds.json"
 
     def result(self) -> dict | None:
         """Return what it came to; None while it is not done."""
@@ -225,9 +237,16 @@ class Job:
         kept_of_run = (*METRICS, "train_seconds")
         rows = [{"seed": run.seed, **rounded(run.to_dict(), kept_of_run)} for run in runs]
         seconds = sum(run.allocation_seconds for run in runs) / len(runs)
+        searched = {} if chosen is None else asdict(chosen)
+        if chosen is not None:
+            losses = chosen.validation_loss
+            searched["validation_loss"] = {
+                **dict.fromkeys(losses),
+                **rounded(losses, tuple(losses)),
+            }
         return {
             "learning_rate": settings.learning_rate,
-            **({} if chosen is None else asdict(chosen)),
+            **searched,
             "lora_parameters": runs[0].lora_parameters,
             "allocation_seconds": round(seconds, 2),
             "runs": rows,
@@ -263,9 +282,8 @@ def jobs_of(study: Study, task: Task, output: Path) -> list[Job]:
     return best + [Job(study, task, arm, True, output) for arm in study.low]
 
 
-def work(study: Study, tasks: Sequence[Task], output: Path, budget: Budget) -> bool:
+def work(jobs: Sequence[Job], budget: Budget) -> bool:
     """Do what is left to do; False when the time was over before."""
-    jobs = [job for task in tasks for job in jobs_of(study, task, output)]
     left = [job for job in jobs if job.result() is None]
     while left and not budget.is_over():
         for job in left:
@@ -273,7 +291,7 @@ def work(study: Study, tasks: Sequence[Task], output: Path, budget: Budget) -> b
                 return False
             if job.run(budget):
                 left.remove(job)
-                break  # look again from the first task on
+                break  # look again from the first on
         else:
             time.sleep(POLL_SECONDS)  # others are at all that is left
     return not left
@@ -282,10 +300,10 @@ def work(study: Study, tasks: Sequence[Task], output: Path, budget: Budget) -> b
 # Judging ------------------------------------------------------------------------------------------
 
 
-def results_of(study: Study, task: Task, output: Path) -> dict | None:
-    """Put together and judge what is finished of a task; None while that is nothing."""
-    jobs = jobs_of(study, task, output)
-    found = {(job.low, job.arm): job.result() for job in jobs}
+def results_of(jobs: Sequence[Job]) -> dict | None:
+    """Put together and judge what is finished of a task's jobs; None while that is nothing."""
+    study, task = jobs[0].study, jobs[0].task
+    found = {(job.low, job.name): job.result() for job in jobs}
     done = {key: result for key, result in found.items() if result is not None}
     if not done:
         return None
@@ -300,9 +318,9 @@ def results_of(study: Study, task: Task, output: Path) -> dict | None:
         blocks[name] = {
             "arms": {arm: r for arm, r in arms.items() if "failed" not in r},
             "failed": {arm: r["failed"] for arm, r in arms.items() if "failed" in r},
-            "missing": [job.arm for job in jobs if job.low == low and job.arm not in arms],
+            "missing": [job.name for job in jobs if job.low == low and job.name not in arms],
         }
-        blocks[name]["comparisons"] = comparisons_of(blocks[name]["arms"])
+        blocks[name]["comparisons"] = comparisons_of(blocks[name]["arms"], study.pairs)
     return {
         "format": FORMAT,
         "task": task.name,
@@ -310,19 +328,19 @@ def results_of(study: Study, task: Task, output: Path) -> dict | None:
         "rows": {split: len(getattr(task, split)) for split in SPLITS},
         "task_sha256": objective_for(task).sha256(),
         **study.to_dict(),
-        "command": f"python benchmarks/evidence.py --output DIR --tasks {task.name}",
+        "command": f"python benchmarks/{study.script} --output DIR --tasks {task.name}",
         "machines": machines,
         **blocks,
     }
 
 
-def comparisons_of(arms: Mapping[str, dict]) -> list[dict]:
-    """Compare the test losses of all `PAIRS` that are there, on the seeds that both arms have.
+def comparisons_of(arms: Mapping[str, dict], pairs=PAIRS) -> list[dict]:
+    """Compare the test losses of all pairs that are there, on the seeds that both arms have.
 
     Holm's correction is over all of them.
     """
     found = []
-    for arm, against in PAIRS:
+    for arm, against in pairs:
         if arm in arms and against in arms:
             first, second = (
                 {run["seed"]: run["test_loss"] for run in arms[a]["runs"]} for a in (arm, against)
@@ -359,13 +377,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def judge(study: Study, tasks: Sequence[Task], output: Path, results: Path) -> None:
-    """Write what is finished of each task into the folder of results."""
-    results.mkdir(parents=True, exist_ok=True)
-    for task in tasks:
-        found = results_of(study, task, output)
-        if found is not None:
-            write_json(results / f"{task.name}.json", found)
+def judge(jobs: Sequence[Job], results: Path) -> None:
+    """Write what is finished of a task into the folder of results."""
+    found = results_of(jobs)
+    if found is not None:
+        results.mkdir(parents=True, exist_ok=True)
+        write_json(results / f"{found['task']}.json", found)
 
 
 # The command --------------------------------------------------------------------------------------
@@ -386,22 +403,35 @@ def stand_alone() -> None:
 
 def main(
     arguments: Sequence[str] | None = None,
-    study: Study | None = None,
+    study_of: Callable[[Task, Path], Study] = lambda task, output: Study(),
     prepared: Callable[[Task], Task] = drawn,
+    results: Path = RESULTS,
 ) -> int:
-    """Train, judge, and say what is left."""
+    """Train, judge, and say what is left.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+    study_of : callable
+        Says what is trained on a prepared task, given the folder of all trainings.
+    prepared : callable
+        Makes of a task the one that is trained on.
+    results : pathlib.Path
+    """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="where trainings are kept")
     parser.add_argument("--tasks", default="docstrings", help="names and paths, with commas")
     parser.add_argument("--budget-minutes", type=float, help="then stop; 0 judges only")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=results)
     given = parser.parse_args(arguments)
     stand_alone()
-    study, budget = study or Study(), Budget(given.budget_minutes)
+    budget = Budget(given.budget_minutes)
     try:
         tasks = [prepared(load_task(name.strip())) for name in given.tasks.split(",")]
-        done = work(study, tasks, given.output, budget)
-        judge(study, tasks, given.output, given.results)
+        of_tasks = [jobs_of(study_of(task, given.output), task, given.output) for task in tasks]
+        done = work([job for jobs in of_tasks for job in jobs], budget)
+        for jobs in of_tasks:
+            judge(jobs, given.results)
     except AdaRankError as error:
         print(error, file=sys.stderr)
         return 2

@@ -38,17 +38,18 @@ class Counted(Budget):
 
 def test_a_study_goes_on_where_it_was_stopped(study, tiny_task, tmp_path):
     stopped, rest, again = Counted(most=3), Counted(), Counted()
-    assert not evidence.work(study, [tiny_task], tmp_path, stopped)
+    jobs = evidence.jobs_of(study, tiny_task, tmp_path)
+    assert not evidence.work(jobs, stopped)
     assert stopped.trainings == 3
-    evidence.judge(study, [tiny_task], tmp_path, tmp_path / "results")
+    evidence.judge(jobs, tmp_path / "results")
     assert not (tmp_path / "results" / "tiny.json").exists()  # no arm is whole
-    assert evidence.work(study, [tiny_task], tmp_path, rest)
-    assert evidence.work(study, [tiny_task], tmp_path, again) and again.trainings == 0
+    assert evidence.work(jobs, rest)
+    assert evidence.work(jobs, again) and again.trainings == 0
     # Three arms searched, and eight seeds and two at the low rate tested.
     searches = len(list(tmp_path.glob("tiny/*/runs/*-search-*/result.json")))
     assert searches >= 6 and stopped.trainings + rest.trainings == searches + 8 + 2
 
-    evidence.judge(study, [tiny_task], tmp_path, tmp_path / "results")
+    evidence.judge(jobs, tmp_path / "results")
     result = read_json(tmp_path / "results" / "tiny.json")
     best, low = result["best_rate"], result["low_rate"]
     assert best["missing"] == low["missing"] == [] and best["failed"] == {}
