@@ -41,7 +41,7 @@ from benchmarks.evidence import ROWS, Study
 SEED = 1_000_000_003  # of the scores: of no training
 SEEDS = 5
 RANK = 2  # on average, and of the noise that has LoRA's shape
-TRIALS = 8  # pairs of noisy models, where the plain estimator scores
+TRIALS = 4  # pairs of noisy models, where the plain estimator scores
 
 
 @dataclass(frozen=True)
