@@ -80,11 +80,9 @@ def variants(bundle: ModelBundle, task: Task) -> dict[str, RankPlan]:
 
     # B starts at 0 and Adam moves all of its entries alike; A's entries are of the order of one
     # over the root of what comes in. So an entry of B A moves the less the wider the input is.
-    weights = {m.name: bundle.model.get_submodule(m.name).weight for m in scores.modules}
-    widths = {name: math.sqrt(weight.shape[1]) for name, weight in weights.items()}
-    usual = np.mean([deviation(weight) for weight in weights.values()])
-    unit = float(usual / np.mean([1 / width for width in widths.values()]))
-    as_lora = {id(bundle.model.get_submodule(n)): unit / width for n, width in widths.items()}
+    weights = [bundle.model.get_submodule(module.name).weight for module in scores.modules]
+    usual = np.mean([deviation(weight) for weight in weights])
+    unit = float(usual / np.mean([weight.shape[1] ** -0.5 for weight in weights]))
     noisy = partial(_scores_with, bundle, texts)
     flat = give(scores, temperature=2)
     return {
@@ -94,20 +92,21 @@ def variants(bundle: ModelBundle, task: Task) -> dict[str, RankPlan]:
         "per-parameter": changed(lambda m: m.score / (m.in_features + m.out_features)),
         "ramp-blend": changed(lambda m: math.sqrt(values[m.name] * ramp[m.name])),
         "low-rank-noise": give(noisy(LowRankNoise)),
-        "lora-sized-noise": give(noisy(ModuleNoise, as_lora)),
-        "lora-noise": give(noisy(LowRankNoise, as_lora)),
+        "lora-sized-noise": give(noisy(ModuleNoise, unit)),
+        "lora-noise": give(noisy(LowRankNoise, unit)),
         "alpha": scale_only(give(scores), uniform),
         "alpha-root": scale_only(flat, uniform),
     }
 
 
 def _scores_with(
-    bundle: ModelBundle, texts, kind: type[ModuleNoise], sizes: dict[int, float] | None = None
+    bundle: ModelBundle, texts, kind: type[ModuleNoise], unit: float | None = None
 ) -> Scores:
-    """Score with noise of another law: of a kind, and of sizes by the module's identity."""
+    """Score with noise of another kind; with a unit its size goes by the width of the input."""
 
     def law(layer, options, dtype):
-        return kind(deviation(layer.weight) if sizes is None else sizes[id(layer)])
+        size = deviation(layer.weight) if unit is None else unit * layer.weight.shape[1] ** -0.5
+        return kind(size)
 
     # Noise in activation space is drawn for independent entries only.
     plain = {} if kind is ModuleNoise else {"estimator": "paired", "trials": TRIALS}
