@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core import allocate, score
-from adarank_core.comparison.arms import SAMPLED, scale_only
+from adarank_core.comparison.arms import SAMPLED
 from adarank_core.comparison.planner import plain_scores
 from adarank_core.data.task import Task
 from adarank_core.files import read_json, write_json
@@ -84,19 +84,25 @@ def variants(bundle: ModelBundle, task: Task) -> dict[str, RankPlan]:
     usual = np.mean([deviation(weight) for weight in weights])
     unit = float(usual / np.mean([weight.shape[1] ** -0.5 for weight in weights]))
     noisy = partial(_scores_with, bundle, texts)
-    flat = give(scores, temperature=2)
     return {
         "adarank-plain": give(scores),
-        "temperature-2": flat,
+        "temperature-2": give(scores, temperature=2),
         "temperature-0.5": give(scores, temperature=0.5),
         "per-parameter": changed(lambda m: m.score / (m.in_features + m.out_features)),
         "ramp-blend": changed(lambda m: math.sqrt(values[m.name] * ramp[m.name])),
         "low-rank-noise": give(noisy(LowRankNoise)),
         "lora-sized-noise": give(noisy(ModuleNoise, unit)),
         "lora-noise": give(noisy(LowRankNoise, unit)),
-        "alpha": scale_only(give(scores), uniform),
-        "alpha-root": scale_only(flat, uniform),
+        "alpha": _with_alpha(uniform, values),
+        "alpha-root": _with_alpha(uniform, {name: math.sqrt(v) for name, v in values.items()}),
     }
+
+
+def _with_alpha(uniform: RankPlan, values: dict[str, float]) -> RankPlan:
+    """Give uniform ranks an alpha in proportion to values, with the usual one on average."""
+    mean = np.mean(list(values.values()))
+    alpha = {name: float(usual * values[name] / mean) for name, usual in uniform.alpha.items()}
+    return replace(uniform, alpha=alpha)
 
 
 def _scores_with(

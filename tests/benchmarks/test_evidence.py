@@ -39,6 +39,7 @@ class Counted(Budget):
 
 
 def test_a_study_goes_on_where_it_was_stopped(study, tiny_task, tmp_path):
+    """Takes some seconds: two arms are searched, tested and tested at the low rate."""
     stopped, rest, again = Counted(most=2), Counted(), Counted()
     jobs = evidence.jobs_of(study, tiny_task, tmp_path)
     assert not evidence.work(jobs, stopped)
