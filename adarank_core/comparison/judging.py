@@ -71,6 +71,7 @@ def verdict_of(
     failed: dict | None = None,
     declared: Declared | None = None,
     texts: dict | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
 ) -> Verdict:
     """Hold every arm against the reference, and judge by the primary metric.
 
@@ -89,11 +90,14 @@ def verdict_of(
     ----------
     task, model : str
     arms, failed : dict
-        As in `Verdict`; at least one arm, each with the same seeds.
+        As in `Verdict`; at least one arm. Two arms are compared on the seeds that both have.
     declared : Declared, optional
     texts : dict, optional
         By arm, a list of what `training.text_results` keeps of every seed, in the order of its
         runs; arms that lack it are not in it.
+    pairs : sequence of pairs of str, optional
+        What is compared, an arm and what it is held against, in place of the above; those are
+        passed over of which an arm is not there.
 
     Returns
     -------
@@ -113,16 +117,23 @@ def verdict_of(
     declared = declared or Declared()
     smallest, source = _smallest_of_interest(arms, declared)
     reference = "uniform" if "uniform" in arms else next(iter(arms))
-    pairs = [(arm, reference) for arm in arms if arm != reference]
-    if "adarank" in arms and "permuted" in arms and reference not in ("adarank", "permuted"):
-        pairs.append(("adarank", "permuted"))
+    if pairs is None:
+        pairs = [(arm, reference) for arm in arms if arm != reference]
+        if "adarank" in arms and "permuted" in arms and reference not in ("adarank", "permuted"):
+            pairs.append(("adarank", "permuted"))
+    pairs = [pair for pair in pairs if _shared_seeds(arms, pair)]
     metrics = sorted(METRICS, key=lambda metric: metric != declared.metric)
     measured = []
     for metric, (arm, against) in itertools.product(metrics, pairs):
-        first, second = _values(arms[arm], metric), _values(arms[against], metric)
+        seeds = _shared_seeds(arms, (arm, against))
+        first, second = (_values(arms[name], metric, seeds) for name in (arm, against))
         if None not in (*first, *second):
             measured.append((metric, arm, against, first, second))
     claims = sum(metric == declared.metric for metric, *_ in measured)
+    of_texts = {
+        arm: {run["seed"]: kept for run, kept in zip(arms[arm]["runs"], every, strict=True)}
+        for arm, every in (texts or {}).items()
+    }
     comparisons = []
     for metric, arm, against, first, second in measured:
         primary = metric == declared.metric
@@ -134,7 +145,8 @@ def verdict_of(
             smallest=smallest if primary else None,
         )
         about = {"arm": arm, "against": against, "metric": metric, **compared}
-        comparisons.append({**about, **_over_texts(texts or {}, about)})
+        seeds = _shared_seeds(arms, (arm, against))
+        comparisons.append({**about, **_over_texts(of_texts, about, seeds)})
     p_values = [compared["p_value"] for compared in comparisons]
     adjusted = holm(p_values[:claims]) + holm(p_values)[claims:]
     for compared, p_adjusted in zip(comparisons, adjusted, strict=True):
@@ -146,33 +158,43 @@ def verdict_of(
     return Verdict(task, model, arms, tuple(comparisons), failed or {}, *told)
 
 
-def _values(about: dict, metric: str) -> list[float | None]:
-    return [run.get(metric) for run in about["runs"]]
+def _shared_seeds(arms: dict, pair: Sequence[str]) -> list[int]:
+    """Return the seeds that both arms have, in the first one's order; none where one is missing."""
+    first, second = ([run["seed"] for run in arms.get(arm, {"runs": ()})["runs"]] for arm in pair)
+    return [seed for seed in first if seed in second]
+
+
+def _values(about: dict, metric: str, seeds: Sequence[int]) -> list[float | None]:
+    by_seed = {run["seed"]: run.get(metric) for run in about["runs"]}
+    return [by_seed[seed] for seed in seeds]
 
 
 def _smallest_of_interest(arms: dict, declared: Declared) -> tuple[float | None, str | None]:
     """Return the smallest difference of interest, and where it comes from."""
     if declared.smallest_of_interest is not None:
         return declared.smallest_of_interest, GIVEN
-    if not {"uniform", "head-only"} <= set(arms):
-        return None, None
-    trained, head = (_values(arms[arm], declared.metric) for arm in ("uniform", "head-only"))
-    if None in trained or None in head:
+    pair = ("uniform", "head-only")
+    seeds = _shared_seeds(arms, pair)
+    trained, head = (_values(arms[a], declared.metric, seeds) if seeds else [] for a in pair)
+    if not seeds or None in trained or None in head:
         return None, None
     gain = (math.fsum(trained) - math.fsum(head)) / len(trained)
     gain = gain if METRICS[declared.metric] else -gain
     return (OF_INTEREST * gain, FROM_HEAD_ONLY) if gain > 0 else (None, None)
 
 
-def _over_texts(texts: dict, compared: dict) -> dict:
-    """Return the interval over seeds and texts, where the texts of all runs are known."""
+def _over_texts(texts: dict, compared: dict, seeds: Sequence[int]) -> dict:
+    """Return the interval over seeds and texts, where the texts of all runs are known.
+
+    ``texts`` has what is kept of them by arm and seed.
+    """
     unknown = {"ci_low_texts": None, "ci_high_texts": None}
     if compared["ci_low"] is None:  # where the seeds tell nothing, texts cannot
         return unknown
-    arms = (texts.get(compared[key], ()) for key in ("arm", "against"))
-    ours, theirs = ([run.get(compared["metric"]) for run in runs] for runs in arms)
+    arms = (texts.get(compared[key], {}) for key in ("arm", "against"))
+    ours, theirs = ([of.get(seed, {}).get(compared["metric"]) for seed in seeds] for of in arms)
     values = [*ours, *theirs]
-    if not (ours and theirs) or any(one is None or len(one) < 2 for one in values):
+    if any(one is None or len(one) < 2 for one in values):
         return unknown
     if len({len(one) for one in values}) > 1:
         return unknown

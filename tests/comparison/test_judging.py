@@ -223,3 +223,33 @@ def test_the_second_interval_is_of_the_texts_of_both_arms():
     for broken in ({}, {"test_loss": np.zeros(59)}):
         less = {**kept, "adarank": [*kept["adarank"][:2], broken]}
         assert verdict_of("t", "m", arms, texts=less).comparisons[0]["ci_low_texts"] is None
+
+
+def test_arms_with_fewer_seeds_are_compared_on_those_that_both_have():
+    def about(*losses, first=0):
+        runs = [{"seed": seed, "test_loss": loss} for seed, loss in enumerate(losses, first)]
+        return {"runs": runs}
+
+    arms = {"uniform": about(0.5, 0.6, 0.55, 0.52), "adarank": about(0.45, 0.57, 0.5, 0.49)}
+    arms["head-only"] = about(1.1, 0.9, first=1)
+    lost = about(0.7, first=9)  # shares no seed with any
+    pairs = [
+        ("adarank", "uniform"),
+        ("head-only", "uniform"),
+        ("lost", "uniform"),
+        ("x", "uniform"),
+    ]
+    texts = {
+        "uniform": [
+            {"test_loss": np.array([run["test_loss"]] * 2)} for run in arms["uniform"]["runs"]
+        ],
+        "head-only": [{"test_loss": np.array([1.2, 1.0])}, {"test_loss": np.array([0.8, 1.0])}],
+    }
+    verdict = verdict_of("t", "m", {**arms, "lost": lost}, texts=texts, pairs=pairs)
+    assert [one["arm"] for one in verdict.comparisons] == ["adarank", "head-only"]
+    head = verdict.comparisons[1]
+    assert head["difference"] == pytest.approx(((1.1 - 0.6) + (0.9 - 0.55)) / 2)
+    assert head["ci_low_texts"] < head["difference"] < head["ci_high_texts"]
+    assert verdict.comparisons[0]["ci_low_texts"] is None
+    # A tenth of the gap on the seeds that both have.
+    assert verdict.smallest_of_interest == pytest.approx(0.1 * head["difference"])
