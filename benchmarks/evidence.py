@@ -35,9 +35,11 @@ from filelock import FileLock, Timeout
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core import load_task
+from adarank_core.comparison.arms import file_name
 from adarank_core.comparison.compare import Comparison
+from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.comparison.request import ComparisonRequest
-from adarank_core.comparison.verdicts import METRICS, paired_comparison
+from adarank_core.comparison.verdicts import METRICS
 from adarank_core.data.task import SPLITS, Task
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
@@ -45,6 +47,7 @@ from adarank_core.hardware import gpus
 from adarank_core.kept import keep, kept
 from adarank_core.training.objectives import objective_for
 from adarank_core.training.settings import Settings
+from adarank_core.training.text_results import read_text_results
 from benchmarks.machine import about
 
 FORMAT = "adarank-evidence/1"
@@ -53,7 +56,6 @@ ROWS = {"train": 2000, "validation": 500, "test": 1000}
 DIGITS = 5  # that are kept of a number
 LOW = 5  # uniform's best rate is divided by it
 POLL_SECONDS = 2.0
-SIGNIFICANCE = 0.05
 
 #: What is compared, fixed before anything is trained: an arm, and what it is held against.
 PAIRS: tuple[tuple[str, str], ...] = (
@@ -201,6 +203,13 @@ class Job:
             return False
         return True
 
+    def texts(self, runs: Sequence[dict]) -> list[dict]:
+        """Return what every test text came to, a dictionary for each run."""
+        name = file_name(self.arm, self.folder)
+        return [
+            read_text_results(self.folder / "runs" / f"{name}-seed{r['seed']}", r) for r in runs
+        ]
+
     def _at_low_rate(self, budget: Budget) -> dict | None:
         uniform = replace(self, arm="uniform", low=False).result()
         if uniform is None:
@@ -312,7 +321,7 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
         machine = result.pop("machine")
         if machine not in machines:
             machines.append(machine)
-    blocks = {}
+    blocks, smallest = {}, None
     for name, low in (("best_rate", False), ("low_rate", True)):
         arms = {arm: result for (at, arm), result in done.items() if at == low}
         blocks[name] = {
@@ -320,7 +329,9 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
             "failed": {arm: r["failed"] for arm, r in arms.items() if "failed" in r},
             "missing": [job.name for job in jobs if job.low == low and job.name not in arms],
         }
-        blocks[name]["comparisons"] = comparisons_of(blocks[name]["arms"], study.pairs)
+        own = [job for job in jobs if job.low == low]
+        blocks[name] |= judged(own, blocks[name]["arms"], smallest)
+        smallest = blocks[name]["smallest_of_interest"]
     return {
         "format": FORMAT,
         "task": task.name,
@@ -334,47 +345,27 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
     }
 
 
-def comparisons_of(arms: Mapping[str, dict], pairs=PAIRS) -> list[dict]:
-    """Compare the test losses of all pairs that are there, on the seeds that both arms have.
+def judged(jobs: Sequence[Job], arms: Mapping[str, dict], smallest: float | None = None) -> dict:
+    """Judge a block's pairs by the test loss, each on the seeds that both arms have.
 
-    Holm's correction is over all of them.
+    Holm's correction is over all of them. The smallest difference of interest is a tenth of what
+    uniform gains over head-only, or is given.
     """
+    if not arms:
+        return {"smallest_of_interest": smallest, "comparisons": []}
+    study, task = jobs[0].study, jobs[0].task
+    texts = {job.name: job.texts(arms[job.name]["runs"]) for job in jobs if job.name in arms}
+    declared = Declared(smallest_of_interest=smallest)
+    verdict = verdict_of(task.name, study.model, dict(arms), {}, declared, texts, pairs=study.pairs)
     found = []
-    for arm, against in pairs:
-        if arm in arms and against in arms:
-            first, second = (
-                {run["seed"]: run["test_loss"] for run in arms[a]["runs"]} for a in (arm, against)
-            )
-            seeds = sorted(first.keys() & second.keys())
-            compared = paired_comparison([first[s] for s in seeds], [second[s] for s in seeds])
-            numbers = rounded(compared, tuple(compared))
-            found.append({"arm": arm, "against": against, "seeds": len(seeds), **numbers})
-    for compared, p in zip(found, holm([c.get("p_value") for c in found]), strict=True):
-        if p is None:
-            compared["verdict"] = "one seed decides nothing"
-            continue
-        compared["p_adjusted"] = p
-        compared["verdict"] = "no detectable difference"
-        if p < SIGNIFICANCE:
-            compared["verdict"] = "better" if compared["difference"] < 0 else "worse"
-    return found
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values for their number (Holm, 1979).
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, None, 0.03])
-    [0.03, 0.06, None, 0.06]
-    """
-    known = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for place, (p, at) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - place) * p))
-        adjusted[at] = highest
-    return adjusted
+    for compared in verdict.primary:
+        first, second = (
+            {run["seed"] for run in arms[compared[key]]["runs"]} for key in ("arm", "against")
+        )
+        words = {key: value for key, value in compared.items() if isinstance(value, str)}
+        numbers = rounded(compared, [key for key in compared if key not in words])
+        found.append({**words, "seeds": len(first & second), **numbers})
+    return {"smallest_of_interest": verdict.smallest_of_interest, "comparisons": found}
 
 
 def judge(jobs: Sequence[Job], results: Path) -> None:

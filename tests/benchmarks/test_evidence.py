@@ -14,7 +14,7 @@ from adarank_core.files import read_json
 from adarank_core.kept import keep
 from adarank_core.training.settings import Settings
 from benchmarks import evidence
-from benchmarks.evidence import Budget, Job, Study, comparisons_of
+from benchmarks.evidence import Budget, Job, Study
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_results_of_other_settings_are_not_taken_over(study, tiny_task, tmp_path
         replace(job, study=longer).result()
 
 
-def test_pairs_are_of_the_seeds_that_both_arms_have():
+def test_pairs_are_of_the_seeds_that_both_arms_have(study, tiny_task, tmp_path):
     losses = {
         "uniform": [0.50, 0.60, 0.55, 0.52],
         "adarank": [0.47, 0.58, 0.50, 0.50],
@@ -91,16 +91,19 @@ def test_pairs_are_of_the_seeds_that_both_arms_have():
         arm: {"runs": [{"seed": seed, "test_loss": loss} for seed, loss in enumerate(of_arm)]}
         for arm, of_arm in losses.items()
     }
-    own, head = comparisons_of(arms)
+    study = replace(study, seeds={arm: len(of_arm) for arm, of_arm in losses.items()})
+    found = evidence.judged(evidence.jobs_of(study, tiny_task, tmp_path)[:3], arms)
+    own, head = found["comparisons"]
     assert (own["arm"], own["seeds"], head["arm"], head["seeds"]) == ("adarank", 4, "head-only", 2)
     assert head["difference"] == pytest.approx(statistics.fmean([0.90 - 0.50, 1.10 - 0.60]))
+    assert found["smallest_of_interest"] == pytest.approx(head["difference"] / 10)
     p_values = [
         stats.ttest_rel(losses[arm], losses["uniform"][: len(losses[arm])]).pvalue
         for arm in ("adarank", "head-only")
     ]
     assert own["p_adjusted"] == pytest.approx(2 * min(p_values), rel=1e-3)  # Holm: the smaller
     assert head["p_adjusted"] == pytest.approx(max(2 * min(p_values), max(p_values)), rel=1e-3)
-    assert own["verdict"] == "better" and head["verdict"] == "no detectable difference"
+    assert own["verdict"] == "better" and head["verdict"] == "too few seeds to tell"
 
 
 def test_rows_are_drawn_once(tiny_task, monkeypatch):

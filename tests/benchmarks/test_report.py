@@ -19,6 +19,8 @@ def arm(rate: float, *losses: float, **more) -> dict:
 def compared(arm: str, against: str, difference: float, verdict: str) -> dict:
     about = {"arm": arm, "against": against, "seeds": 2, "verdict": verdict}
     ends = {"ci_low": difference - 0.01, "ci_high": difference + 0.01}
+    if against == "permuted":
+        ends |= {"ci_low_texts": difference - 0.05, "ci_high_texts": difference + 0.05}
     return {**about, "difference": difference, **ends}
 
 
@@ -79,7 +81,10 @@ def test_losses_ties_and_what_is_missing_stand_there():
     assert "| tiny | adarank | 0.02 (at the end of the grid) | 2 | 0.650 | 75.0% |" in text
     assert "| +0.100 (+0.090 to +0.110) | worse |" in text
     assert "| +0.000 (−0.010 to +0.010) | no detectable difference |" in text
-    assert "| tiny | adarank | permuted | 2 | +0.100 (+0.090 to +0.110) | worse |" in text
+    assert (
+        "| tiny | adarank | permuted | 2 | +0.100 (+0.090 to +0.110); +0.050 to +0.150 | worse |"
+        in text
+    )
     assert "| tiny | uniform | 0.002 | 2 | 0.900 | 75.0% |  |  |" in text
     assert "Not finished on tiny: ramp-up." in text
     assert "inverse failed on tiny: seed 0: a score is 0." in text
