@@ -123,7 +123,7 @@ def _times(row: dict) -> str:
 STUDY = Study(
     name="reset",
     question="What did the reset that never happened do to the published curves over layers?",
-    defaults={"trials": 3, "texts": 4, "repeats": 2},
+    defaults={"trials": 5, "texts": 4, "repeats": 3},
     units=_units,
     measure=_measure,
     rows=_rows,
