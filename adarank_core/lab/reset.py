@@ -113,10 +113,9 @@ def _answer(rows: list[dict]) -> str:
 
 
 def _times(row: dict) -> str:
-    ratio, error = row["last_over_first"], row["log_error"]
-    between = ""
+    ratio, error, between = row["last_over_first"], row["log_error"], ""
     if error is not None:
-        between = f" (± {100 * error:.0f}%)"
+        between = f" (± {100 * error:.1f}%)"
     return f"{ratio:.2f} times{between}"
 
 

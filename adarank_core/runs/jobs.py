@@ -79,6 +79,7 @@ class _Plan(TypedDict):
 
 class _Config(PartialRequestEntry, total=False):
     command: Text
+    study: Text
     seed: Seed
     plan: _Plan | None
     settings: _Settings

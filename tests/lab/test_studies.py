@@ -68,6 +68,11 @@ def test_a_study_stops_when_asked_and_between_any_two_steps(request_for, tmp_pat
     calls = []
     *_, last = study_iter(request_for(squares(calls)), tmp_path, should_stop=lambda: len(calls) > 1)
     assert calls == [0, 1] and last.done == 2 and last.result.answer == ""
+    answers = iter([False, True])  # asked before anything is measured, then within a unit
+    *_, last = study_iter(
+        request_for(squares(calls)), tmp_path, should_stop=lambda: next(answers, True)
+    )
+    assert calls == [0, 1] and last.done < 2.5
     *_, last = study_iter(request_for(squares(calls, stop_at=2)), tmp_path)  # as a training does
     assert calls == [0, 1, 2] and last.done == 2.5 and last.result is None
     steps = study_iter(request_for(squares(calls)), tmp_path)
