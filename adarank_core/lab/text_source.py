@@ -203,8 +203,8 @@ def _answer(rows: list[dict]) -> str:
     base += f"against them come {told}; "
     if not apart:
         return base + f"with {own['repeats']} repeats none is told apart from another draw."
-    named = " and ".join(row["second"] for row in apart)
-    return base + f"only {named} can be told from another draw of the task's text."
+    named = ", ".join(row["second"] for row in apart)
+    return base + f"told from another draw of the task's text: {named}."
 
 
 def _figure(row: dict) -> str:
