@@ -7,6 +7,7 @@ import typer
 
 from adarank_core.commands.allocate import allocate
 from adarank_core.commands.export import export
+from adarank_core.commands.lab import lab
 from adarank_core.commands.options import on_error_stream
 from adarank_core.commands.score import score
 from adarank_core.commands.train import compare, finetune
@@ -18,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (score, allocate, finetune, compare, export, verify):
+for command in (score, allocate, finetune, compare, export, verify, lab):
     app.command()(command)
 
 

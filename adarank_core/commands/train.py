@@ -40,7 +40,7 @@ from adarank_core.runs import jobs
 from adarank_core.runs.run_queue import take_gpu, wait_for_turn
 from adarank_core.training.settings import Settings
 
-__all__ = ["compare", "finetune"]
+__all__ = ["compare", "finetune", "has_turn"]
 
 EXPLORATORY = (
     "This is look {looks} at this comparison, so it is exploratory: a verdict on other seeds, arms "
@@ -95,7 +95,7 @@ def finetune(
         if notice:
             watch.record({"event": "notice", "message": notice})
         task = keep_input(folder, task)
-        if not _has_turn(watch, queue, device):
+        if not has_turn(watch, queue, device):
             return
         facts = _finetune(config, task, watch)
         if facts is not None:
@@ -281,7 +281,7 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     steps, workers = request.settings.steps, min(request.side_by_side, len(request.seeds))
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
         task, *_ = [keep_input(folder, name) for name in request.inputs]
-        if not _has_turn(watch, queue, request.settings.device):
+        if not has_turn(watch, queue, request.settings.device):
             return None
         loaded = load_task(task, print_status)
         options = {"output": folder, "on_event": watch.record, "should_stop": watch.should_stop}
@@ -355,10 +355,18 @@ def _interval(compared: dict, of: str) -> str:
     return "" if low is None else f"{low:+.3f} to {high:+.3f}"
 
 
-def _has_turn(watch: Watch, queue: bool, device: str) -> bool:
+def has_turn(watch: Watch, queue: bool, device: str) -> bool:
     """Wait for the run's turn if it is to; False when it was cancelled while it waited.
 
     One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
+
+    Parameters
+    ----------
+    watch : Watch
+    queue : bool
+        Whether it waits.
+    device : str
+        With ``"auto"`` the process then sees one GPU alone, a free one where there is any.
     """
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
     if counted and not wait_for_turn(watch, waits=queue):

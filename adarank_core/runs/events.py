@@ -65,6 +65,12 @@ class _OfArm(_Event):
     search: NotRequired[Number]
 
 
+class _Study(_Event):
+    done: Count
+    total: Count
+    now: Text
+
+
 class _StepOfArm(_Step):
     arm: Name
     seed: Seed
@@ -104,6 +110,7 @@ class _Result(_OfArm, RunEntry):
 
 # By kind: what a training tells by itself, and what it tells as an arm of a comparison.
 ALONE = {"step": _Step, "evaluation": _Step, "resumed": _Step, "result": _Event, "queued": _Queued}
+ALONE |= {"study": _Study}
 OF_ARM = {"step": _StepOfArm, "evaluation": _StepOfArm, "resumed": _StepOfArm, "score": _Score}
 OF_ARM |= {"plan": _Plan, "chosen": _Chosen, "arm-failed": _ArmFailed, "result": _Result}
 

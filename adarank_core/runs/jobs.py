@@ -9,7 +9,6 @@ import errno
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -18,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Required
 
@@ -44,6 +42,7 @@ from adarank_core.runs.run_queue import at_once, is_locked
 from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.schemas import STRICT, FailFast, Text, validated
 from adarank_core.training.settings import MOST, SettingsEntry
+from adarank_core.versions import versions
 
 __all__ = [
     "ALIVE",
@@ -58,7 +57,6 @@ __all__ = [
     "start_command",
 ]
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  # where installed
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
@@ -81,6 +79,7 @@ class _Plan(TypedDict):
 
 class _Config(PartialRequestEntry, total=False):
     command: Text
+    study: Text
     seed: Seed
     plan: _Plan | None
     settings: _Settings
@@ -321,35 +320,6 @@ class _Recorder:
     def should_stop(self) -> bool:
         self.stopped = self.stopped or (self.folder / "cancel").exists()
         return self.stopped
-
-
-def versions() -> dict:
-    """Return the versions of Python and of what a run's numbers depend on.
-
-    Packages that are not installed are left out: Streamlit is needed by the pages alone.
-    ``revision`` is this code's commit where it is a git checkout, with ``+`` where it was changed.
-
-    Examples
-    --------
-    >>> versions()["torch"].startswith("2.")
-    True
-    """
-    known = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            known[name] = version(name)
-    revision = _revision()
-    return {**known, "revision": revision} if revision else known
-
-
-def _revision() -> str:
-    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    here = Path(__file__).resolve().parent
-    try:
-        said = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):  # no git here
-        return ""
-    return said.stdout.strip() if said.returncode == 0 else ""
 
 
 def cancel(folder: Path) -> None:

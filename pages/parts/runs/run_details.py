@@ -11,6 +11,7 @@ from adarank_core.comparison.sentences import describe, why_no_verdict
 from adarank_core.comparison.verdicts import Count, Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
+from adarank_core.lab.study import StudyResult
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.schemas import STRICT, validated
@@ -56,6 +57,8 @@ def draw_run(run: Run, every: float) -> None:
         st.info(f"{ENDED[run.state]} To go on, {go_on}", icon=":material/info:")
     if run_table.kind(run) == "finetune":
         st.fragment(run_every=every if run.state in ALIVE else None)(_training)(run)
+    elif run_table.kind(run) == "lab":
+        _study(run)
     elif verdict := _verdict(run):
         for sentence in _sentences(verdict):
             st.markdown(sentence)
@@ -90,6 +93,19 @@ def _training(run: Run) -> None:
         key="runs_losses",
         alt="Train and validation loss over the steps",
     )
+
+
+def _study(run: Run) -> None:
+    """Say what a study has come to."""
+    try:
+        result = StudyResult.from_dict(read_json(run.folder / "study.json"))
+    except AdaRankError:
+        st.caption("It has no result yet." if run.state in ALIVE else "It has no result.")
+        return
+    if result.answer:
+        st.markdown(state.plain(result.answer))
+    else:
+        st.caption("It has no answer, for not all is measured.")
 
 
 def _verdict(run: Run) -> Verdict | None:

@@ -79,7 +79,7 @@ def kind(run: Run) -> str:
     'finetune'
     """
     last = run.folder.name.rpartition("-")[2]
-    return run.config.get("command") or (last if last in ("compare", "finetune") else "")
+    return run.config.get("command") or (last if last in ("compare", "finetune", "lab") else "")
 
 
 def label(run: Run) -> str:
@@ -132,6 +132,8 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
 
 
 def _arms(config: dict) -> str:
+    if "study" in config:
+        return config["study"]
     if ranks := (config.get("plan") or {}).get("ranks"):
         found = set(ranks.values())
         return f"uniform rank {found.pop()}" if len(found) == 1 else "own ranks"
