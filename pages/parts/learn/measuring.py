@@ -238,14 +238,14 @@ def texts(step: Step) -> str:
         step["passages"][1].format(
             other=SOURCES[other],
             one=SOURCES[one],
-            factor=f"{factor:.1f} times",
+            factor=f"{charts.number(factor)} times",
             same=changes.count(0),
             modules=len(MODULES),
             change=max(changes),
         )
     )
     return step["title"].format(
-        one=SOURCES[one], other=SOURCES[other], correlation=f"{correlation:.2f}"
+        one=SOURCES[one], other=SOURCES[other], correlation=f"{correlation:.3f}"
     )
 
 
