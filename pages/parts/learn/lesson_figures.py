@@ -325,7 +325,7 @@ def two_scores(across: Scores, upwards: Scores, one: str, other: str) -> go.Figu
             )
         )
     for axes, name in ((figure.update_xaxes, one), (figure.update_yaxes, other)):
-        axes(title=f"score on {name} (L1, logits)", type="log", dtick=1, fixedrange=True)
+        axes(title=f"score on {name} (L1, logits)", type="log", dtick="D2", fixedrange=True)
     return set_layout(figure, 440)
 
 

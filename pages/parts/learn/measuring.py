@@ -244,9 +244,10 @@ def texts(step: Step) -> str:
             change=max(changes),
         )
     )
-    return step["title"].format(
+    title = step["title"].format(
         one=SOURCES[one], other=SOURCES[other], correlation=f"{correlation:.3f}"
     )
+    return title[:1].upper() + title[1:]
 
 
 def _contrasted(step: Step, labels: list[str], values: list[float]) -> str:
