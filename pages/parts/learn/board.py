@@ -63,9 +63,9 @@ def progress_grid(attendees: Sequence[Attendee], steps: Sequence[Step], tell: bo
     )
     bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
     figure.update_xaxes(title="step (→ is where somebody is)", **bare)
-    figure.update_yaxes(title="attendee, in order of coming", autorange="reversed", **bare)
+    figure.update_yaxes(title="attendee", autorange="reversed", **bare)
     figure.update_yaxes(dtick=1 if len(attendees) <= 40 else 10)
-    return set_layout(figure, 130 + 20 * max(len(attendees), 2))
+    return set_layout(figure, 100 + 22 * max(len(attendees), 3), margin_t=4)
 
 
 def answer_bars(attendees: Sequence[Attendee], step: Step, tell: bool) -> go.Figure:
@@ -100,7 +100,7 @@ def answer_bars(attendees: Sequence[Attendee], step: Step, tell: bool) -> go.Fig
     figure.update_xaxes(title="attendees", range=[0, 1.08 * most], fixedrange=True)
     figure.update_xaxes(dtick=1 if most <= 12 else None)
     figure.update_yaxes(autorange="reversed", fixedrange=True, automargin=True)
-    return set_layout(figure, 110 + 42 * len(counts))
+    return set_layout(figure, 70 + 38 * len(counts), margin_t=4)
 
 
 def _cell(attendee: Attendee, step: Step, tell: bool) -> tuple[int, str, str]:

@@ -384,16 +384,16 @@ def published_scores(
             x=list(range(1, len(scores) + 1)),
             y=list(scores),
             error_y={"array": list(spreads), "thickness": 2, "width": 5, "color": GREY},
-            mode="markers+text",
+            mode="markers",
             marker={"color": ACCENT, "size": 10},
-            text=[f"  {rank}" for rank in ranks],
-            textposition="middle right",
             customdata=list(zip(spreads, ranks, strict=True)),
             hovertemplate="Layer %{x} scored %{y:.2f} with a deviation of<br>%{customdata[0]:.3f} "
             "over trials, and got rank %{customdata[1]}.<extra></extra>",
-            cliponaxis=False,
         )
     )
-    figure.update_xaxes(title="layer (the figure beside a mark is its rank)", dtick=1)
-    figure.update_yaxes(title="published score", rangemode="tozero")
+    layers = list(range(1, len(ranks) + 1))
+    words = [f"{layer}<br><b>{rank}</b>" for layer, rank in zip(layers, ranks, strict=True)]
+    figure.update_xaxes(title="layer, and its rank", tickvals=layers, ticktext=words)
+    figure.update_xaxes(fixedrange=True)
+    figure.update_yaxes(title="published score", rangemode="tozero", fixedrange=True)
     return set_layout(figure, 380, showlegend=False)

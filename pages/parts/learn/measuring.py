@@ -162,6 +162,7 @@ def score(step: Step) -> str:
         ]
         titles = ["noise on", "pairs", "mean distance", "standard error"]
         draw_data(pd.DataFrame(rows, columns=titles), "disagreement")
+    left, _ = reading_columns()
     with left:
         if len(running) == 2:
             shifts = [lesson.mean_shift(module.values, drawn.clean) for module in noisy_modules]

@@ -23,9 +23,9 @@ HIDEABLE = {
     "ranks": "page Ranks",
     "compare": "page Compare",
     "runs": "page Runs",
-    "settings": "model, text, task and seed",
+    "settings": "changing model, text, task, seed",
     "own-sentence": "computing an own sentence",
-    "data": "tables and downloads",
+    "data": "tables and downloads of the lesson",
 }
 
 

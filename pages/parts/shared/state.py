@@ -110,6 +110,8 @@ def sidebar(budget_at=None) -> Choice:
     Choice
     """
     bound = {"bind": "query-params", "persist_state": "session"}
+    # A teacher may have settled for a room what all its sessions use; see parts/learn/rooms.py.
+    settled = {**bound, "disabled": "settings" in st.session_state.get("hidden_parts", ())}
     with st.sidebar:
         model = st.selectbox(
             "Model",
@@ -118,7 +120,7 @@ def sidebar(budget_at=None) -> Choice:
             accept_new_options=True,
             help="**embedded** is MiniLM-L6, which came with the app. Or type a Hub id such as "
             "`bert-base-cased`, or a local folder, and press Enter.",
-            **bound,
+            **settled,
         )
         source = st.segmented_control(
             "Text",
@@ -128,7 +130,7 @@ def sidebar(budget_at=None) -> Choice:
             required=True,
             help="What the modules are scored on: sixteen sentences of no task, sixteen training "
             "texts of a task, or one sentence of yours.",
-            **bound,
+            **settled,
         )
         task = st.selectbox(
             "Task",
@@ -136,7 +138,7 @@ def sidebar(budget_at=None) -> Choice:
             key="task",
             help="Where task text comes from, and what Compare trains on. **docstrings** came "
             "with the app; the others are fetched from the Hugging Face Hub.",
-            **bound,
+            **settled,
         )
         if task == OWN_FILE:
             task = _own_file()
@@ -148,7 +150,7 @@ def sidebar(budget_at=None) -> Choice:
             key="seed",
             help="Draws the noise, the head and the task's texts: the same seed gives the same "
             "numbers.",
-            **bound,
+            **settled,
         )
     with budget_at or st.sidebar:
         average_rank = st.slider(
