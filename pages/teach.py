@@ -5,13 +5,11 @@ room. With `ADARANK_TEACH=1` in the environment it opens to everybody.
 """
 
 import os
-import socket
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pandas as pd
 import streamlit as st
 
-from adarank_core.data.tasks import task_names
 from pages.parts.learn import room_link
 from pages.parts.learn.board import answer_bars, progress_grid
 from pages.parts.learn.handout import handout_html, qr_png, time_plan
@@ -19,7 +17,6 @@ from pages.parts.learn.lesson_data import Lesson, Step, lesson
 from pages.parts.learn.rooms import HIDEABLE, ROOMS, Room, name_of, new_key
 from pages.parts.shared import state
 
-EVERYBODY = ("localhost", "127.0.0.1", "::1")
 LOOK = 3  # seconds between two looks at the board
 LONGEST = 200  # signs of an address
 
@@ -34,22 +31,6 @@ def may_teach() -> bool:
         return True
     key = st.query_params.get("key", "")
     return bool(key) and ROOMS.knows(name_of(key))
-
-
-def own_address() -> str:
-    """Return the address at which others reach this server, as far as can be told from here."""
-    here = urlsplit(st.context.url or "http://localhost:8501")
-    host = here.hostname or "localhost"
-    if host in EVERYBODY:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # Nothing is sent: this only asks which of the machine's addresses would be used.
-                probe.connect(("192.0.2.1", 9))
-                host = probe.getsockname()[0]
-            except OSError:
-                pass
-    port = "" if here.port is None else f":{here.port}"
-    return f"{here.scheme}://{host}{port}"
 
 
 def draw_settings(words: Lesson) -> Room:
@@ -85,31 +66,12 @@ def draw_settings(words: Lesson) -> Room:
     return Room(name_of(st.session_state.teach_key), steps, hidden, feedback)
 
 
-def link_of(address: str, page: str, query: dict) -> str:
-    """Return a link into the app."""
-    return f"{address.rstrip('/')}/{page}?{urlencode(query, quote_via=quote)}"
-
-
-def sidebar_query(choice: state.Choice) -> dict[str, str]:
-    """Return what the sidebar says, as far as it is not as usual, for the room's link.
-
-    An uploaded file stays out: it is known to the teacher's session alone.
-    """
-    said = {"model": choice.model, "text": choice.source, "task": choice.task}
-    said |= {"seed": str(choice.seed), "rank": str(choice.average_rank)}
-    usual = {"model": "embedded", "text": "generic", "task": task_names()[0]}
-    usual |= {"seed": "0", "rank": "8"}
-    if choice.task not in task_names():
-        del said["task"]
-    return {key: value for key, value in said.items() if value != usual[key]}
-
-
 def draw_link(link: str, address: str) -> None:
     """Draw the room's link and its QR code, and say who can reach it."""
     st.image(qr_png(link), width=260, caption="The room's link")
     st.code(link, language=None, wrap_lines=True)
     bound = st.get_option("server.address")
-    if urlsplit(address).hostname in EVERYBODY or bound in EVERYBODY:
+    if urlsplit(address).hostname in room_link.THIS_MACHINE or bound in room_link.THIS_MACHINE:
         st.warning(
             "Only this machine can open that link. Start the app so that the room can: "
             "`streamlit run app.py --server.address=0.0.0.0`"
@@ -204,7 +166,7 @@ with left:
     room = draw_settings(words)
     address = st.text_input(
         "Address at which the room reaches this machine",
-        own_address(),
+        room_link.own_address(),
         max_chars=LONGEST,
         key="teach_address",
         persist_state="session",
@@ -217,7 +179,7 @@ with left:
 ROOMS.open(room.name)
 steps = [step for step in words["steps"] if step["id"] in room.steps]
 query = room.to_query([step["id"] for step in words["steps"]])
-link = link_of(address, "learn", query | sidebar_query(choice))
+link = room_link.link_of(address, "learn", query | room_link.sidebar_query(choice))
 own = query | {"key": st.session_state.teach_key}
 room_link.put(own, ("lesson", "hide", "feedback"))
 with right:
@@ -232,5 +194,9 @@ with key:
         "This link opens the answers alone, for a fellow teacher. The room's own link does not "
         "lead to it."
     )
-    st.code(link_of(address, "teach", {**own, "show": "answers"}), language=None, wrap_lines=True)
+    st.code(
+        room_link.link_of(address, "teach", {**own, "show": "answers"}),
+        language=None,
+        wrap_lines=True,
+    )
     draw_answers(steps)
