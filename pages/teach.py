@@ -42,16 +42,18 @@ def draw_settings(words: Lesson) -> Room:
     for key, value in {**defaults, "teach_feedback": asked.feedback}.items():
         st.session_state.setdefault(key, value)
     st.caption("The sidebar's model, text, task, seed and budget go into the link too.")
-    shown = st.multiselect(
+    shown = st.segmented_control(
         "Steps",
         every,
+        selection_mode="multi",
         format_func=names.get,
         key="teach_steps",
         persist_state="session",
     )
-    hide = st.multiselect(
+    hide = st.segmented_control(
         "Hidden from the room",
         list(HIDEABLE),
+        selection_mode="multi",
         format_func=HIDEABLE.get,
         key="teach_hidden",
         persist_state="session",

@@ -49,8 +49,8 @@ def test_the_rooms_link_says_what_the_teacher_chose(teacher):
     page = teacher()
     path, query = links(page)[0]
     assert path == "/learn" and list(query) == ["room"]
-    page.multiselect(key="teach_steps").set_value(["fair", "rank"])
-    page.multiselect(key="teach_hidden").set_value(["compare", "settings"])
+    page.button_group(key="teach_steps").set_value(["fair", "rank"])
+    page.button_group(key="teach_hidden").set_value(["compare", "settings"])
     page.toggle(key="teach_feedback").set_value(False)
     page.number_input(key="seed").set_value(7)
     page.button_group(key="text").set_value("task")
@@ -63,7 +63,7 @@ def test_the_rooms_link_says_what_the_teacher_chose(teacher):
     key = page.query_params["key"]
     ROOMS.close(query["room"])
     again = teacher(**{name: str(value) for name, value in page.query_params.items()})
-    assert again.multiselect(key="teach_hidden").value == ["compare", "settings"]
+    assert again.button_group(key="teach_hidden").value == ["compare", "settings"]
     assert links(again)[0][1].items() >= {**query, **chosen}.items()
     assert name_of(key) == query["room"] and ROOMS.knows(query["room"])
 

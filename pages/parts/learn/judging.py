@@ -66,6 +66,8 @@ def budget(step: Step) -> str:
     with left:
         st.markdown(shared_out.format(modules=len(modules), average=average, total=total))
         draw_task(step)
+    left, right = reading_columns()
+    with left:
         small, *_, large = sorted(modules, key=lambda each: each.in_features + each.out_features)
         cost = {each: f"{each.in_features + each.out_features:,}" for each in (small, large)}
         difference = thin / plain - 1
@@ -81,8 +83,7 @@ def budget(step: Step) -> str:
                 plain=f"{plain:,}",
             )
         )
-    left, right = reading_columns()
-    left.markdown(steps)
+        st.markdown(steps)
     with right:
         _draw_scaling(scores, average, equal)
     return step["title"]

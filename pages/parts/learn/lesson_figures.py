@@ -324,8 +324,11 @@ def two_scores(across: Scores, upwards: Scores, one: str, other: str) -> go.Figu
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )
+    # Plotly's own ticks between powers of ten leave the power out.
+    ticks = [digit * 10.0**power for power in range(-6, 6) for digit in (1, 2, 5)]
+    shared = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     for axes, name in ((figure.update_xaxes, one), (figure.update_yaxes, other)):
-        axes(title=f"score on {name} (L1, logits)", type="log", dtick="D2", fixedrange=True)
+        axes(title=f"score on {name} (L1, logits)", fixedrange=True, **shared)
     return set_layout(figure, 440)
 
 
