@@ -42,18 +42,20 @@ def draw_settings(words: Lesson) -> Room:
     for key, value in {**defaults, "teach_feedback": asked.feedback}.items():
         st.session_state.setdefault(key, value)
     st.caption("The sidebar's model, text, task, seed and budget go into the link too.")
-    shown = st.segmented_control(
+    shown = st.pills(
         "Steps",
         every,
         selection_mode="multi",
+        wrap=True,
         format_func=names.get,
         key="teach_steps",
         persist_state="session",
     )
-    hide = st.segmented_control(
+    hide = st.pills(
         "Hidden from the room",
         list(HIDEABLE),
         selection_mode="multi",
+        wrap=True,
         format_func=HIDEABLE.get,
         key="teach_hidden",
         persist_state="session",
