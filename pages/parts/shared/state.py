@@ -112,6 +112,8 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
     Choice
     """
     bound = {"bind": "query-params", "persist_state": "session"}
+    # A teacher may have settled for a room what all its sessions use; see parts/learn/rooms.py.
+    settled = {**bound, "disabled": "settings" in st.session_state.get("hidden_parts", ())}
     with st.sidebar:
         model = st.selectbox(
             "Model",
@@ -120,7 +122,7 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
             accept_new_options=True,
             help="**embedded** is MiniLM-L6, which came with the app. Or type a Hub id such as "
             "`bert-base-cased`, or a local folder, and press Enter.",
-            **bound,
+            **settled,
         )
         source = st.segmented_control(
             "Text",
@@ -130,7 +132,7 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
             required=True,
             help="What the modules are scored on: sixteen sentences of no task, sixteen training "
             "texts of a task, or one sentence of yours.",
-            **bound,
+            **settled,
         )
         task = st.selectbox(
             "Task",
@@ -138,7 +140,7 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
             key="task",
             help="Where task text comes from, and what Compare trains on. **docstrings** came "
             "with the app; the others are fetched from the Hugging Face Hub.",
-            **bound,
+            **settled,
         )
         if task == OWN_FILE:
             task = _own_file()
@@ -150,7 +152,7 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
             key="seed",
             help="Draws the noise, the head and the task's texts: the same seed gives the same "
             "numbers.",
-            **bound,
+            **settled,
         )
     if not budget:
         average_rank = int(st.session_state.get("rank") or st.query_params.get("rank") or 8)
