@@ -16,6 +16,7 @@ from pathlib import Path
 from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import FILE_NAMES, task_names
 from adarank_core.errors import AdaRankError
+from adarank_core.limits import is_listed
 
 __all__ = ["input_path", "keep_input", "model_path"]
 
@@ -35,6 +36,8 @@ def model_path(name: str) -> str:
     >>> model_path("embedded")
     'embedded'
     """
+    if not is_listed(name):
+        return name
     try:
         return str(Path(name).resolve()) if name != "embedded" and Path(name).is_dir() else name
     except (OSError, ValueError):  # a name that no folder has

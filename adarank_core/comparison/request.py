@@ -8,6 +8,8 @@ from adarank_core.comparison.arms import check_arms
 from adarank_core.comparison.entries import RequestEntry
 from adarank_core.comparison.learning_rates import check_learning_rates
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.files import check_uploaded
+from adarank_core.limits import check_limit, check_model_name
 from adarank_core.ranks.allocation import check_average_rank
 from adarank_core.schemas import validated
 from adarank_core.scoring.options import check_trials
@@ -68,6 +70,10 @@ class ComparisonRequest:
         folder : pathlib.Path, optional
             The run's, which may hold copies of plans.
         """
+        check_model_name(self.model)
+        for arm in self.arms:
+            if arm.endswith(".json"):
+                check_uploaded(arm)
         check_arms(self.arms, self.seeds, folder)
         if self.learning_rates:
             check_learning_rates(self.learning_rates)
@@ -78,6 +84,10 @@ class ComparisonRequest:
                 f"side_by_side is {quoted(self.side_by_side)}; it must be at least 1 and at most "
                 f"{MOST_PROCESSES}"
             )
+        for name in ("arms", "seeds", "learning_rates"):
+            check_limit(name, len(getattr(self, name)))
+        check_limit("seeds_at_once", self.side_by_side)
+        self.settings.check_limits()
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -64,8 +64,12 @@ def task(name: str, progress: Callable[[str, float], None] | None = None) -> Tas
     return _tasks().put(name, load_task(name, progress)) if found is None else found
 
 
-def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, seed: int) -> tuple:
+def scores_key(
+    model_name: str, labels: int, texts: Texts, trials: int | None, seed: int, owner: str = ""
+) -> tuple:
     """Return all that scores depend on; two equal keys have equal scores.
+
+    Those of a visitor's own texts have the visitor in it: nobody else is told that they were known.
 
     Examples
     --------
@@ -74,7 +78,7 @@ def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, s
     >>> scores_key("embedded", 2, one, 5, 0) == scores_key("embedded", 2, other, 5, 0)
     False
     """
-    return (model_name, labels, texts.source, len(texts), texts.sha256, trials, seed)
+    return (model_name, labels, texts.source, len(texts), texts.sha256, trials, seed, owner)
 
 
 def finished_scores(key: tuple) -> Scores | None:
