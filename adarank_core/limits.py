@@ -51,7 +51,7 @@ class Limits:
     """
 
     model_mb: float | None = _cap(500, "MB of weights of a model from the Hub")
-    file_mb: float | None = _cap(None, "MB of a file that is read, where more than usual")
+    file_mb: float | None = _cap(None, "MB of a file that is read")
     upload_mb: float | None = _cap(5, "MB of an upload")
     upload_texts: float | None = _cap(2000, "texts in an upload")
     text_characters: float | None = _cap(5000, "characters in a text")
@@ -240,9 +240,12 @@ def check_model_name(name: str) -> None:
     >>> check_model_name("models/mine")
     """
     listed = models()
-    if listed is None or name in listed or (ANY in listed and HUB_ID.fullmatch(name)):
+    if listed is None or (ANY in listed and HUB_ID.fullmatch(name)):
         return
-    offered = [one for one in listed if one != ANY] + ["the id of a Hub model"] * (ANY in listed)
+    offered = [one for one in listed if one != ANY]
+    if name in offered:
+        return
+    offered += ["the id of a Hub model"] * (ANY in listed)
     raise AdaRankError(
         f"the model {name!r} is not offered here; give {' or '.join(map(_word, offered))}"
     )

@@ -5,7 +5,7 @@ from dataclasses import fields
 import streamlit as st
 
 from adarank_core.data.tasks import task_names
-from adarank_core.limits import MODELS, TASKS, Limits, limits, models, tasks, variable
+from adarank_core.limits import ANY, MODELS, TASKS, Limits, limits, models, tasks, variable
 from pages.parts.shared import state
 
 
@@ -13,28 +13,30 @@ def cap_rows() -> list[dict[str, str]]:
     """Return a row for every cap: what it is of, the most that is allowed, and its variable."""
     caps = limits()
     rows = [
-        {"at most": _shown(getattr(caps, cap.name)), "of": cap.metadata["what"]}
-        | {"variable": variable(cap.name)}
+        _row(cap.metadata["what"], _shown(getattr(caps, cap.name)), variable(cap.name))
         for cap in fields(Limits)
     ]
     lists = {MODELS: ("models", models() or ()), TASKS: ("tasks", tasks(task_names()) or ())}
     named = [
-        {"at most": ", ".join(names).replace("*", "any model of the Hub"), "of": what}
-        | {"variable": name}
+        _row(what, ", ".join(names).replace(ANY, "any model of the Hub"), name)
         for name, (what, names) in lists.items()
     ]
     return named + rows
 
 
+def _row(what: str, most: str, name: str) -> dict[str, str]:
+    return {"what": what, "at most": most, "variable": name}
+
+
 def _shown(most: float | None) -> str:
-    return "no cap" if most is None else f"{most:,}"
+    return "as usual" if most is None else f"{most:,}"
 
 
 def draw() -> None:
     """Draw the whole page."""
     state.open_page()
     caps = limits()
-    st.title("A demo for everybody: what it does for you, and where it stops", anchor=False)
+    st.title("Your runs are yours alone here, and limits leave everybody a turn", anchor=False)
     kept = "" if caps.run_hours is None else f" They are deleted after {caps.run_hours:g} hours."
     st.markdown(
         "You see, open, cancel, fetch and delete **your own runs** alone, and so does everybody "
@@ -55,7 +57,7 @@ def draw() -> None:
         width="stretch",
         height="content",
         column_config={
-            "at most": st.column_config.TextColumn(width=150),
+            "at most": st.column_config.TextColumn(width=90),
             "variable": st.column_config.TextColumn(
                 help="Of the environment: whoever runs this demo sets it."
             ),

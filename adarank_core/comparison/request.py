@@ -7,9 +7,10 @@ from adarank_core.checks import is_whole
 from adarank_core.comparison.arms import check_arms
 from adarank_core.comparison.entries import RequestEntry
 from adarank_core.comparison.learning_rates import check_learning_rates
+from adarank_core.data.tasks import task_names
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import check_uploaded
-from adarank_core.limits import check_limit, check_model_name
+from adarank_core.limits import check_limit, check_model_name, check_task_name
 from adarank_core.ranks.allocation import check_average_rank
 from adarank_core.schemas import validated
 from adarank_core.scoring.options import check_trials
@@ -71,9 +72,10 @@ class ComparisonRequest:
             The run's, which may hold copies of plans.
         """
         check_model_name(self.model)
-        for arm in self.arms:
-            if arm.endswith(".json"):
-                check_uploaded(arm)
+        check_task_name(self.task, task_names())
+        for name in self.inputs:
+            if name not in task_names():
+                check_uploaded(name)
         check_arms(self.arms, self.seeds, folder)
         if self.learning_rates:
             check_learning_rates(self.learning_rates)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from adarank_core.data.tasks import task_names
 from adarank_core.errors import AdaRankError
 from adarank_core.files import visitors_folder
 from adarank_core.limits import check_limit, is_walled, limit
@@ -77,7 +78,7 @@ def start(
         jobs.start(arguments, folder)
         return folder
     for name in inputs:
-        if os.sep in name and not Path(name).resolve().is_relative_to(home.resolve()):
+        if name not in task_names() and not Path(name).resolve().is_relative_to(home.resolve()):
             raise AdaRankError("a file that you did not upload cannot be used here; upload it")
     try:
         with FileLock(visitors_folder() / "lock", timeout=PATIENCE):  # two clicks are not one
@@ -141,7 +142,8 @@ def sweep() -> None:
                     shutil.rmtree(folder, ignore_errors=True)
             for left in (trash, uploads, home):
                 with suppress(OSError):
-                    left.rmdir()  # where it is empty
+                    if now - left.stat().st_mtime > BETWEEN_SWEEPS:  # else somebody may be there
+                        left.rmdir()  # where it is empty
 
 
 def _homes() -> list[Path]:

@@ -13,11 +13,13 @@ import streamlit as st
 from adarank_core.data.task import Task
 from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import Texts
+from adarank_core.limits import hide_token
 from adarank_core.scoring.scores import Scores
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
 # Read when torch is imported, which is later.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+hide_token()
 
 __all__ = ["finished_scores", "keep_scores", "model", "scores_key", "task"]
 
