@@ -69,7 +69,8 @@ class Walls:
 def _too_large(asked: Headers) -> str:
     """Say why a request is refused: an upload is held in memory before any page sees it."""
     most, size = limit("upload_mb"), asked.get("content-length", "0")
-    if most is None or (size.isdecimal() and int(size) <= most * 1e6 + 10_000):  # and its frame
+    told = size.isdecimal() and "transfer-encoding" not in asked
+    if most is None or (told and int(size) <= most * 1e6 + 10_000):  # and its frame
         return ""
     return f"An upload has at most {most:,g} MB here."
 
