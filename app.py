@@ -1,6 +1,8 @@
-"""AdaRank's app: ``streamlit run app.py``. Page config and navigation, nothing else."""
+"""AdaRank's app: ``streamlit run app.py``. Page config, navigation and the server's middleware."""
 
 import streamlit as st
+
+from adarank_core.limits import is_demo
 
 PAGES = {
     "explore": ("Explore", ":material/grid_on:"),
@@ -9,13 +11,14 @@ PAGES = {
     "learn": ("Learn", ":material/school:"),
     "runs": ("Runs", ":material/history:"),
     "teach": ("Teach", ":material/groups:"),
+    "about": ("About this demo", ":material/info:"),
 }
 
-st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
-# Teach is reached from Learn; a teacher's link may hide others from the list too.
-hidden = {"teach", *st.session_state.get("hidden_parts", ())}
-st.navigation(
-    [
+if __name__ == "__main__":
+    st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
+    # Teach is reached from Learn; a teacher's link may hide others from the list too.
+    hidden = {"teach", *st.session_state.get("hidden_parts", ())}
+    pages = [
         st.Page(
             f"pages/{name}.py",
             title=title,
@@ -24,5 +27,10 @@ st.navigation(
             visibility="hidden" if name in hidden else "visible",
         )
         for name, (title, icon) in PAGES.items()
+        if name != "about" or is_demo()
     ]
-).run()
+    st.navigation(pages).run()
+else:  # the server imports this file for the application that it serves, which runs it as main
+    from pages.parts.shared.walls import walls
+
+    app = st.App("app.py", middleware=walls())

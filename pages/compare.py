@@ -9,11 +9,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder
-from adarank_core.runs import jobs
+from adarank_core.limits import is_walled
+from adarank_core.runs import jobs, visitors
 from adarank_core.runs.curves import curve_table
 from adarank_core.runs.events import finished_results
+from adarank_core.server_paths import without_paths
 from pages.parts.compare.asked import ALPHAS, rate_phrase
 from pages.parts.compare.event_follower import Follower, follow
 from pages.parts.compare.launcher import arguments, launcher
@@ -29,7 +31,7 @@ from pages.parts.compare.outcome import (
 )
 from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.shared import curves, state
+from pages.parts.shared import curves, state, visitor
 
 CURVE_NAMES = {
     "validation_loss": "Validation loss",
@@ -47,7 +49,8 @@ POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events a
 
 def comparison_names() -> list[str]:
     """Return the names of all comparisons' folders, the newest first."""
-    return [path.name for path in jobs.run_folders() if path.name.endswith("-compare")]
+    folders = jobs.run_folders(visitor.runs_home())
+    return [path.name for path in folders if path.name.endswith("-compare")]
 
 
 def shown_run() -> jobs.Run | None:
@@ -60,14 +63,16 @@ def shown_run() -> jobs.Run | None:
         return None
     if name not in comparison_names():
         show(None)
-        if name in {path.name for path in jobs.run_folders()}:
+        if name in {path.name for path in jobs.run_folders(visitor.runs_home())}:
             said = "That run is no comparison, it is shown on the page **Runs**"
+        elif is_walled():
+            said = "That run is not yours, or it is not on this machine any more"
         else:
             said = "That run is not on this machine any more"
         st.warning(f"{said}; here is the stored example.")
         return None
     show(name)
-    return jobs.run_folder(runs_folder() / name)
+    return jobs.run_folder(visitor.runs_home() / name)
 
 
 def show(name: str | None) -> None:
@@ -106,12 +111,14 @@ def start(config: dict, folder: Path | None = None) -> None:
 
     It waits for its turn where others are at work.
     """
+    words = [*arguments(config), "--queue", *(["--resume"] if folder else [])]
     try:
-        if folder is None:
-            folder = jobs.new_run_folder("compare")
-            jobs.start([*arguments(config), "--queue"], folder)
-        else:
-            jobs.start([*arguments(config), "--queue", "--resume"], folder)
+        request = ComparisonRequest.from_dict(config)
+        request.check(folder)
+        folder = visitors.start(words, visitor.runs_home(), request.inputs, folder)
+    except AdaRankError as error:
+        state.show_error(error)
+        return
     except OSError as error:
         st.error(f"The run cannot be started ({error.strerror}).", icon=":material/error:")
         return
@@ -218,7 +225,7 @@ def command(run: jobs.Run) -> str:
     words = jobs.start_command(run.folder)
     if not words and run.config:
         words = ["python", "-m", "adarank_core", *arguments(run.config)]
-    return shlex.join(words)
+    return without_paths(shlex.join(words))
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -240,10 +247,11 @@ def draw() -> None:
         "the ranks differ. Thin lines are seeds, thick lines their mean."
     )
     state.badge("stored example" if opened is None else "your run", settings_line(run))
-    recent = [jobs.run_folder(runs_folder() / name) for name in comparison_names()[:RECENT]]
+    home = visitor.runs_home()
+    recent = [jobs.run_folder(home / name) for name in comparison_names()[:RECENT]]
     choose_run(opened, recent)
     under_way = run.state in ALIVE
-    alive = [one for one in jobs.runs() if one.state in ALIVE] if under_way else []
+    alive = [one for one in jobs.runs(home) if one.state in ALIVE] if under_way else []
     picture, form = st.columns([2, 1], gap="large")
     with picture:
         st.fragment(draw_run, run_every=POLL if under_way else None)(run, alive)

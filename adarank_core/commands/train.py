@@ -35,6 +35,7 @@ from adarank_core.comparison.verdicts import METRIC_NAMES
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
+from adarank_core.limits import check_model_name
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
 from adarank_core.runs.run_queue import take_gpu, wait_for_turn
@@ -76,6 +77,8 @@ def finetune(
     if uniform_rank is not None and uniform_rank < 1:
         raise AdaRankError(f"the uniform rank is {uniform_rank}; it must be at least 1")
     settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
+    settings.check_limits()
+    check_model_name(model)
     plan = None if ranks is None else _kept_plan(ranks, output if resume else None)
     config = {
         "command": "finetune",
@@ -373,6 +376,7 @@ def has_turn(watch: Watch, queue: bool, device: str) -> bool:
         return False
     if counted and device == "auto":
         take_gpu(watch.folder)
+    watch.recorder.start_clock()
     return True
 
 

@@ -7,9 +7,17 @@ from typing import Literal
 from adarank_core.checks import is_number, is_whole
 from adarank_core.comparison.arms import check_arms
 from adarank_core.comparison.entries import RequestEntry
-from adarank_core.comparison.learning_rates import AUTO, SEARCH_SEEDS, check_learning_rates
+from adarank_core.comparison.learning_rates import (
+    AUTO,
+    MOST_RATES,
+    SEARCH_SEEDS,
+    check_learning_rates,
+)
 from adarank_core.comparison.verdicts import METRICS
+from adarank_core.data.tasks import task_names
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.files import check_uploaded
+from adarank_core.limits import check_limit, check_model_name, check_task_name
 from adarank_core.ranks.allocation import check_average_rank
 from adarank_core.ranks.plans import check_alpha_policy
 from adarank_core.schemas import validated
@@ -83,6 +91,11 @@ class ComparisonRequest:
         folder : pathlib.Path, optional
             The run's, which may hold copies of plans.
         """
+        check_model_name(self.model)
+        check_task_name(self.task, task_names())
+        for name in self.inputs:
+            if name not in task_names():
+                check_uploaded(name)
         check_arms(self.arms, self.seeds, folder)
         if self.learning_rates:
             check_learning_rates(self.learning_rates)
@@ -101,6 +114,12 @@ class ComparisonRequest:
                 f"side_by_side is {quoted(self.side_by_side)}; it must be at least 1 and at most "
                 f"{MOST_PROCESSES}"
             )
+        rates = MOST_RATES if self.learning_rates == AUTO else len(self.learning_rates)
+        counts = {"arms": len(self.arms), "seeds": len(self.seeds), "learning_rates": rates}
+        for name, count in counts.items():
+            check_limit(name, count)
+        check_limit("seeds_at_once", self.side_by_side)
+        self.settings.check_limits()
 
     def _check_question(self) -> None:
         """Raise `AdaRankError` unless there is such a metric, and such a difference in it."""

@@ -11,6 +11,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ from adarank_core.files import (
     write_whole,
 )
 from adarank_core.hardware import cores
+from adarank_core.limits import limit, variable
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
@@ -64,6 +66,7 @@ RUN_FILES = ("config.json", "command.json", "events.jsonl")  # a run has one of 
 BEFORE_WORK = ("started", "queued", "turn")
 CONFIG_MEGABYTES = 50
 LOG_TAIL = 2048  # bytes
+GRACE = 60  # seconds in which a run that is over its time may stop by itself
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -241,7 +244,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         recorder.record({"event": "started"})
         yield recorder
         # A cancel that nobody asked about any more came after the last step.
-        recorder.end({"event": "cancelled" if recorder.stopped else "finished"}, finished)
+        recorder.end(recorder.how_it_stopped(), finished)
     except BaseException as error:
         ending = _ending(error, folder)
         with suppress(OSError):  # what ended the run is told, not that this cannot be written
@@ -288,6 +291,7 @@ class _Recorder:
 
     def __init__(self, folder: Path):
         self.folder, self.stopped, self.begun = folder, False, False
+        self.end_of_time = math.inf
         path = folder / "events.jsonl"
         if _modified(folder / "cancel") < _modified(path):
             # Answered already; a newer one is meant for this process.
@@ -317,9 +321,39 @@ class _Recorder:
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    def start_clock(self) -> None:
+        """Count the minutes that a run may work, where they are limited, from now on."""
+        minutes = limit("run_minutes")
+        if minutes is None:
+            return
+        self.end_of_time = time.monotonic() + 60 * minutes
+        last = threading.Timer(60 * minutes + GRACE, self._break_off)
+        last.daemon = True
+        last.start()
+
+    def _break_off(self) -> None:
+        """End this process, which is in something so long that it never asks."""
+        self.stopped = True
+        with suppress(OSError):
+            self.record(self.how_it_stopped())
+        os._exit(2)
+
     def should_stop(self) -> bool:
-        self.stopped = self.stopped or (self.folder / "cancel").exists()
+        over = time.monotonic() > self.end_of_time
+        self.stopped = self.stopped or over or (self.folder / "cancel").exists()
         return self.stopped
+
+    def how_it_stopped(self) -> dict:
+        """Return the event of an end without an error."""
+        if not self.stopped:
+            return {"event": "finished"}
+        if time.monotonic() < self.end_of_time or (self.folder / "cancel").exists():
+            return {"event": "cancelled"}
+        message = (
+            f"the run was stopped after {limit('run_minutes'):g} minutes, the most that are "
+            f"allowed here ({variable('run_minutes')}); what has finished stays"
+        )
+        return {"event": "failed", "message": message}
 
 
 def cancel(folder: Path) -> None:

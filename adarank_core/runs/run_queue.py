@@ -1,21 +1,26 @@
 """Who is at work, and who waits: a few runs at once, first come, first served.
 
 There is no daemon. Every run takes a numbered ticket in the folder ``.queue`` beside its own, and
-one that waits looks about once a second whether few enough runs with earlier tickets are alive. A
+one that waits looks about once a second whether few enough runs that go before it are alive. A
 run is alive while its process holds the lock of its folder, which the system takes back from a
 process that is killed: what a dead one left behind blocks nobody.
+
+Visitors of a demo share one queue. There a run's turn is its number, but at least `ROUND` behind
+the turn of the same visitor's run before it: others come in between, and nobody waits for ever.
 """
 
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_bytes, write_whole
+from adarank_core.files import VISITORS, read_bytes, write_whole
 from adarank_core.hardware import cores, gpus
+from adarank_core.limits import limit
 
 __all__ = ["at_once", "is_locked", "take_gpu", "wait_for_turn"]
 
@@ -23,19 +28,56 @@ CORES_A_RUN = 4
 QUEUE_POLL_SECONDS = 1.0
 HELD: list[FileLock] = []  # on the GPU that this process works on
 PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
+ROUND = 10  # turns between two runs of one visitor
+
+
+@dataclass(frozen=True)
+class _Ticket:
+    """A place in the queue.
+
+    ``owner`` is the name of a run's folder, with its visitor's before it where there are visitors.
+    Runs that work go before all that wait, and those in the order of their turns.
+    """
+
+    path: Path
+    owner: str
+    turn: int
+    works: bool = False
+
+    @property
+    def visitor(self) -> str:
+        return self.owner.rpartition("/")[0]
+
+    @property
+    def order(self) -> tuple:
+        return not self.works, self.turn, self.path.name
+
+    def write(self) -> None:
+        words = (self.owner, str(self.turn), "works" if self.works else "")
+        write_whole(self.path, os.fsencode("\0".join(words)))
 
 
 def at_once() -> int:
     """Return how many runs may work at the same time, at least one.
 
-    One for every GPU, and where there is none one for every four cores.
+    One for every GPU, and where there is none one for every four cores; never more than the cap
+    ``runs_at_once``.
 
     Examples
     --------
     >>> at_once() == (len(gpus()) or max(1, cores() // 4))
     True
     """
-    return len(gpus()) or max(1, cores() // CORES_A_RUN)
+    usual, most = len(gpus()) or max(1, cores() // CORES_A_RUN), limit("runs_at_once")
+    return usual if most is None else max(1, min(usual, int(most)))
+
+
+def _queue_of(folder: Path) -> tuple[Path, str]:
+    """Return the queue that a run waits in, and what its ticket calls it."""
+    home = folder.parent
+    if home.parent.name == VISITORS:
+        return home.parent.parent / ".queue", f"{home.name}/{folder.name}"
+    return home / ".queue", folder.name
 
 
 def is_locked(folder: Path) -> bool:
@@ -92,24 +134,24 @@ def wait_for_turn(recorder, waits: bool) -> bool:
     ...     print(wait_for_turn(recorder, waits=True))
     True
     """
-    folder = recorder.folder.resolve()
-    queue, ticket, recorded_place = folder.parent / ".queue", None, None
+    queue, owner = _queue_of(recorder.folder.resolve())
+    ticket, recorded_place = None, None
     while True:
         try:
-            if ticket is None or not ticket.exists():  # somebody may have tidied up
-                ticket = _take(queue, folder.name)
+            if ticket is None or not ticket.path.exists():  # somebody may have tidied up
+                ticket = _take(queue, owner, not waits)
+            if not waits:
+                return True
+            if recorder.should_stop():
+                return False
+            place = _ahead(ticket) - at_once() + 1
+            if place < 1 and _begin(ticket):
+                break
         except OSError as error:
             if not waits:
                 return True  # to be counted is not worth failing for
             reason = error.strerror or "it is locked"
             raise AdaRankError(f"the queue {str(queue)!r} cannot be written ({reason})") from None
-        if not waits:
-            return True
-        if recorder.should_stop():
-            return False
-        place = _ahead(ticket) - at_once() + 1
-        if place < 1:
-            break
         if place != recorded_place:
             recorder.record({"event": "queued", "place": place})
             recorded_place = place
@@ -132,7 +174,7 @@ def take_gpu(folder: Path) -> None:
     >>> import tempfile
     >>> take_gpu(Path(tempfile.mkdtemp()) / "run")
     """
-    names, queue = gpus(), folder.resolve().parent / ".queue"
+    names, (queue, _) = gpus(), _queue_of(folder.resolve())
     for name in names if len(names) > 1 else ():
         queue.mkdir(parents=True, exist_ok=True)
         lock = FileLock(queue / f"gpu-{Path(name).name}", timeout=0)
@@ -143,39 +185,62 @@ def take_gpu(folder: Path) -> None:
             return
 
 
-def _take(queue: Path, name: str) -> Path:
+def _take(queue: Path, owner: str, works: bool = False) -> _Ticket:
     """Write a ticket that is later than all others, and throw those of dead runs away."""
     queue.mkdir(parents=True, exist_ok=True)
     with FileLock(queue / "lock", timeout=PATIENCE):
-        last = 0
-        for ticket, owner in _tickets(queue):
+        alive = []
+        for ticket in _tickets(queue):
             # An earlier process in this run's folder is dead: its lock is ours by now.
-            if owner == name or not _is_alive(queue, owner):
-                ticket.unlink(missing_ok=True)
+            if ticket.owner == owner or not _is_alive(queue, ticket.owner):
+                ticket.path.unlink(missing_ok=True)
             else:
-                last = int(ticket.name)
-        ticket = queue / f"{last + 1:09d}"
-        write_whole(ticket, os.fsencode(name))
-    return ticket
+                alive.append(ticket)
+        number = 1 + max((int(ticket.path.name) for ticket in alive), default=0)
+        taken = _Ticket(queue / f"{number:09d}", owner, number, works)
+        own = [one.turn for one in alive if one.visitor == taken.visitor]
+        if own:
+            taken = replace(taken, turn=max(number, max(own) + ROUND))
+        taken.write()
+    return taken
 
 
-def _ahead(ticket: Path) -> int:
-    """Count the runs with earlier tickets that are alive."""
-    tickets = _tickets(ticket.parent)
-    return sum(earlier < ticket and _is_alive(ticket.parent, owner) for earlier, owner in tickets)
+def _begin(ticket: _Ticket) -> bool:
+    """Mark a ticket as that of a run at work, unless another was quicker."""
+    with FileLock(ticket.path.parent / "lock", timeout=PATIENCE):
+        if _ahead(ticket) >= at_once():
+            return False
+        replace(ticket, works=True).write()
+        return True
 
 
-def _tickets(queue: Path) -> list[tuple[Path, str]]:
-    """Return all tickets, the earliest first, each with the name of its run's folder."""
+def _ahead(ticket: _Ticket) -> int:
+    """Count the runs that are alive and go before this one."""
+    queue = ticket.path.parent
+    return sum(
+        one.path != ticket.path and one.order < ticket.order and _is_alive(queue, one.owner)
+        for one in _tickets(queue)
+    )
+
+
+def _tickets(queue: Path) -> list[_Ticket]:
+    """Return all tickets, the earliest first."""
     found = []
     for path in sorted(path for path in queue.iterdir() if path.name.isdecimal()):
         try:
-            found.append((path, os.fsdecode(read_bytes(path, 1))))
+            words = os.fsdecode(read_bytes(path, 1)).split("\0")
         except AdaRankError:  # thrown away a moment ago, or no ticket
             continue
+        turn = words[1] if len(words) > 1 else path.name  # of an older version
+        if turn.isdecimal():
+            found.append(_Ticket(path, words[0], int(turn), words[2:] == ["works"]))
     return found
 
 
 def _is_alive(queue: Path, owner: str) -> bool:
-    # A name and never a path: whatever stands in a file of this folder is no way out of it.
-    return Path(owner).name == owner != "" and is_locked(queue.parent / owner)
+    # Names and never a path: whatever stands in a file of this folder is no way out of it.
+    visitor, _, name = owner.rpartition("/")
+    if any(Path(part).name != part for part in (visitor, name)) or not name:
+        return False
+    home = queue.parent / VISITORS / visitor if visitor else queue.parent
+    return is_locked(home / name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from adarank_core.checks import is_number, is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import bf16_is_native
+from adarank_core.limits import check_limit
 from adarank_core.patterns import check_pattern
 
 __all__ = ["ScoringOptions", "check_max_length", "check_trials"]
@@ -217,3 +218,5 @@ def check_trials(trials: int | None) -> None:
         raise AdaRankError(
             f"trials is {quoted(trials)}; an error bar needs at least 2, and 1,000,000 are the most"
         )
+    if trials is not None:
+        check_limit("trials", trials)

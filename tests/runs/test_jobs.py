@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -580,3 +581,34 @@ def test_a_run_that_is_refused_says_why(started):
     assert process.wait(WAIT) == 2
     run = run_folder(folder)
     assert run.state == "failed" and "'no/such/task'" in run.message
+
+
+def test_a_run_over_its_time_stops_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_MAX_RUN_MINUTES", "0.0001")
+    with open_run(tmp_path, {}) as recorder:
+        assert not recorder.should_stop()  # it has not begun
+        recorder.start_clock()
+        time.sleep(0.01)
+        assert recorder.should_stop()
+    run = run_folder(tmp_path)
+    assert run.state == "failed" and run.message == (
+        "the run was stopped after 0.0001 minutes, the most that are allowed here "
+        "(ADARANK_MAX_RUN_MINUTES); what has finished stays"
+    )
+
+
+def test_a_process_that_never_asks_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_MAX_RUN_MINUTES", "0.0001")
+    monkeypatch.setattr(jobs, "GRACE", 0.05)
+    ended = threading.Event()
+    monkeypatch.setattr(jobs.os, "_exit", lambda code: ended.set())
+    with open_run(tmp_path, {}) as recorder:
+        recorder.start_clock()
+        assert ended.wait(30)
+        assert run_folder(tmp_path).message.startswith("the run was stopped after")
+
+
+def test_without_a_cap_no_clock_runs(tmp_path):
+    with open_run(tmp_path, {}) as recorder:
+        recorder.start_clock()
+        assert recorder.end_of_time == float("inf")

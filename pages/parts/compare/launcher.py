@@ -144,6 +144,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
             if problem is not None:
                 raise problem
             check_arms(arms, config["seeds"])
+            ComparisonRequest.from_dict(config).check()
             return config
         except AdaRankError as error:
             state.show_error(error, path)

@@ -13,11 +13,13 @@ import streamlit as st
 from adarank_core.data.task import Task
 from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import Texts
+from adarank_core.limits import hide_token
 from adarank_core.scoring.scores import Scores
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
 # Read when torch is imported, which is later.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+hide_token()
 
 __all__ = ["finished_scores", "keep_scores", "model", "scores_key", "task"]
 
@@ -64,8 +66,12 @@ def task(name: str, progress: Callable[[str, float], None] | None = None) -> Tas
     return _tasks().put(name, load_task(name, progress)) if found is None else found
 
 
-def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, seed: int) -> tuple:
+def scores_key(
+    model_name: str, labels: int, texts: Texts, trials: int | None, seed: int, owner: str = ""
+) -> tuple:
     """Return all that scores depend on; two equal keys have equal scores.
+
+    Those of a visitor's own texts have the visitor in it: nobody else is told that they were known.
 
     Examples
     --------
@@ -74,7 +80,7 @@ def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, s
     >>> scores_key("embedded", 2, one, 5, 0) == scores_key("embedded", 2, other, 5, 0)
     False
     """
-    return (model_name, labels, texts.source, len(texts), texts.sha256, trials, seed)
+    return (model_name, labels, texts.source, len(texts), texts.sha256, trials, seed, owner)
 
 
 def finished_scores(key: tuple) -> Scores | None:

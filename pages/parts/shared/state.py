@@ -19,8 +19,20 @@ from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import load_task, task_names
 from adarank_core.errors import AdaRankError, by_name, quoted
 from adarank_core.files import read_json, write_whole
+from adarank_core.limits import (
+    ANY,
+    check_limit,
+    check_model_name,
+    is_walled,
+    limit,
+    models,
+    tasks,
+)
 from adarank_core.runs.jobs import Run, run_folder
+from adarank_core.runs.visitors import UPLOADS, check_room
 from adarank_core.scoring.scores import Scores
+from adarank_core.server_paths import without_paths
+from pages.parts.shared import visitor
 
 __all__ = [
     "OWN_PLAN",
@@ -115,15 +127,22 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
     # A teacher may have settled for a room what all its sessions use; see parts/learn/rooms.py.
     settled = {**bound, "disabled": "settings" in st.session_state.get("hidden_parts", ())}
     with st.sidebar:
+        offered = models()
+        local = "" if is_walled() else ", or a local folder,"
+        typed = f" Or type a Hub id such as `bert-base-cased`{local} and press Enter."
         model = st.selectbox(
             "Model",
-            ["embedded"],
+            ["embedded"] if offered is None else [one for one in offered if one != ANY],
             key="model",
-            accept_new_options=True,
-            help="**embedded** is MiniLM-L6, which came with the app. Or type a Hub id such as "
-            "`bert-base-cased`, or a local folder, and press Enter.",
+            accept_new_options=_may_be_typed(),
+            help="**embedded** is MiniLM-L6, which came with the app." + typed * _may_be_typed(),
             **settled,
         )
+        try:
+            check_model_name(model or "embedded")
+        except AdaRankError as error:
+            show_error(error)
+            model = "embedded"
         source = st.segmented_control(
             "Text",
             SOURCES,
@@ -136,7 +155,7 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
         )
         task = st.selectbox(
             "Task",
-            [*task_names(), OWN_FILE],
+            [*_offered_tasks(), OWN_FILE],
             key="task",
             help="Where task text comes from, and what Compare trains on. **docstrings** came "
             "with the app; the others are fetched from the Hugging Face Hub.",
@@ -210,12 +229,29 @@ def open_page(**own: Callable[[str], bool]) -> None:
 
 def _in_sidebar() -> dict[str, Callable[[str], bool]]:
     return {
-        "model": lambda name: bool(name.strip()) and name.isprintable(),
+        "model": _is_model,
         "text": one_of(SOURCES),
-        "task": one_of([*task_names(), OWN_FILE]),
+        "task": one_of([*_offered_tasks(), OWN_FILE]),
         "seed": between(0, LARGEST_SEED),
         "rank": between(1, LARGEST_RANK),
     }
+
+
+def _may_be_typed() -> bool:
+    offered = models()
+    return offered is None or ANY in offered
+
+
+def _is_model(name: str) -> bool:
+    with suppress(AdaRankError):
+        check_model_name(name)
+        return bool(name.strip()) and name.isprintable()
+    return False
+
+
+def _offered_tasks() -> tuple[str, ...]:
+    offered = tasks(task_names())
+    return task_names() if offered is None else offered
 
 
 def one_of(choices: Container[str]) -> Callable[[str], bool]:
@@ -258,6 +294,7 @@ def _own_file() -> str:
         "CSV, JSONL or Parquet with the columns text and label",
         type=[kind.removeprefix(".") for kind in KINDS],
         key="task_file",
+        max_upload_size=_most_uploaded(),
     )
     if upload is not None and st.session_state.get("task_file_id") != upload.file_id:
         path = save_upload(upload.name, upload.getvalue())
@@ -278,8 +315,15 @@ def _own_file() -> str:
     return path
 
 
+def _most_uploaded() -> int | None:
+    most = limit("upload_mb")
+    return None if most is None else max(1, int(most))
+
+
 def save_upload(name: str, content: bytes) -> Path | None:
     """Keep an uploaded file in a temporary folder of its own, as long as the session lasts.
+
+    A visitor's lies among his runs, until it is swept as they are.
 
     Parameters
     ----------
@@ -300,7 +344,10 @@ def save_upload(name: str, content: bytes) -> Path | None:
     """
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     try:
-        if "uploads" not in st.session_state:
+        check_limit("upload_mb", len(content) / 1e6)
+        if is_walled():
+            st.session_state.uploads = str(visitor.runs_home() / UPLOADS)
+        elif "uploads" not in st.session_state:
             # It is removed when the session is forgotten, or the server ends.
             kept = tempfile.TemporaryDirectory(prefix="adarank-", ignore_cleanup_errors=True)
             st.session_state.uploads_folder, st.session_state.uploads = kept, kept.name
@@ -310,7 +357,9 @@ def save_upload(name: str, content: bytes) -> Path | None:
         if path.exists():  # a run may be reading it, and its folder tells its content
             return path
         size = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
-        if size + len(content) > MOST_UPLOADED * 1e6:
+        if is_walled():
+            check_room(visitor.runs_home(), megabytes=len(content) / 1e6)
+        elif size + len(content) > MOST_UPLOADED * 1e6:
             raise AdaRankError(
                 f"{last!r} would make the uploads of this session more than {MOST_UPLOADED} MB; "
                 "reload the page to begin anew"
@@ -386,7 +435,8 @@ def plain(text: str) -> str:
     r"""Escape Markdown, so that a name or a sentence shows as it was written.
 
     What a browser would be shown as a link, an address of the web or of mail, is broken up by a
-    sign without width: no escape keeps Markdown from making one.
+    sign without width: no escape keeps Markdown from making one. A visitor is not told where on
+    this machine a file lies.
 
     Examples
     --------
@@ -395,5 +445,5 @@ def plain(text: str) -> str:
     >>> plain("www.example.org")
     'www\u2060.example.org'
     """
-    text = LINKED.sub(lambda found: found[0] + "\u2060", text)
+    text = LINKED.sub(lambda found: found[0] + "\u2060", without_paths(text))
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:-])", r"\\\1", text)
