@@ -14,7 +14,7 @@ from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
 from adarank_core.runs.curves import curve_table
 from adarank_core.runs.events import finished_results
-from adarank_core.training.settings import Settings
+from pages.parts.compare.asked import ALPHAS, rate_phrase
 from pages.parts.compare.event_follower import Follower, follow
 from pages.parts.compare.launcher import arguments, launcher
 from pages.parts.compare.legend import draw_legend
@@ -27,6 +27,7 @@ from pages.parts.compare.outcome import (
     read_verdict,
     task_label,
 )
+from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
 from pages.parts.shared import curves, state
 
@@ -127,13 +128,11 @@ def settings_line(run: jobs.Run) -> str:
     if not config:
         return ""
     settings, seeds = config["settings"], ", ".join(map(str, config["seeds"]))
-    rate = f"learning rate {settings.get('learning_rate', Settings.learning_rate):g}"
-    if config.get("learning_rates"):
-        rate = "best learning rate of " + ", ".join(f"{one:g}" for one in config["learning_rates"])
     return (
         f"{model_label(config['model'])} on {task_label(config['task'])}, average rank "
         f"{config['average_rank']:g}, {settings['steps']} steps of {settings['batch_size']} texts, "
-        f"{rate}, seed{'s'[: len(config['seeds']) > 1]} {seeds}"
+        f"{rate_phrase(config)}, {ALPHAS[config.get('alpha', 'proportional')]}, "
+        f"seed{'s'[: len(config['seeds']) > 1]} {seeds}"
     )
 
 
@@ -258,6 +257,7 @@ def draw() -> None:
             known = run.config["seeds"]
             more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
             start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
+        draw_rates(verdict.arms)
     elif not under_way and (done := finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)

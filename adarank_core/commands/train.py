@@ -28,6 +28,8 @@ from adarank_core.commands.options import (
     write,
 )
 from adarank_core.comparison import parallel_seeds, verdicts
+from adarank_core.comparison.arms import has_lora, is_matched
+from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
@@ -179,7 +181,10 @@ def compare(
     learning_rate: LearningRate = Settings.learning_rate,
     learning_rates: Annotated[
         str | None,
-        typer.Option(help="Instead: with commas, every arm's best of these on validation."),
+        typer.Option(
+            help="Instead: every arm's best of these (with commas) on validation; 'auto' goes on "
+            "until the best is not at the end."
+        ),
     ] = None,
     max_length: MaxLength = Settings.max_length,
     device: Device = Settings.device,
@@ -187,6 +192,10 @@ def compare(
     side_by_side: Annotated[
         int, typer.Option(help="Seeds that are trained at the same time, on shared cores.")
     ] = 1,
+    alpha: Annotated[
+        str,
+        typer.Option(help="'proportional', 'constant' or 'rslora'; a ranks.json keeps its own."),
+    ] = "proportional",
     queue: Queue = False,
     part: Annotated[bool, typer.Option("--part", hidden=True)] = False,
     json_path: Json = None,
@@ -201,11 +210,15 @@ def compare(
         _train_part(task, names, numbers, output)
         return
     rates = ()
-    if learning_rates is not None:
+    if learning_rates == AUTO:
+        rates = AUTO
+    elif learning_rates is not None:
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
     settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
     request = ComparisonRequest(
-        model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
+        *(model_path(model), task, names, average_rank, numbers, trials, settings, rates),
+        side_by_side=side_by_side,
+        alpha=alpha,
     )
     refuse_inputs(json_path, model, *request.inputs)
     request.check(output if resume else None)
@@ -235,6 +248,10 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     from adarank_core.data.tasks import load_task
 
     config, may_differ = request.to_dict(), ("arms", "seeds", "side_by_side")
+    if resume and output is not None and (output / "config.json").exists():
+        had = read_json(output / "config.json")
+        if isinstance(had, dict) and extends(config["learning_rates"], had.get("learning_rates")):
+            may_differ += ("learning_rates",)
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("compare")
     steps, workers = request.settings.steps, min(request.side_by_side, len(request.seeds))
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
@@ -257,13 +274,16 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
 def _print_verdict(verdict, seeds: int) -> None:
     from adarank_core.comparison.tables import mean_over_runs
 
+    def larger(arm: str) -> bool:
+        return has_lora(arm) and not is_matched(arm)
+
     table(
         f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
         ("arm", "LoRA parameters", "test loss", "test accuracy"),
         [
             (
                 name,
-                f"{arm['lora_parameters']:,}",
+                f"{arm['lora_parameters']:,}" + (" (not matched)" if larger(name) else ""),
                 *(
                     f"{mean_over_runs(arm['runs'], key):.4f}"
                     for key in ("test_loss", "test_accuracy")
@@ -277,6 +297,8 @@ def _print_verdict(verdict, seeds: int) -> None:
             print(printable(verdicts.describe(compared, seeds)))
     for name, why in verdict.failed.items():
         print(printable(f"{name} is not compared: {why}"))
+    for name in at_edge(verdict.arms):
+        print(printable(edge_notice(name)))
 
 
 def has_turn(watch: Watch, queue: bool, device: str) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from adarank_core.scoring.scores import Scores
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.comparison.planner import Planner
 
-__all__ = ["ARMS", "Arm", "check_arms", "file_name", "permuted"]
+__all__ = ["ARMS", "Arm", "check_arms", "file_name", "is_matched", "permuted", "scale_only"]
 
 SAMPLED = 16  # texts that an arm may look at
 
@@ -45,7 +45,7 @@ class Arm:
     of_scores : callable, optional
         Turns the scores into others.
     of_plan : callable, optional
-        Turns the plan, given the scores and the seed, into another.
+        Turns the plan, given the `Planner`, the scores and the seed, into another.
     method : str
         How it is trained; see `finetune`.
     needs_labels : bool
@@ -56,6 +56,9 @@ class Arm:
         That its own scores give a module at least.
     trains : str
         What is trained where there is no LoRA and there are no ranks; else empty.
+    matched : bool
+        Whether it has the LoRA parameters that every arm of a comparison has, or fewer where its
+        modules cannot take them; False for one that is larger by design.
 
     Examples
     --------
@@ -69,12 +72,13 @@ class Arm:
     score: Callable[["Planner", int], Scores] | None = None
     source: str = ""
     of_scores: Callable[[Scores], Scores] | None = None
-    of_plan: Callable[[RankPlan, Scores, int], RankPlan] | None = None
+    of_plan: Callable[["Planner", RankPlan, Scores, int], RankPlan] | None = None
     method: str = "lora"
     needs_labels: bool = False
     free: bool = False
     min_rank: int = 1
     trains: str = ""
+    matched: bool = True
 
     @property
     def origin(self) -> "Arm":
@@ -117,6 +121,37 @@ def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
     )
 
 
+def scale_only(plan: RankPlan, uniform: RankPlan) -> RankPlan:
+    """Give uniform ranks the step sizes of a plan: its alpha without its ranks.
+
+    LoRA's ``B`` moves by as much a step in every entry (Adam), and ``B A`` of rank ``r`` is a sum
+    of ``r`` such terms: a module moves as far as its scaling times its rank. That product is the
+    plan's here. With ``alpha / rank`` the same for all modules (``"proportional"``) this gives the
+    uniform ranks the plan's own alpha. With one alpha for all (``"constant"``) the steps are the
+    same everywhere, and nothing is left of the plan.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    uniform : RankPlan
+        Of the same modules and alpha policy.
+
+    Examples
+    --------
+    >>> plan = RankPlan("tiny", {"query": 1, "key": 3}, {"query": 2, "key": 6})
+    >>> same = RankPlan("tiny", {"query": 2, "key": 2}, {"query": 4, "key": 4})
+    >>> scale_only(plan, same).alpha, scale_only(plan, same).scaling
+    ({'query': 2.0, 'key': 6.0}, {'query': 1.0, 'key': 3.0})
+    """
+    alpha = {}
+    for name, rank in uniform.ranks.items():
+        steps = plan.scaling.get(name, 0.0) * plan.ranks[name]
+        # What alpha is divided by to be LoRA's scaling: the rank, or its root.
+        divisor = uniform.alpha[name] / uniform.scaling[name] if rank else 1
+        alpha[name] = steps * divisor / rank if rank else 0
+    return replace(uniform, alpha=alpha, scores_sha256=plan.scores_sha256)
+
+
 # Where scores come from ---------------------------------------------------------------------------
 
 
@@ -126,6 +161,10 @@ def _task_texts(planner: "Planner", seed: int) -> Texts:
 
 def _one_text(planner: "Planner", seed: int) -> Texts:
     return Texts("sentence", _task_texts(planner, seed).items[:1])
+
+
+def _plop(planner: "Planner", seed: int) -> Scores:
+    return _baselines().plop(planner.bundle, _task_texts(planner, seed), seed, planner.max_length)
 
 
 def _labelled(planner: "Planner", seed: int) -> tuple:
@@ -169,7 +208,38 @@ _TABLE = (
         "permuted",
         "AdaRank's ranks shuffled among modules of equal size: does it matter who?",
         source="adarank",
-        of_plan=permuted,
+        of_plan=lambda at, plan, scores, seed: permuted(plan, scores, seed),
+    ),
+    Arm(
+        "scale-only",
+        "uniform ranks with AdaRank's alpha: is it the step sizes and not the ranks?",
+        source="adarank",
+        of_plan=lambda at, plan, scores, seed: scale_only(plan, at.uniform),
+    ),
+    Arm(
+        "uniform-double",
+        "uniform ranks at twice the budget, outside the fairness rule: does rank bind at all?",
+        source="uniform",
+        of_plan=lambda at, plan, scores, seed: at.uniform_plan(2 * at.average_rank),
+        matched=False,
+    ),
+    Arm(
+        "attention-only",
+        "all of the budget on the attention modules, evenly: LoRA's usual place",
+        source="uniform",
+        of_plan=lambda at, plan, scores, seed: at.part_plan("attention"),
+    ),
+    Arm(
+        "mlp-only",
+        "all of the budget on the feed-forward modules, evenly",
+        source="uniform",
+        of_plan=lambda at, plan, scores, seed: at.part_plan("mlp"),
+    ),
+    Arm(
+        "one-module",
+        "all of the budget on the module that AdaRank scores highest, up to its size",
+        source="adarank",
+        of_plan=lambda at, plan, scores, seed: at.one_module_plan(scores),
     ),
     Arm(
         "inverse",
@@ -212,6 +282,17 @@ _TABLE = (
         "ranks from the empirical Fisher information: the classical importance",
         score=lambda at, seed: _baselines().empirical_fisher(*_labelled(at, seed)),
         needs_labels=True,
+    ),
+    Arm(
+        "lora-gradient",
+        "ranks from the gradient at LoRA's B, as FIM-LoRA and PAGE: where training would begin",
+        score=lambda at, seed: _baselines().lora_gradient(*_labelled(at, seed)),
+        needs_labels=True,
+    ),
+    Arm(
+        "plop",
+        "ranks from PLoP, one over the normalised feature norm: where weights ignore the texts",
+        score=_plop,
     ),
     Arm(
         "weight-norm",
@@ -335,6 +416,17 @@ def has_lora(arm: str) -> bool:
     (True, True, False)
     """
     return arm not in ARMS or not ARMS[arm].trains
+
+
+def is_matched(arm: str) -> bool:
+    """Tell whether an arm's LoRA parameters are held to the comparison's number.
+
+    Examples
+    --------
+    >>> is_matched("adarank"), is_matched("uniform-double"), is_matched("full")
+    (True, False, False)
+    """
+    return has_lora(arm) and (arm not in ARMS or ARMS[arm].matched)
 
 
 def arm_label(arm: str) -> str:

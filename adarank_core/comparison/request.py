@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 from adarank_core.checks import is_whole
 from adarank_core.comparison.arms import check_arms
 from adarank_core.comparison.entries import RequestEntry
-from adarank_core.comparison.learning_rates import check_learning_rates
+from adarank_core.comparison.learning_rates import AUTO, SEARCH_SEEDS, check_learning_rates
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.ranks.allocation import check_average_rank
+from adarank_core.ranks.plans import check_alpha_policy
 from adarank_core.schemas import validated
 from adarank_core.scoring.options import check_trials
 from adarank_core.training.settings import Settings
@@ -32,10 +34,13 @@ class ComparisonRequest:
     seeds : sequence of int
     trials : int or None
     settings : Settings
-    learning_rates : sequence of float
-        Empty where the settings' own is taken.
+    learning_rates : sequence of float or "auto"
+        Empty where the settings' own is taken; ``"auto"`` for a grid around it that grows.
     side_by_side : int
         Seeds that are trained at the same time.
+    alpha : {"proportional", "constant", "rslora"}
+        How alpha follows from the ranks of all arms but a ``ranks.json``; see
+        `adarank_core.ranks.plans.ALPHA_POLICIES`.
 
     Examples
     --------
@@ -53,12 +58,14 @@ class ComparisonRequest:
     seeds: tuple[int, ...] = (0,)
     trials: int | None = None
     settings: Settings = field(default_factory=Settings)
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[float, ...] | Literal["auto"] = ()
     side_by_side: int = 1
+    alpha: str = "proportional"
 
     def __post_init__(self):
         for name in ("arms", "seeds", "learning_rates"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if value == AUTO else tuple(value))
 
     def check(self, folder: Path | None = None) -> None:
         """Raise `AdaRankError` unless such a comparison can be run.
@@ -71,8 +78,15 @@ class ComparisonRequest:
         check_arms(self.arms, self.seeds, folder)
         if self.learning_rates:
             check_learning_rates(self.learning_rates)
+            taken = next((seed for seed in self.seeds if seed in SEARCH_SEEDS), None)
+            if taken is not None:
+                raise AdaRankError(
+                    f"the seed {taken} is one that learning rates are searched with, and no arm "
+                    "may be tested with it; give another"
+                )
         check_average_rank(self.average_rank)
         check_trials(self.trials)
+        check_alpha_policy(self.alpha)
         if not is_whole(self.side_by_side, 1, MOST_PROCESSES):
             raise AdaRankError(
                 f"side_by_side is {quoted(self.side_by_side)}; it must be at least 1 and at most "
@@ -114,7 +128,7 @@ class ComparisonRequest:
         list of str
             One word a flag, so that a value that begins with a dash is not taken for a flag.
         """
-        settings = self.settings
+        settings, rates = self.settings, self.learning_rates
         flags = {
             "model": self.model,
             "task": self.task,
@@ -126,7 +140,8 @@ class ComparisonRequest:
             "batch-size": settings.batch_size,
             "learning-rate": repr(settings.learning_rate),
             "max-length": settings.max_length,
-            "learning-rates": ",".join(map(repr, self.learning_rates)),
+            "learning-rates": rates if rates == AUTO else ",".join(map(repr, rates)),
             "side-by-side": self.side_by_side if self.side_by_side > 1 else None,
+            "alpha": self.alpha if self.alpha != "proportional" else None,
         }
         return [f"--{name}={value}" for name, value in flags.items() if value not in (None, "")]

@@ -85,7 +85,10 @@ class _ArmEntry(TypedDict):
     runs: Annotated[list[RunEntry], MinLen(1), FailFast()]
     ranks: NotRequired[Ranks]
     learning_rate: NotRequired[_Number | None]
+    learning_rate_at_edge: NotRequired[bool]
     search_seconds: NotRequired[_Number]
+    validation_loss: NotRequired[dict[Text, _Number | None]]
+    validation_loss_by_seed: NotRequired[dict[Text, dict[Text, _Number | None]]]
 
 
 class _ComparedEntry(TypedDict):

@@ -94,7 +94,9 @@ class _Plan(_OfArm):
 class _Chosen(_Event):
     arm: Name
     learning_rate: Number
+    learning_rate_at_edge: NotRequired[bool]
     search_seconds: Number
+    validation_loss: NotRequired[dict[Text, Number | None]]
 
 
 class _ArmFailed(_OfArm):
@@ -242,7 +244,8 @@ def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
     -------
     dict
         By arm, each key only once it is known: ``lora_parameters``; ``residual``, how many it is
-        short of the budget; ``learning_rate`` and ``search_seconds``, where it chose one;
+        short of the budget; ``learning_rate``, ``learning_rate_at_edge`` and ``search_seconds``,
+        where it chose one;
         ``failed``, why it was given up.
 
     Examples
@@ -267,8 +270,9 @@ def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
             if "residual" in event:
                 about["residual"] = event["residual"]
         elif kind == "chosen":
-            kept = ("learning_rate", "search_seconds")
-            facts.setdefault(event["arm"], {}).update({key: event[key] for key in kept})
+            kept = ("learning_rate", "learning_rate_at_edge", "search_seconds")
+            found = {key: event[key] for key in kept if key in event}
+            facts.setdefault(event["arm"], {}).update(found)
         elif kind == "arm-failed":
             failed[event["arm"], event["seed"]] = event["message"]
     for (arm, seed), why in failed.items():

@@ -294,20 +294,26 @@ def test_a_grid_of_learning_rates_ends_in_one_for_each_arm(
     assert read_json(home / "run" / "config.json")["learning_rates"] == [1e-3, 0.02]
     assert "learning_rates is []" in refusal(*arguments, "--resume")
     assert json.loads(run(*arguments, *grid, "--resume", "--json", "-")) == verdict
+    said = run(*arguments, *grid, "--resume")
+    assert "uniform's best learning rate is at the end of those tried" in " ".join(said.split())
+    longer = ["--learning-rates", "1e-3,0.02,0.03"]
+    assert len(json.loads(run(*arguments, *longer, "--resume", "--json", "-"))["arms"]) == 1
+    assert read_json(home / "run" / "config.json")["learning_rates"] == [1e-3, 0.02, 0.03]
 
 
-def test_a_run_of_an_older_version_is_gone_on_with(run, tiny_bert, tiny_file, home):
+def test_a_run_of_an_older_version_is_gone_on_with(run, refusal, tiny_bert, tiny_file, home):
     arguments = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 1]
     arguments += ["--arms", "uniform", "--output", home / "run"]
     verdict = json.loads(run(*arguments, "--json", "-"))
     for name, newer in {
-        "config.json": ("learning_rates", "side_by_side"),
-        "comparison.json": ("learning_rates", "search_seed"),
+        "config.json": ("learning_rates", "side_by_side", "alpha"),
+        "comparison.json": ("learning_rates", "search_seeds", "alpha"),
     }.items():
         path = home / "run" / name
         old = {key: value for key, value in read_json(path).items() if key not in newer}
         path.write_text(json.dumps(old))
     assert json.loads(run(*arguments, "--resume", "--json", "-")) == verdict
+    assert "alpha is 'rslora'" in refusal(*arguments, "--resume", "--alpha", "rslora")
 
 
 # The queue

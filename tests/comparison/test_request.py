@@ -54,6 +54,7 @@ def test_a_request_survives_json_and_flags(rank, rates, seeds, trials):
     [
         {},
         {"average_rank": 7 / 3, "learning_rates": (1 / 3, 1e-7), "seeds": (3, 1)},
+        {"alpha": "rslora", "learning_rates": "auto"},
         {"trials": 5, "side_by_side": 3, "settings": Settings(9, 8, 0.1 + 0.2, 7)},
     ],
     ids=str,
@@ -78,6 +79,8 @@ def test_what_older_versions_kept_is_understood():
         ({"average_rank": 0}, "average_rank|average rank"),
         ({"trials": 1}, "trials is 1"),
         ({"learning_rates": (0.0,)}, "holds 0.0"),
+        ({"learning_rates": (0.1,), "seeds": (0, 1_000_000_002)}, "the seed 1000000002 is one"),
+        ({"alpha": "twice"}, "alpha_policy is 'twice'"),
         ({"side_by_side": 0}, "side_by_side is 0; it must be at least 1"),
         ({"side_by_side": -1}, "side_by_side is -1"),
     ],

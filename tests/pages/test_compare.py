@@ -406,6 +406,28 @@ def test_a_learning_rate_a_grid_and_seeds_side_by_side_are_asked_for(started, mo
     at.button(key="compare_start").click().run()
     assert "--learning-rates=0.001,0.02" in started[-1][0]
     assert "--learning-rate=0.005" in started[-1][0]
+    at.segmented_control(key="compare_rate_how").set_value("best of all").run()
+    at.selectbox(key="compare_alpha").set_value("rslora")
+    at.button(key="compare_start").click().run()
+    assert {"--learning-rates=auto", "--alpha=rslora"} <= set(started[-1][0])
+
+
+def test_a_best_rate_at_the_end_of_its_grid_is_a_warning_beside_the_curve():
+    folder = finished({"uniform": [0.5]})
+    data = json.loads((folder / "verdict.json").read_text())
+    data["arms"]["uniform"] |= {
+        "learning_rate": 0.01,
+        "learning_rate_at_edge": True,
+        "search_seconds": 3.0,
+        "validation_loss": {"0.005": 0.7, "0.01": 0.6},
+        "validation_loss_by_seed": {"0.005": {"7": 0.7}, "0.01": {"7": 0.6}},
+    }
+    write_json(folder / "verdict.json", data)
+    at = opened(folder.name)
+    assert "uniform's best learning rate is at the end" in at.warning[0].value
+    drawn = [figure(at, number) for number in range(len(at.get("plotly_chart")))]
+    titles = [one["layout"]["xaxis"]["title"]["text"] for one in drawn]
+    assert titles.count("learning rate (logarithmic)") == 1
 
 
 @pytest.mark.parametrize("rates", ["", "fast", "0", "-1e-3", "nan", "1e-3,1e-3"])

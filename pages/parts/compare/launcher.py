@@ -7,20 +7,22 @@ import streamlit as st
 
 from adarank_core.comparison.arms import ARMS, arm_label, check_arms
 from adarank_core.comparison.inputs import model_path
-from adarank_core.comparison.learning_rates import check_learning_rates
+from adarank_core.comparison.learning_rates import AUTO, check_learning_rates
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import cores
+from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import duration, seconds_expected
 from adarank_core.training.settings import Settings
+from pages.parts.compare.asked import ALPHAS
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
 GRID = "1e-3, 5e-3, 2e-2"
-ONE, SEVERAL = "one for all", "best of a grid"
+ONE, SEVERAL, GROWING = "one for all", "best of a grid", "best of all"
 KEPT = {"persist_state": "session"}
 
 
@@ -118,7 +120,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     try:
         config["seeds"] = seeds_from(seeds)
         if grid is not None:
-            config["learning_rates"] = rates_from(grid)
+            config["learning_rates"] = grid if grid == AUTO else rates_from(grid)
         if (workers := min(side_by_side, len(config["seeds"]))) > 1:
             config["side_by_side"] = workers
     except AdaRankError as error:
@@ -152,6 +154,17 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
     rate, grid = _learning_rate()
     if rate != Settings.learning_rate:
         config["settings"]["learning_rate"] = rate
+    alpha = st.selectbox(
+        "Alpha",
+        list(ALPHA_POLICIES),
+        key="compare_alpha",
+        format_func=lambda policy: f"{policy}: {ALPHAS[policy]}",
+        help="LoRA multiplies by alpha over the rank (rsLoRA: over its root), and with Adam a "
+        "module moves about as far as that times its rank. A ranks.json keeps its own alpha.",
+        **KEPT,
+    )
+    if alpha != "proportional":
+        config["alpha"] = alpha
     config["trials"] = int(
         st.number_input(
             "Trials",
@@ -212,17 +225,20 @@ def _learning_rate() -> tuple[float, str | None]:
     """Draw the choice of the learning rate; return it, and the grid where one is asked for."""
     how = st.segmented_control(
         "Learning rate",
-        [ONE, SEVERAL],
+        [ONE, SEVERAL, GROWING],
         default=ONE,
         required=True,
         key="compare_rate_how",
-        help="With a grid, every arm is first trained once at each rate, and takes the one with "
-        "the lowest validation loss. That time is counted as the arm's.",
+        help="With a grid, every arm is first trained at each rate with two seeds of their own, "
+        "and takes the one with the lowest validation loss. *Best of all* goes on by factors of "
+        "2 until the best is not at the end. That time is counted as the arm's.",
         **KEPT,
     )
     if how == SEVERAL:
         grid = st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
         return Settings.learning_rate, grid
+    if how == GROWING:
+        return Settings.learning_rate, AUTO
     rate = st.number_input(
         "Rate",
         1e-6,

@@ -12,8 +12,8 @@ from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
 from adarank_core.runs.events import arm_facts
 from adarank_core.runs.jobs import ALIVE, Run
-from adarank_core.training.settings import Settings
 from pages.parts.compare import trade_offs
+from pages.parts.compare.asked import alpha_sentence, rates_sentence
 from pages.parts.shared import curves, state
 
 __all__ = [
@@ -295,15 +295,9 @@ def fairness(config: dict, events, arms: dict) -> str:
     ]
     if apart:
         parameters += f" Against the budget: {', '.join(apart)}."
-    settings = config["settings"]
-    if config.get("learning_rates"):
-        rates = ", ".join(f"{rate:g}" for rate in config["learning_rates"])
-        rate = (
-            f"the same grid for all, {rates}; each arm took the one with its lowest validation "
-            "loss, and the search counts in its seconds."
-        )
-    else:
-        rate = f"{settings.get('learning_rate', Settings.learning_rate):g} for all."
+    if "uniform-double" in arms:
+        parameters += " **uniform-double** is larger on purpose, and left out of this."
+    settings, rate = config["settings"], rates_sentence(config)
     if "full" in arms:
         rate += " Full fine-tuning is at a hundredth of it."
     facts = {
@@ -313,8 +307,7 @@ def fairness(config: dict, events, arms: dict) -> str:
         "Learning rate": rate,
         "Schedule": f"{settings['steps']} steps of {settings['batch_size']} texts; the learning "
         "rate rises to its peak and falls in a line to zero.",
-        "Alpha": "twice the rank, so that LoRA's scaling is 2 in every module; a plan from a file "
-        "keeps its own.",
+        "Alpha": alpha_sentence(config),
         "Dropout": "the model's own, drawn from the seed; LoRA adds none.",
         "Test texts": "used once, at the very end; what is seen on the way is validation.",
         "Time": "the seconds that an arm's ranks took count as its cost.",

@@ -75,3 +75,12 @@ def test_the_learning_rate_is_one_for_all_or_a_grid_that_is_counted():
     assert "0.005 for all" in one and "grid" not in one
     grid = fairness({**CONFIG, "learning_rates": [0.001, 0.02]}, [], {"uniform": size(1)})
     assert "same grid for all, 0.001, 0.02" in grid and "counts in its seconds" in grid
+    auto = fairness({**CONFIG, "learning_rates": "auto"}, [], {"uniform": size(1)})
+    assert "factor of 2 around 0.005" in auto and "counts in its seconds" in auto
+
+
+def test_alpha_and_what_is_larger_by_design_are_told():
+    arms = {"uniform": size(1000), "uniform-double": size(2000)}
+    said = fairness({**CONFIG, "alpha": "rslora"}, [], arms)
+    assert "1,000 in every arm" in said and "larger on purpose" in said
+    assert "rank's root" in said and "scaling is 2" not in said
