@@ -58,7 +58,8 @@ def agreement(
 
     Examples
     --------
-    >>> agreement([[1, 2, 3], [1, 3, 2]], [[1, 2, 3], [3, 2, 1]])
+    >>> mean, error = agreement([[1, 2, 3], [1, 3, 2]], [[1, 2, 3], [3, 2, 1]])
+    >>> round(mean, 6), error
     (-0.25, None)
     """
     table = spearman(first, second)
@@ -101,8 +102,8 @@ def jackknife(
     --------
     >>> data = np.array([1.0, 2.0, 6.0])
     >>> value, error = jackknife(3, lambda kept: data[list(kept)].mean())
-    >>> value, round(error, 6) == round(data.std(ddof=1) / 3**0.5, 6)
-    (3.0, True)
+    >>> value, round(error, 3), round(float(data.std(ddof=1)) / 3**0.5, 3)
+    (3.0, 1.528, 1.528)
     """
     everything = list(range(repeats))
     value = float(statistic(everything))
@@ -123,7 +124,7 @@ def is_told_apart(difference: float, error: float | None, repeats: int) -> bool:
     """
     from scipy.stats import t
 
-    return error is not None and abs(difference) > error * t.ppf(0.975, repeats - 1)
+    return error is not None and bool(abs(difference) > error * t.ppf(0.975, repeats - 1))
 
 
 def mean_of(scores: Sequence[Scores]) -> Scores:

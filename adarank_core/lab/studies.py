@@ -7,15 +7,23 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
-from adarank_core.lab import text_source
+from adarank_core.lab import noise, reset, text_source, trials_and_texts, which_score
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study, StudyProgress, StudyRequest, StudyResult
 from adarank_core.versions import versions
 
 __all__ = ["STUDIES", "study_iter", "study_named"]
 
-#: Every study by its name; to add one is to add a file and its name here.
-STUDIES: Mapping[str, Study] = {file.STUDY.name: file.STUDY for file in (text_source,)}
+# To add a study is to add a file and a line here.
+_FILES = (
+    trials_and_texts,
+    text_source,
+    noise,
+    reset,
+    which_score,
+)
+#: Every study by its name.
+STUDIES: Mapping[str, Study] = {file.STUDY.name: file.STUDY for file in _FILES}
 
 
 def study_named(name: str) -> Study:
