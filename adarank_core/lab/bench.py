@@ -12,6 +12,7 @@ from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
 from adarank_core.kept import keep, kept
 from adarank_core.lab.study import StudyRequest
+from adarank_core.training.settings import Settings
 
 if TYPE_CHECKING:  # which imports torch
     from adarank_core.comparison.planner import Planned, Planner
@@ -165,10 +166,8 @@ class Bench:
         yield 0.0
         return arm.score(planner, seed)
 
-    def training_settings(self, **changes):
+    def training_settings(self, **changes) -> Settings:
         """Return what trainings share: the study's own settings, as far as they are these."""
-        from adarank_core.training.settings import Settings
-
         own = ("steps", "batch_size", "learning_rate")
         asked = {name: self.settings[name] for name in own if name in self.settings}
         placed = {"device": self.request.device, "dtype": self.request.dtype}
