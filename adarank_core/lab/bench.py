@@ -1,8 +1,10 @@
 """What a study measures with: its model, task and folder, loaded when they are first needed."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +12,15 @@ from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
 from adarank_core.kept import keep, kept
 from adarank_core.lab.study import StudyRequest
+from adarank_core.training.settings import Settings
+
+if TYPE_CHECKING:  # which imports torch
+    from adarank_core.comparison.planner import Planned, Planner
+    from adarank_core.data.task import Task
 
 __all__ = ["Bench"]
+
+VALIDATION_TEXTS = 256  # of all classes: more would take longer than a study's training
 
 
 class Bench:
@@ -48,6 +57,7 @@ class Bench:
         self.request, self.folder, self.on_event = request, output, on_event
         self.should_stop, self.settings, self.seed = should_stop, request.settings, request.seed
         self._task_name = request.task if task is None else task
+        self._planner: tuple[tuple, Planner] | None = None  # the newest: each holds a model
 
     @cached_property
     def task(self):
@@ -116,6 +126,101 @@ class Bench:
         for progress in score_iter(self.bundle, texts, **options):
             yield progress.done / progress.total
         return progress.scores
+
+    def planner(self, average_rank: float, task: "Task | None" = None) -> "Planner":
+        """Return who gives arms their ranks at a budget; its scores are kept for other budgets.
+
+        Parameters
+        ----------
+        average_rank : float
+        task : Task, optional
+            By default the study's.
+        """
+        from adarank_core.comparison.planner import Planner
+        from adarank_core.comparison.request import ComparisonRequest
+        from adarank_core.training.objectives import objective_for
+
+        task = self.task if task is None else task
+        key = (average_rank, task.name, objective_for(task).sha256())
+        if self._planner is None or self._planner[0] != key:
+            self._planner = None
+            request = ComparisonRequest(
+                self.request.model,
+                task.name,
+                ("uniform",),
+                average_rank,
+                settings=self.training_settings(),
+            )
+            folder, stop = self.folder / "plans" / key[-1][:12], self.should_stop
+            planner = Planner(request, objective_for(task), output=folder, should_stop=stop)
+            self._planner = (key, planner)
+        return self._planner[1]
+
+    def arm_scores(self, arm: str, seed: int) -> Iterator[float]:
+        """Score as an arm of a comparison does; yield the share done, return `Scores`."""
+        from adarank_core.comparison.arms import ARMS
+
+        planner, arm = self.planner(self.settings["average_rank"]), ARMS[arm]
+        if arm.texts:
+            return (yield from self.score(arm.texts(planner, seed), seed=seed))
+        yield 0.0
+        return arm.score(planner, seed)
+
+    def training_settings(self, **changes) -> Settings:
+        """Return what trainings share: the study's own settings, as far as they are these."""
+        own = ("steps", "batch_size", "learning_rate")
+        asked = {name: self.settings[name] for name in own if name in self.settings}
+        placed = {"device": self.request.device, "dtype": self.request.dtype}
+        return Settings(**{**asked, **placed, "evaluations": 1, **changes})
+
+    def train(
+        self, planned: "Planned", seed: int, task: "Task | None" = None, **changes
+    ) -> dict | None:
+        """Train with a plan, and measure on some hundred validation texts; None when stopped.
+
+        Parameters
+        ----------
+        planned : Planned
+            As a planner gives it.
+        seed : int
+        task : Task, optional
+            By default the study's.
+        **changes
+            Of the `training_settings`.
+
+        Returns
+        -------
+        dict or None
+            ``loss`` (nats a text), ``accuracy`` and ``lora_parameters``, or ``failed``, why it
+            could not be trained.
+        """
+        from adarank_core.training import finetuning
+        from adarank_core.training.objectives import objective_for
+
+        task = self.task if task is None else task
+        rows = objective_for(task).validation_rows(VALIDATION_TEXTS)
+        training = finetuning.Training(
+            self.request.model,
+            replace(task, validation=rows),
+            planned.plan,
+            self.training_settings(**changes),
+            planned.method,
+            "validation",
+            seed,
+        )
+        try:
+            result = finetuning.train(
+                training, on_event=self.on_event, should_stop=self.should_stop
+            )
+        except AdaRankError as error:
+            return {"failed": str(error)}
+        if result is None:
+            return None
+        return {
+            "loss": result.metrics["validation_loss"],
+            "accuracy": result.metrics["validation_accuracy"],
+            "lora_parameters": result.lora_parameters,
+        }
 
     def kept(self, place: int, unit: dict) -> dict | None:
         """Read what was measured of a unit before; say where it is of something else."""

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
-from adarank_core.lab import noise, reset, text_source, trials_and_texts, which_score
+from adarank_core.lab import (
+    data_size,
+    generalisation,
+    learning_rate,
+    noise,
+    rank_binds,
+    reset,
+    text_source,
+    transfer,
+    trials_and_texts,
+    which_score,
+)
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study, StudyProgress, StudyRequest, StudyResult
 from adarank_core.versions import versions
@@ -19,6 +30,11 @@ _FILES = (
     trials_and_texts,
     text_source,
     noise,
+    transfer,
+    learning_rate,
+    rank_binds,
+    data_size,
+    generalisation,
     reset,
     which_score,
 )

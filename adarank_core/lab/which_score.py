@@ -1,23 +1,26 @@
 """Study: how far do the importance scores agree?"""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 from adarank_core.comparison.arms import ARMS, Arm
-from adarank_core.comparison.planner import plain_scores
 from adarank_core.errors import AdaRankError
 from adarank_core.lab.agreement import agreement
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
 
-__all__ = ["STUDY"]
+__all__ = ["STUDY", "scoring_arms"]
 
 OWN = "adarank"
-MAX_LENGTH = 128
 
 
-def _scoring_arms() -> list[Arm]:
-    """Return the arms that have scores of their own; equal ones have no order to agree with."""
+def scoring_arms() -> list[Arm]:
+    """Return the arms that have scores of their own; equal ones have no order to agree with.
+
+    Examples
+    --------
+    >>> [arm.name for arm in scoring_arms()][:2]
+    ['adarank', 'adarank-generic']
+    """
     return [arm for arm in ARMS.values() if (arm.texts or arm.score) and arm.name != "uniform"]
 
 
@@ -32,30 +35,13 @@ def _units(bench: Bench) -> list[dict]:
     return [
         {"score": arm.name, "repeat": repeat}
         for repeat in range(bench.settings["repeats"])
-        for arm in _scoring_arms()
+        for arm in scoring_arms()
     ]
 
 
 def _measure(bench: Bench, unit: dict) -> Iterator[float]:
-    arm, seed = ARMS[unit["score"]], bench.seed + unit["repeat"]
-    at = _as_planner(bench)
-    if arm.texts:
-        scores = yield from bench.score(arm.texts(at, seed), seed=seed)
-    else:
-        yield 0.0
-        scores = arm.score(at, seed)
+    scores = yield from bench.arm_scores(unit["score"], bench.seed + unit["repeat"])
     return {"scores": [module.score for module in scores.modules]}
-
-
-def _as_planner(bench: Bench):
-    """Return what arms look at to score: a comparison's planner, without the comparison."""
-    return SimpleNamespace(
-        bundle=bench.bundle,
-        objective=bench.objective,
-        plain=plain_scores(bench.bundle),
-        average_rank=bench.settings["average_rank"],
-        max_length=MAX_LENGTH,
-    )
 
 
 def _rows(measured: list[dict], settings: dict) -> list[dict]:
