@@ -171,7 +171,9 @@ class Bench:
         own = ("steps", "batch_size", "learning_rate")
         asked = {name: self.settings[name] for name in own if name in self.settings}
         placed = {"device": self.request.device, "dtype": self.request.dtype}
-        return Settings(**{**asked, **placed, "evaluations": 1, **changes})
+        settings = Settings(**{**asked, **placed, "evaluations": 1, **changes})
+        settings.check_limits()
+        return settings
 
     def train(
         self, planned: "Planned", seed: int, task: "Task | None" = None, **changes

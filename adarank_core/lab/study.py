@@ -10,6 +10,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from adarank_core.checks import is_number, is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import check_device, check_dtype
+from adarank_core.limits import check_model_name
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
 
 if TYPE_CHECKING:  # which builds on this file
@@ -151,6 +152,7 @@ class StudyRequest:
     def __post_init__(self):
         if not is_whole(self.seed, 0, 2**32 - 1):
             raise AdaRankError(f"the seed is {quoted(self.seed)}; it must be from 0 to {2**32 - 1}")
+        check_model_name(self.model)
         check_device(self.device)
         check_dtype(self.dtype)
         object.__setattr__(self, "settings", self.study.settings(self.settings))

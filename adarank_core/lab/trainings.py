@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from adarank_core.comparison.verdicts import paired_comparison
+from adarank_core.comparison.statistics import paired_comparison
 from adarank_core.lab.bench import Bench
 
 __all__ = [
