@@ -8,6 +8,7 @@ st.navigation(
         st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
         st.Page("pages/ranks.py", title="Ranks", icon=":material/bar_chart:"),
         st.Page("pages/compare.py", title="Compare", icon=":material/show_chart:"),
+        st.Page("pages/lab.py", title="Lab", icon=":material/science:"),
         st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
         st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
     ]

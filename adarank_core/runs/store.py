@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, replacing, runs_folder, write_json
 from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
+from adarank_core.runs.study_file import answer_or_damage
 from adarank_core.runs.verdict_file import verdict_or_damage
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
@@ -249,14 +250,16 @@ def summary(run: Run) -> dict:
     dict
         ``verdict``: ``"better"``, ``"worse"``, ``"no detectable difference"`` or ``"one seed
         decides nothing"``, of the test loss of ``adarank``, or else of the first arm that is
-        compared, against the reference; ``""`` as long as there is none.
+        compared, against the reference; of a study its answer; ``""`` as long as there is none.
 
     Examples
     --------
     >>> summary(Run(Path("run"), {}, "running"))
     {'verdict': ''}
     """
-    return {"verdict": "" if run.state in ALIVE else verdict_or_damage(run.folder)[0]}
+    if run.state in ALIVE:
+        return {"verdict": ""}
+    return {"verdict": verdict_or_damage(run.folder)[0] or answer_or_damage(run.folder)[0]}
 
 
 def _checked(folder: Path) -> Path:
