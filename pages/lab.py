@@ -30,15 +30,16 @@ POLL = 2  # seconds
 # Which study and which run are shown -------------------------------------------------------------
 
 
-def study_names() -> dict[str, str]:
-    """Return the study of every run of one, by the name of its folder, the newest first."""
-    found = {}
-    for folder in jobs.run_folders():
-        if folder.name.endswith("-lab") and len(found) < RECENT:
-            study = jobs.run_folder(folder).config.get("study")
-            # The configuration comes some seconds after the command.
-            found[folder.name] = study or (jobs.start_command(folder)[3:5] or [""])[-1]
-    return found
+def lab_runs() -> list[str]:
+    """Return the names of the folders of all runs of studies, the newest first."""
+    return [path.name for path in jobs.run_folders() if path.name.endswith("-lab")]
+
+
+def study_of(name: str) -> str:
+    """Return the study that a run is of; empty where that is not known."""
+    folder = runs_folder() / name
+    # The configuration comes some seconds after the command.
+    return jobs.run_folder(folder).config.get("study") or "".join(jobs.start_command(folder)[4:5])
 
 
 def show(study: str, run: str | None = None) -> None:
@@ -51,22 +52,24 @@ def show(study: str, run: str | None = None) -> None:
         st.query_params.pop("run", None)
 
 
-def shown(of_runs: dict[str, str]) -> tuple[Study, jobs.Run | None]:
+def shown(names: list[str]) -> tuple[Study, jobs.Run | None]:
     """Return the study and the run that the URL names, or else the session; None is the example.
 
     A run is looked up among those that are there, so that its name can never be a path.
     """
-    name, asked = st.query_params.get("run"), st.query_params.get("study")
-    if not asked and not name:
-        asked, name = st.session_state.get(CHOSEN), st.session_state.get(SHOWN)
-    if name and name not in of_runs and not (runs_folder() / name).name == name:
-        name = ""
-    study = of_runs.get(name or "", asked)
-    if name and name not in of_runs:
+    study, name = st.query_params.get("study"), st.query_params.get("run")
+    if not study and not name:
+        study, name = st.session_state.get(CHOSEN), st.session_state.get(SHOWN)
+    if name and name not in names:
         st.warning("That run is no study on this machine; here is the stored example.")
         name = None
+    if name:
+        study = study_of(name)
+        if study not in STUDIES:
+            st.warning("That run's study is not known; here is the stored example of another.")
+            name = None
     if study not in STUDIES:
-        study = asked if asked in STUDIES else next(iter(STUDIES))
+        study = next(iter(STUDIES))
     show(study, name or None)
     return STUDIES[study], jobs.run_folder(runs_folder() / name) if name else None
 
@@ -85,11 +88,13 @@ def choose_study(study: Study) -> None:
 
 def choose_run(study: Study, run: jobs.Run | None, names: list[str], has_example: bool) -> None:
     """Draw the box that opens an earlier run of the study."""
-    if not names:
+    if run is None and not names:
         return
     example = "Stored example" if has_example else "None of them"
-    labels = {"": example}
-    labels |= {name: run_label(jobs.run_folder(runs_folder() / name)) for name in names}
+    runs = [jobs.run_folder(runs_folder() / name) for name in names]
+    labels = {"": example, **{one.folder.name: run_label(one) for one in runs}}
+    if run is not None:
+        labels.setdefault(run.folder.name, run_label(run))
     key = f"lab_open_{study.name}"
     st.session_state[key] = run.folder.name if run else ""
     st.selectbox(
@@ -193,8 +198,8 @@ def draw() -> None:
     """Draw the whole page."""
     state.open_page(study=state.one_of(STUDIES))
     choice = state.sidebar()
-    of_runs = study_names()
-    study, run = shown(of_runs)
+    names = lab_runs()
+    study, run = shown(names)
     st.title(state.plain(study.question), anchor=False)
     picture, form = st.columns([2, 1], gap="large")
     example = stored(study.name)
@@ -205,7 +210,7 @@ def draw() -> None:
                 st.code(words, language="bash", wrap_lines=True)
     with form:
         choose_study(study)
-        mine = [name for name, of in of_runs.items() if of == study.name]
+        mine = [name for name in names[:RECENT] if study_of(name) == study.name]
         choose_run(study, run, mine, example is not None)
         request = launcher(study, choice)
         if request is not None:

@@ -12,6 +12,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
+from adarank_core.runs.store import summary
 from adarank_core.schemas import STRICT, validated
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
@@ -50,11 +51,13 @@ def draw_run(run: Run, every: float) -> None:
         st.error(state.plain(f"Its folder is damaged: {run.message}. What is left is shown."))
     elif run.state in ENDED:
         go_on = "add `--resume` to its command."
-        if run_table.kind(run) == "compare":
+        if run_table.kind(run) in ("compare", "lab"):
             go_on = "**Open** it and press **Go on**."
         st.info(f"{ENDED[run.state]} To go on, {go_on}", icon=":material/info:")
     if run_table.kind(run) == "finetune":
         st.fragment(run_every=every if run.state in ALIVE else None)(_training)(run)
+    elif run_table.kind(run) == "lab":
+        st.markdown(state.plain(summary(run)["verdict"] or "It has no answer yet."))
     elif verdict := _verdict(run):
         for sentence in _sentences(verdict):
             st.markdown(sentence)
