@@ -53,6 +53,7 @@ def rows_of(
     table: str | None = None,
     words: Sequence[str] = (),
     numbers: Sequence[str] = (),
+    maybe: Sequence[str] = (),
 ) -> list[dict]:
     """Return the rows of one table that can be drawn; a file may come from anywhere.
 
@@ -62,8 +63,8 @@ def rows_of(
         Of a study's result.
     table : str, optional
         The one without a name if not given.
-    words, numbers : sequence of str
-        Keys whose values must be words, and numbers or None.
+    words, numbers, maybe : sequence of str
+        Keys whose values must be words, numbers, and numbers or None.
 
     Examples
     --------
@@ -76,7 +77,8 @@ def rows_of(
         for row in rows
         if row.get("table") == table
         and all(isinstance(row.get(key), str) for key in words)
-        and all(key in row and (row[key] is None or is_number(row[key])) for key in numbers)
+        and all(is_number(row.get(key)) for key in numbers)
+        and all(key in row and (row[key] is None or is_number(row[key])) for key in maybe)
     ]
 
 
@@ -221,7 +223,7 @@ def agreement_picture(
     rows: Sequence[Mapping], table: str | None, of: str = "modules"
 ) -> list[Picture]:
     """Draw the rows of a table of agreement, if there are any; see `matrix`."""
-    rows = rows_of(rows, table, ("first", "second"), ("spearman",))
+    rows = rows_of(rows, table, ("first", "second"), maybe=("spearman",))
     if not rows:
         return []
     return [

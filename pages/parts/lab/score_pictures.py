@@ -35,7 +35,7 @@ __all__ = ["noise", "reset", "text_source", "trials_and_texts", "which_score"]
 
 def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
     """Draw how stable ranks are over noisy instances × texts, the cheapest stable cell marked."""
-    rows = rows_of(rows, numbers=("trials", "texts", "seconds", "spearman"))
+    rows = rows_of(rows, numbers=("trials", "texts", "seconds"), maybe=("spearman",))
     if not rows:
         return []
     texts, trials = (sorted(set(named(rows, key))) for key in ("texts", "trials"))
@@ -135,8 +135,8 @@ def noise(rows: Sequence[Mapping]) -> list[Picture]:
         "spearman_usual": "Spearman with Gaussian noise of scale 1",
         "response": "response, of the linear one",
     }
-    rows = rows_of(rows, words=("kind",), numbers=("scale", *panels))
-    rows = [row for row in rows if row["scale"] is not None and row["scale"] > 0]
+    rows = rows_of(rows, words=("kind",), numbers=("scale",), maybe=panels)
+    rows = [row for row in rows if row["scale"] > 0]
     if not rows:
         return []
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05)

@@ -141,7 +141,7 @@ def rank_binds(rows: Sequence[Mapping]) -> list[Picture]:
         add_line(figure, of_arm, "lora_parameters", "loss", words, "standard_error", **spot)
     sizes = named(trained, "lora_parameters")
     for row in rows:
-        if not row["average_rank"] and row["loss"] is not None:
+        if not row["average_rank"]:
             across(figure, row["loss"], "the head alone", sizes)
     log_axis(figure, "LoRA parameters", sizes)
     by_size = {row["lora_parameters"]: row["average_rank"] for row in trained}
@@ -161,9 +161,9 @@ def rank_binds(rows: Sequence[Mapping]) -> list[Picture]:
 
 def data_size(rows: Sequence[Mapping]) -> list[Picture]:
     """Draw the difference to uniform, with its interval, over the number of texts."""
-    keys = ("size", "difference", "ci_low", "ci_high", "p_value", "seeds")
-    rows = rows_of(rows, "differences", numbers=keys)
-    rows = [row for row in rows if row["size"] and row["difference"] is not None]
+    known, maybe = ("size", "difference", "seeds"), ("ci_low", "ci_high", "p_value")
+    rows = rows_of(rows, "differences", numbers=known, maybe=maybe)
+    rows = [row for row in rows if (row["ci_low"] is None) == (row["ci_high"] is None)]
     if not rows:
         return []
     figure, sizes = go.Figure(), named(rows, "size")
@@ -191,9 +191,11 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
     """Draw each module's score against the loss that LoRA on it alone reaches, a panel a score."""
     correlations = {
         row["score"]: row
-        for row in rows_of(rows, "correlations", ("score",), ("spearman", "ci_low", "ci_high"))
+        for row in rows_of(
+            rows, "correlations", ("score",), maybe=("spearman", "ci_low", "ci_high")
+        )
     }
-    rows = rows_of(rows, "modules", ("module", "family"), ("loss", "layer"))
+    rows = rows_of(rows, "modules", ("module", "family"), ("loss",))
     start = "score of "
     scores = list(dict.fromkeys(key for row in rows for key in row if key.startswith(start)))
     if not rows or not scores:
@@ -231,7 +233,7 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
                 legendgroup=family,
                 showlegend=at == 0,
             )
-        values = [row[key] for row in known if row[key] is not None]
+        values = [row[key] for row in known]
         spread = values and min(values) > 0 and max(values) > 10 * min(values)
         figure.update_xaxes(type="log" if spread else None, nticks=5, row=place[0], col=place[1])
     figure.update_xaxes(zeroline=False)
