@@ -18,6 +18,7 @@ DRAWN = "runs_drawn"  # names in the order in which the browser has them
 TABLE = "runs_table"
 DELETED = "runs_deleted"  # what the last deletion moved away, to be undone
 REFUSAL = "runs_said"  # why the last action was refused
+PAGES = {"compare": "pages/compare.py", "lab": "pages/lab.py"}  # that show a run of each kind
 EVERY = 2  # seconds between two looks at runs that are at work
 MOST_DELETED = 50
 HIGHEST = 420  # pixels; a longer table scrolls by itself
@@ -155,10 +156,12 @@ def draw_table(
         placeholder="",
         column_config={
             "verdict": column(
-                width=162, help="On the test loss of adarank, else of the first compared arm."
+                width=162,
+                help="On the test loss of adarank, else of the first compared arm; of a study, "
+                "its answer.",
             ),
             "state": column(help="In brackets, the place in the queue: 1 is next."),
-            "arms": column(width=175),
+            "arms": column(width=175, help="Of a study, its name."),
             "tags": column(width=105),
         },
         alt="All runs that fit the filters, the newest first",
@@ -185,10 +188,11 @@ def draw_actions(runs: Sequence[jobs.Run]) -> None:
     with st.container(horizontal=True):
         if (
             only
-            and run_table.kind(only) == "compare"
+            and run_table.kind(only) in PAGES
             and st.button("Open", key="runs_open", type="primary", icon=":material/open_in_new:")
         ):
-            st.switch_page("pages/compare.py", query_params={"run": only.folder.name})
+            page = PAGES[run_table.kind(only)]
+            st.switch_page(page, query_params={"run": only.folder.name})
         if alive:
             st.button(
                 "Cancel",
@@ -301,7 +305,8 @@ def draw() -> None:
         f"All that {'you' if is_walled() else 'was'} trained on this machine."
         if known
         else (
-            "What you start on the page **Compare**, or on the command line, is found again here."
+            "What you start on the pages **Compare** and **Lab**, or on the command line, is found "
+            "again here."
         )
     )
     with st.container(horizontal=True, vertical_alignment="center"):
