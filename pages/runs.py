@@ -301,7 +301,7 @@ def draw() -> None:
     known = sorted(jobs.runs(), key=run_table.when, reverse=True)  # of one minute, by their names
     st.title(run_table.finding([run.state for run in known]), anchor=False)
     about = (
-        "All that was trained on this machine."
+        "All that was trained or studied on this machine."
         if known
         else (
             "What you start on the pages **Compare** and **Lab**, or on the command line, is found "
