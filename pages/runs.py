@@ -302,7 +302,7 @@ def draw() -> None:
     known = sorted(jobs.runs(home), key=run_table.when, reverse=True)  # of one minute, by name
     st.title(run_table.finding([run.state for run in known]), anchor=False)
     about = (
-        f"All that {'you' if is_walled() else 'was'} trained on this machine."
+        f"All that {'you' if is_walled() else 'was'} trained or studied on this machine."
         if known
         else (
             "What you start on the pages **Compare** and **Lab**, or on the command line, is found "

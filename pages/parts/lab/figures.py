@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from adarank_core.checks import is_number
 from pages.parts.shared.charts import GREY, SCALE, WHISKERS, drawn, number, set_layout
+from pages.parts.shared.curves import LIVE
 
 __all__ = [
     "SECOND",
@@ -21,8 +23,8 @@ __all__ = [
     "log_axis",
     "matrix",
     "named",
+    "panels",
     "rows_of",
-    "short",
     "with_error",
     "wrapped",
 ]
@@ -115,11 +117,6 @@ def with_error(value: float | None, error: float | None, digits: int = 2) -> str
     if value is None:
         return "no value"
     return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if is_number(error) else "")
-
-
-def short(value: float | None) -> str:
-    """Write a number in few digits, where there is one."""
-    return "unknown" if value is None else number(value)
 
 
 def heat(
@@ -230,9 +227,33 @@ def agreement_picture(
         Picture(
             matrix(rows, of),
             f"Spearman correlation of the {of}, everything with everything",
-            "The diagonal is agreement with oneself on other draws: no other can be more.",
+            "The diagonal is agreement with oneself on other draws: about the most that another can "
+            "reach.",
         )
     ]
+
+
+def panels(titles: Sequence[str], **more) -> go.Figure:
+    """Return an empty figure of two columns of panels, with room above each for its title.
+
+    Parameters
+    ----------
+    titles : sequence of str
+        One a panel, of one or two lines, as Plotly is to be given them.
+    **more
+        Of ``make_subplots``.
+    """
+    rows = -(-len(titles) // 2)
+    lines = 1 + any("<br>" in title for title in titles)
+    high, gap, above = 160, 35 + 22 * lines, 40 + 22 * lines
+    inside = rows * high + (rows - 1) * gap
+    figure = make_subplots(
+        rows=rows, cols=2, subplot_titles=titles, vertical_spacing=gap / inside, **more
+    )
+    set_layout(figure, inside + above + 60, **LIVE)
+    figure.update_annotations(font_size=13)
+    legend = {"yref": "container", "yanchor": "top", "y": 1}
+    return figure.update_layout(margin={"t": above}, legend=legend)
 
 
 def add_line(

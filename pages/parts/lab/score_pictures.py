@@ -13,8 +13,8 @@ from pages.parts.lab.figures import (
     heat,
     log_axis,
     named,
+    panels,
     rows_of,
-    short,
     with_error,
     wrapped,
 )
@@ -43,7 +43,7 @@ def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
     for row in rows:
         place = trials.index(row["trials"]), texts.index(row["texts"])
         value = row["spearman"]
-        written = f"{with_error(value, None)}<br>{number(row['seconds'])} s"
+        written = f"{with_error(value, None)}<br>{row['seconds']:.1f} s"
         words = (
             f"{row['trials']} noisy instances of {row['texts']} texts:<br>Spearman "
             f"{with_error(value, row.get('standard_error'), 3)} between two draws,<br>"
@@ -58,7 +58,7 @@ def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
         [f"{count:g}" for count in trials],
         cells,
         "Spearman correlation between two draws",
-        min(0.0, lowest),
+        lowest,
         1.0,
     )
     figure.add_trace(
@@ -168,7 +168,7 @@ def noise(rows: Sequence[Mapping]) -> list[Picture]:
                 line={"color": colours[kind], "width": 2},
             )
         figure.update_yaxes(title=_two_lines(title), row=place, col=1)
-    figure.update_yaxes(type="log", row=3, col=1)
+    figure.update_yaxes(type="log", dtick=1, row=3, col=1)
     figure.add_hline(y=1, line={"color": GREY, "dash": "dash", "width": 1.5}, row=3, col=1)
     figure.update_xaxes(type="log", zeroline=False)
     log_axis(figure, "scale of the noise", named(rows, "scale"), row=3, col=1)
@@ -205,14 +205,8 @@ def reset(rows: Sequence[Mapping]) -> list[Picture]:
         return []
     families, curves = named(rows, "family"), named(rows, "curve")
     colours = {"real reset": GREY, "accumulating, reversed": SECOND}
-    figure = make_subplots(
-        rows=-(-len(families) // 2),
-        cols=2,
-        shared_xaxes=True,
-        subplot_titles=[drawn(family_label(family)) for family in families],
-        horizontal_spacing=0.12,
-        vertical_spacing=0.2 / len(families) + 0.03,
-    )
+    titles = [drawn(family_label(family)) for family in families]
+    figure = panels(titles, shared_xaxes=True, horizontal_spacing=0.12)
     for at, family in enumerate(families):
         for curve in curves:
             found = [
@@ -222,7 +216,7 @@ def reset(rows: Sequence[Mapping]) -> list[Picture]:
             ]
             words = [
                 f"{drawn(family_label(family))}, {layer_label(row['layer'])}, {drawn(curve)}:<br>"
-                f"{short(row['score'])}"
+                f"{number(row['score'])}"
                 for row in found
             ]
             add_line(
@@ -240,10 +234,9 @@ def reset(rows: Sequence[Mapping]) -> list[Picture]:
                 marker={"size": 6},
             )
     figure.update_yaxes(rangemode="tozero", nticks=5)
-    figure.update_xaxes(zeroline=False, nticks=8)
+    deep = len(set(named(rows, "layer"))) > 16
+    figure.update_xaxes(zeroline=False, dtick=4 if deep else 1)
     figure.update_xaxes(title="layer", row=-(-len(families) // 2))
-    set_layout(figure, 110 + 190 * (-(-len(families) // 2)), **LIVE)
-    figure.update_layout(margin={"t": 80}, legend={"y": 1.06})
     return [
         Picture(
             figure,

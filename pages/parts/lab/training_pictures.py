@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.lab.trainings import told
@@ -15,8 +14,8 @@ from pages.parts.lab.figures import (
     agreement_picture,
     log_axis,
     named,
+    panels,
     rows_of,
-    short,
     with_error,
     wrapped,
 )
@@ -27,6 +26,7 @@ from pages.parts.shared.charts import (
     drawn,
     family_colours,
     family_label,
+    number,
     set_layout,
 )
 from pages.parts.shared.curves import LIVE, arm_colour
@@ -200,14 +200,8 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
     scores = list(dict.fromkeys(key for row in rows for key in row if key.startswith(start)))
     if not rows or not scores:
         return []
-    figure = make_subplots(
-        rows=-(-len(scores) // 2),
-        cols=2,
-        shared_yaxes=True,
-        subplot_titles=[_panel_title(key.removeprefix(start), correlations) for key in scores],
-        horizontal_spacing=0.05,
-        vertical_spacing=0.32 / len(scores),
-    )
+    titles = [_panel_title(key.removeprefix(start), correlations) for key in scores]
+    figure = panels(titles, shared_yaxes=True, horizontal_spacing=0.05)
     families = named(rows, "family")
     colours = family_colours(families)
     for at, key in enumerate(scores):
@@ -215,7 +209,7 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
         for family in families:
             of_family = [row for row in known if row["family"] == family]
             words = [
-                f"{drawn(row['module'])}:<br>score {short(row[key])}, "
+                f"{drawn(row['module'])}:<br>score {number(row[key])}, "
                 f"validation loss {with_error(row['loss'], row.get('standard_error'), 3)}"
                 for row in of_family
             ]
@@ -238,8 +232,6 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
         figure.update_xaxes(type="log" if spread else None, nticks=5, row=place[0], col=place[1])
     figure.update_xaxes(zeroline=False)
     figure.update_yaxes(title="loss", col=1)
-    set_layout(figure, 90 + 230 * (-(-len(scores) // 2)), **LIVE)
-    figure.update_layout(margin={"t": 90}, legend={"y": 1.06})
     alt = "The loss that LoRA on one module alone reaches over the module's score, a panel a score"
     return [
         Picture(
