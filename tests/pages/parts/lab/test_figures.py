@@ -15,3 +15,9 @@ def test_a_name_is_no_markup_in_a_figure():
     rows = [{"first": "<b>x</b>", "second": "%{x}", "spearman": 0.5}]
     text = figures.matrix(rows).to_json()
     assert "<b>" not in text.replace("\\u003c", "<") and '"%{x}' not in text
+
+
+def test_rows_of_another_table_are_left_out():
+    rows = [{"table": "losses", "loss": 0.5}, {"table": "differences", "loss": 0.1}, {"loss": 2.0}]
+    assert [row["loss"] for row in figures.rows_of(rows, "losses", numbers=["loss"])] == [0.5]
+    assert [row["loss"] for row in figures.rows_of(rows, numbers=["loss"])] == [2.0]
