@@ -29,6 +29,7 @@ __all__ = [
     "read_text",
     "replacing",
     "runs_folder",
+    "scores_folder",
     "write_json",
     "write_text",
     "write_whole",
@@ -89,6 +90,19 @@ def runs_folder() -> Path:
     'runs'
     """
     return _made("runs", user_data_path("adarank") / "runs")
+
+
+def scores_folder() -> Path:
+    """Return the folder for scores that were computed before, made if missing.
+
+    ``$ADARANK_HOME/scores`` when that variable is set, else in the user's cache folder.
+
+    Examples
+    --------
+    >>> scores_folder().name
+    'scores'
+    """
+    return _made("scores", user_cache_path("adarank") / "scores")
 
 
 def _made(name: str, default: Path) -> Path:

@@ -12,6 +12,7 @@ from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_layout import draw_check, draw_data, reading_columns, unbroken
 from pages.parts.learn.noisy_models import LESSON, choose_modules, draw_sentence_form
 from pages.parts.shared import charts, curves, phrases, state
+from pages.parts.shared.link import linked
 
 CHECKS = ("check_rank", "check_disagreement", "check_permuted")
 MODULES = state.example_scores("generic").modules
@@ -366,20 +367,11 @@ def go_to(step: str) -> None:
     st.session_state.step = step
 
 
-state.open_page(step=state.one_of(NAMES))
+state.open_page(step=NAMES)
 st.title("AdaRank in five steps: shake a module, watch the answer", anchor=False)
 top = st.container()
-# Not a default of the widget: the buttons set its value, and Streamlit wants one or the other.
-if "step" not in st.session_state and "step" not in st.query_params:
-    st.session_state.step = NAMES[0]
 step = st.segmented_control(
-    "Step",
-    NAMES,
-    key="step",
-    required=True,
-    bind="query-params",
-    persist_state="session",
-    label_visibility="collapsed",
+    "Step", NAMES, required=True, label_visibility="collapsed", **linked("step")
 )
 at = NAMES.index(step or NAMES[0])
 STEPS[NAMES[at]]()
@@ -396,4 +388,4 @@ with st.container(horizontal=True, horizontal_alignment="distribute" if at else 
         after = NAMES[at + 1]
         st.button(f"Next: {after}", type="primary", on_click=go_to, args=(after,))
     else:
-        st.page_link("pages/explore.py", label="Explore a text", icon=":material/arrow_forward:")
+        state.page_link("explore", "Explore a text")

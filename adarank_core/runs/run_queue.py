@@ -7,21 +7,25 @@ process that is killed: what a dead one left behind blocks nobody.
 """
 
 import os
+import secrets
+import shutil
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_bytes, write_whole
+from adarank_core.files import read_bytes, runs_folder, write_whole
 from adarank_core.hardware import cores, gpus
 
-__all__ = ["at_once", "is_locked", "take_gpu", "wait_for_turn"]
+__all__ = ["Turn", "at_once", "is_locked", "take_gpu", "wait_for_turn"]
 
 CORES_A_RUN = 4
 QUEUE_POLL_SECONDS = 1.0
 HELD: list[FileLock] = []  # on the GPU that this process works on
+TURN = ".turn-"
 PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
 
 
@@ -117,6 +121,57 @@ def wait_for_turn(recorder, waits: bool) -> bool:
     if recorded_place is not None:
         recorder.record({"event": "turn"})
     return True
+
+
+class Turn:
+    """A place in the queue of runs for short work inside this process, such as a page's scoring.
+
+    First come, first served, as among runs; but one more may work than there are runs at once, so
+    that a few seconds of scoring need not wait for the run at work. It ends with `end`, with the
+    object or with the process.
+
+    Examples
+    --------
+    >>> first, second, third = Turn(), Turn(), Turn()
+    >>> first.place(), first.place() <= second.place() <= third.place()
+    (0, True)
+    >>> for turn in (first, second, third):
+    ...     turn.end()
+    """
+
+    def __init__(self):
+        self._ticket = None
+        with suppress(OSError, AdaRankError):  # to be counted is not worth failing for
+            home = runs_folder()
+            for left in home.glob(f"{TURN}*"):  # by a process that was killed
+                if not is_locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            name = f"{TURN}{secrets.token_hex(8)}"
+            folder, begun = home / name, home / f".begun{name}"
+            begun.mkdir()
+            descriptor = os.open(begun / "lock", os.O_RDWR | os.O_CREAT)
+            lock_descriptor(descriptor, blocking=False)
+            begun.rename(folder)  # nobody takes it for one that was left, without a lock
+            # Threads may end it, and a FileLock belongs to one.
+            self.end = weakref.finalize(self, _end_turn, descriptor, folder)
+            self._ticket = _take(home / ".queue", folder.name)
+
+    def place(self) -> int:
+        """Return how many of those before it have to end first."""
+        if self._ticket is None:
+            return 0
+        try:
+            return max(0, _ahead(self._ticket) - at_once())
+        except OSError:
+            return 0
+
+    def end(self) -> None:
+        """Give the place back; does nothing the second time."""
+
+
+def _end_turn(descriptor: int, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)  # whose ticket is that of a dead one now
 
 
 def take_gpu(folder: Path) -> None:

@@ -16,12 +16,11 @@ from adarank_core.runs.progress import duration, seconds_expected
 from adarank_core.training.settings import Settings
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
+from pages.parts.shared.link import GRID, RATES, linked
 
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
-GRID = "1e-3, 5e-3, 2e-2"
-ONE, SEVERAL = "one for all", "best of a grid"
-KEPT = {"persist_state": "session"}
+ONE, SEVERAL = RATES.values()
 
 
 def arguments(config: dict) -> list[str]:
@@ -96,15 +95,15 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     first = choice.seed
     seeds = st.text_input(
         "Seeds",
-        f"{first},{first + 1},{first + 2}",
-        key=f"compare_seeds_{first}",
+        placeholder=f"{first},{first + 1},{first + 2}",
         help="Every arm is trained once with each. One seed decides nothing; five are better "
-        "than three.",
-        **KEPT,
+        "than three. Left empty, they are the sidebar's and the two after it.",
+        **linked("seeds"),
     )
+    seeds = seeds.strip() or f"{first},{first + 1},{first + 2}"
     left, right = st.columns(2)
-    steps = left.number_input("Steps", 1, 100_000, 150, key="compare_steps", **KEPT)
-    batch = right.number_input("Batch size", 1, 1024, 32, key="compare_batch", **KEPT)
+    steps = left.number_input("Steps", 1, 100_000, **linked("steps"))
+    batch = right.number_input("Batch size", 1, 1024, **linked("batch"))
     config = {
         "model": model_path(choice.model),  # the run has another working folder
         "task": choice.task,
@@ -157,11 +156,9 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
             "Trials",
             2,
             200,
-            8,
-            key="compare_trials",
             help="Noisy models a module, for the arms whose ranks come from disagreement. "
             "More take longer and give surer ranks.",
-            **KEPT,
+            **linked("arm_trials"),
         )
     )
     side_by_side, path = _side_by_side(), None
@@ -175,9 +172,7 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
 
 def _arms() -> list[str]:
     """Draw the choice of arms, with the plan that came from the page Ranks."""
-    arms = st.multiselect(
-        "Arms", list(ARMS), ["uniform", "adarank"], key="compare_arms", placeholder="none", **KEPT
-    )
+    arms = st.multiselect("Arms", list(ARMS), placeholder="none", **linked("arms"))
     for arm in arms:
         st.caption(f"**{arm}**: {ARMS[arm].question}")
     plan = st.session_state.get(state.OWN_PLAN)
@@ -213,26 +208,22 @@ def _learning_rate() -> tuple[float, str | None]:
     how = st.segmented_control(
         "Learning rate",
         [ONE, SEVERAL],
-        default=ONE,
         required=True,
-        key="compare_rate_how",
         help="With a grid, every arm is first trained once at each rate, and takes the one with "
         "the lowest validation loss. That time is counted as the arm's.",
-        **KEPT,
+        **linked("rates"),
     )
     if how == SEVERAL:
-        grid = st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
+        grid = st.text_input("Rates to try", **linked("grid"))
         return Settings.learning_rate, grid
     rate = st.number_input(
         "Rate",
         1e-6,
         1.0,
-        Settings.learning_rate,
         step=1e-3,
         format="%g",
-        key="compare_rate",
         label_visibility="collapsed",
-        **KEPT,
+        **linked("rate"),
     )
     return float(rate), None
 
@@ -241,15 +232,15 @@ def _side_by_side() -> int:
     """Draw how many seeds are trained at the same time, where there is a choice."""
     if cores() == 1:
         return 1
+    if st.session_state.compare_side_by_side > cores():  # a link from a larger machine
+        st.session_state.compare_side_by_side = cores()
     return int(
         st.number_input(
             "Seeds side by side",
             1,
             cores(),
-            1,
-            key="compare_side_by_side",
             help="Each is a process of its own, and they share the cores: more memory, and often "
             "less time. Never more than there are seeds.",
-            **KEPT,
+            **linked("side_by_side"),
         )
     )

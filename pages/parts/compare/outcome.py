@@ -15,6 +15,7 @@ from adarank_core.runs.jobs import ALIVE, Run
 from adarank_core.training.settings import Settings
 from pages.parts.compare import trade_offs
 from pages.parts.shared import curves, state
+from pages.parts.shared.link import linked
 
 __all__ = [
     "ALIVE",
@@ -129,16 +130,15 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
     st.subheader("Verdict", anchor=False)
     seeds = len(next(iter(verdict.arms.values()))["runs"])
     told = [run for about in verdict.arms.values() for run in about["runs"]]
+    # Of more than two classes there is no AUC.
+    metrics = [key for key in METRICS if all(run.get(key) is not None for run in told)]
     metric = st.segmented_control(
         "Judged by",
-        # Of more than two classes there is no AUC.
-        [key for key in METRICS if all(run.get(key) is not None for run in told)],
-        default="test_loss",
+        metrics,
         required=True,
         format_func=METRICS.get,
-        key="compare_metric",
         label_visibility="collapsed",
-        persist_state="session",
+        **linked("judged", metrics),
     )
     compared = [one for one in verdict.comparisons if one["metric"] == metric]
     for one in compared:
@@ -194,12 +194,10 @@ def _costs(verdict: Verdict, metric: str) -> None:
     cost = st.segmented_control(
         "Cost",
         list(COSTS),
-        default="seconds",
         required=True,
         format_func=COSTS.get,
-        key="compare_cost",
         label_visibility="collapsed",
-        persist_state="session",
+        **linked("cost"),
     )
     table = cost_table(verdict.arms, metric, cost)
     st.plotly_chart(

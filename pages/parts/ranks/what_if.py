@@ -12,7 +12,8 @@ from adarank_core.ranks.costs import module_parameters, plan_costs, uniform_rank
 from adarank_core.ranks.intervals import average_interval, rank_intervals
 from adarank_core.ranks.plan_files import read_plan
 from adarank_core.scoring.scores import Scores
-from pages.parts.shared import charts, state
+from pages.parts.shared import charts, link, state
+from pages.parts.shared.link import linked
 
 __all__ = ["Planned", "beside", "costs", "pins_after", "planned", "table"]
 
@@ -68,7 +69,7 @@ def planned(scores: Scores, options: dict) -> Planned | None:
         ``None`` where there is no good plan yet.
     """
     names = {module.name for module in scores.modules}
-    pins = st.session_state.get("pins", {})
+    pins = _pins_of_link(scores)
     wished = _pins_with_edits(pins)
     last = st.session_state.get("planned")
     for tried in [wished] if wished == pins else [wished, pins]:
@@ -80,8 +81,8 @@ def planned(scores: Scores, options: dict) -> Planned | None:
         except AdaRankError as error:
             state.show_error(error)
             continue
-        st.session_state.pins = tried
         st.session_state.planned = new
+        _keep_pins(tried, scores)
         return new
     if last is None or set(last.plan.ranks) != names:
         return None
@@ -136,6 +137,29 @@ def pins_after(
     return after
 
 
+def _pins_of_link(scores: Scores) -> dict[str, int]:
+    """Return the pins of this session, or those of a link that was opened since.
+
+    In the link a pin is the module's place in the model and its rank, such as ``3:12``.
+    """
+    text = st.session_state.pins_link
+    if text != st.session_state.get("pins_text", ""):
+        names = [module.name for module in scores.modules]
+        pairs = [map(int, pair.split(":")) for pair in text.split(",") if pair]
+        found = {names[at]: rank for at, rank in pairs if at < len(names)}
+        st.session_state.pins, st.session_state.pins_text = found, text
+    return st.session_state.get("pins", {})
+
+
+def _keep_pins(pins: Mapping[str, int], scores: Scores) -> None:
+    """Keep the pins of all models in the session, and those of this one in the link."""
+    here = enumerate(module.name for module in scores.modules)
+    text = ",".join(f"{at}:{pins[name]}" for at, name in here if name in pins)
+    st.session_state.pins, st.session_state.pins_text = dict(pins), text
+    if text != st.session_state.pins_link:
+        link.choose("pins", text)
+
+
 def _pins_with_edits(pins: dict[str, int]) -> dict[str, int]:
     """Return the pins with what was typed since the last run; the table then begins anew.
 
@@ -155,7 +179,7 @@ def _renew_table() -> None:
 
 
 def _release_pins() -> None:
-    st.session_state.pins = {}
+    st.session_state.pins = {}  # the next plan takes them out of the link
     _renew_table()
 
 
@@ -321,11 +345,9 @@ def beside(scores: Scores, now: Planned) -> tuple[str, dict[str, int]] | None:
     kind = st.segmented_control(
         "Lay beside",
         [NONE, UNIFORM, REMEMBERED, FILE],
-        default=NONE,
         required=True,
-        key="beside",
-        persist_state="session",
         help="A second plan: grey diamonds in the chart, a column in the table.",
+        **linked("beside"),
     )
     if kind == UNIFORM:
         rank = max(1, round(now.uniform))
