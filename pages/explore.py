@@ -211,27 +211,26 @@ choice = state.sidebar()
 heading = st.container()
 pressed = controls(choice)
 shown = state.current(choice)
-failed = st.session_state.get("failed")  # what was asked for, and why it cannot be
 if pressed or starts_by_itself(choice, shown):
-    failed = None
+    st.session_state.pop("failed", None)
     try:
         start(choice)
     except AdaRankError as error:
-        failed = (choice.asked, error)
-if st.session_state.get("job") is not None:
+        st.session_state.failed = (choice.asked, error)
+if (under_way := st.session_state.get("job")) is not None:
     try:
-        draw_scoring(*st.session_state.job)
+        draw_scoring(*under_way)
     except AdaRankError as error:
-        failed = (st.session_state.job[1], error)
         cancel()
-st.session_state.failed = failed
-if failed is not None and failed[0] == choice.asked:
-    # An older picture would be taken for what was asked for.
+        st.session_state.failed = (under_way[1], error)
+        st.rerun()  # of what was drawn for it nothing is left
+shown = state.current(choice)
+what, why = st.session_state.get("failed", (None, None))
+if what == choice.asked:
     with heading:
         title("There are no scores of this")
-    state.show_error(failed[1])
+    state.show_error(why)  # under it, an older picture would be taken for what was asked for
 else:
-    shown = state.current(choice)
     with heading:
         title(phrases.score_finding(shown.scores))
         state.origin(shown, phrases.detail(shown))
