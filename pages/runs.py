@@ -93,8 +93,7 @@ def draw_cancel_all(known: Sequence[jobs.Run]) -> None:
 def draw_filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
     """Draw the filters; return a text and a state."""
     counts = {one: sum(run.state == one for run in known) for one in run_table.STATES}
-    chosen = st.session_state.runs_state  # a link may ask for one that no run is in
-    present = [one for one, count in counts.items() if count or one == chosen]
+    present = [one for one, count in counts.items() if count]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Filter",
@@ -108,7 +107,7 @@ def draw_filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
             present,
             format_func=lambda one: f"{one} {counts[one]}",
             label_visibility="collapsed",
-            **linked("state"),
+            **linked("state", [None, *present]),  # a link may ask for one that no run is in
         )
     return text, wanted
 

@@ -287,6 +287,8 @@ def adopt() -> str:
     if begins or (back and set(LINK) & set(st.query_params)):
         for name, one in LINK.items():
             given = st.query_params.get_all(name)
+            if not given and begins and _key(name) in st.session_state:
+                continue
             try:
                 value = _read(one, given)
             except ValueError:

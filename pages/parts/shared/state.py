@@ -217,7 +217,8 @@ def open_page(**only: Collection[str]) -> None:
         if (value := st.session_state[name]) not in choices:
             link.choose(name, next(iter(choices)))
             if value != link.LINK[name].default:
-                said = f"{name}={quoted(value, 40)} cannot be chosen; the default is used."
+                said = f"{name}={quoted(value, 40)} in the address cannot be chosen; "
+                said += "the default is used."
     if said:
         st.session_state.refused = said
     if first:
