@@ -167,7 +167,7 @@ def show(shown: state.Shown, old: str) -> None:
         charts.say_old(charts.heatmap(scores), old),
         width="stretch",
         key="heatmap",
-        alt=f"{old} Disagreement of every module, layers as rows and families as columns".strip(),
+        alt="Disagreement of every module, layers as rows and families as columns",
     )
     if scores.not_scored:
         over_families.caption(state.plain(scores.not_scored_note))

@@ -231,7 +231,7 @@ if now is not None:
         ),
         width="stretch",
         key="rank_bars",
-        alt=f"{old} LoRA rank of every module, coloured by family and sorted by "
+        alt="LoRA rank of every module, coloured by family and sorted by "
         + ("rank" if by_rank else "layer")
         + ", with whiskers where the scores leave it open and the uniform rank as a line"
         + (f"; grey diamonds: {other[0]}" if other else ""),

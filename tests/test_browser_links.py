@@ -20,20 +20,20 @@ LINKED = {
 SHOWN = {"Explore": ("Seed", "7"), "Ranks": ("Seed", "7"), "Compare": ("Steps", "20")}
 
 
-def choices(page):
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+def choices(tab):
+    return {name: values[0] for name, values in parse_qs(urlsplit(tab.url).query).items()}
 
 
-def settle(page):
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    page.get_by_role("heading").first.wait_for()
-    assert not page.get_by_test_id("stException").count()
+def settle(tab):
+    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    tab.get_by_role("heading").first.wait_for()
+    assert not tab.get_by_test_id("stException").count()
 
 
-def opens(page, name):
-    page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
-    page.wait_for_url(re.compile(rf"/({name.lower()})?\?"))
-    settle(page)
+def opens(tab, name):
+    tab.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
+    tab.wait_for_url(re.compile(rf"/({name.lower()})?\?"))
+    settle(tab)
 
 
 def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811

@@ -282,7 +282,7 @@ def test_one_seed_decides_nothing_and_four_more_are_offered(started):
 def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
     losses = {"uniform": [0.5, 0.6, 0.7], "adarank": [0.4, 0.51, 0.6]}
     at = opened(finished(losses, seeds=(0, 1, 2)).name)
-    assert at.title[0].value == "On docstrings, adarank is better than uniform"
+    assert at.title[0].value == "On docstrings, adarank is better than uniform over 3 seeds"
     assert "3 seeds\\): **better**." in texts(at)
     assert "compare with the arm **permuted** too" in texts(at)
     assert button(at, "Run four more") is None

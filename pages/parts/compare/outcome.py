@@ -34,6 +34,7 @@ METRICS = {
     "macro_f1": "Macro-F1",
     "auc": "AUC",
 }
+FEWEST_SEEDS = 3  # for a verdict's word in the title
 COSTS = {"parameters": "LoRA parameters", "seconds": "Seconds"}
 
 
@@ -99,11 +100,14 @@ def headline(run: Run, verdict: Verdict | None) -> str:
         return f"One arm alone on {task}: nothing to compare"
     pair = next((pair for pair in found if pair[0] == "adarank"), next(iter(found)))
     arm, other = map(arm_label, pair)
-    word = found[pair]["verdict"]
+    word, seeds = found[pair]["verdict"], len(verdict.arms[pair[0]]["runs"])
+    if 1 < seeds < FEWEST_SEEDS:
+        return f"On {task}, {seeds} seeds are too few to tell {arm} from {other}"
     if word not in ("better", "worse"):
         nobody = "one seed cannot" if word == ONE_SEED else "nobody can"
-        return f"On {task}, {nobody} tell {arm} from {other}"
-    title = f"On {task}, {arm} is {word} than {other}"
+        told = f" over {seeds} seeds" if seeds > 1 else ""
+        return f"On {task}, {nobody} tell {arm} from {other}{told}"
+    title = f"On {task}, {arm} is {word} than {other} over {seeds} seeds"
     shuffled = found.get(("adarank", "permuted"))
     if word == "better" and shuffled and shuffled["verdict"] != "better":
         title += ", but so may be any shuffling of its ranks"

@@ -334,7 +334,7 @@ def current(choice: Choice) -> Shown:
     the stored example. Older ones are of the same kind of text.
     """
     kept = st.session_state.get("scores", {}).get(choice.source)
-    if kept is not None and kept.asked == choice.asked:
+    if kept is not None and kept.asked in (None, choice.asked):
         return kept
     scores = _known(choice)
     if scores is not None:
