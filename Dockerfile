@@ -32,4 +32,6 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 # A Space is shown in a frame of another site, where a browser sends the cookie that an upload needs
 # only when it says SameSite=None. Such a cookie is for https alone, so elsewhere it stays as it is.
-CMD ["sh", "-c", "exec streamlit run app.py --server.address=0.0.0.0 --server.port=8501 --server.headless=true ${SPACE_ID:+--server.xsrfCookieSameSite=none}"]
+# A Space is open to strangers, so it is a demo unless ADARANK_DEMO=0 is set; a container is its
+# owner's, so it is none unless ADARANK_DEMO=1 is.
+CMD ["sh", "-c", "ADARANK_DEMO=${ADARANK_DEMO-${SPACE_ID:+1}} exec streamlit run app.py --server.address=0.0.0.0 --server.port=8501 --server.headless=true ${SPACE_ID:+--server.xsrfCookieSameSite=none}"]

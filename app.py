@@ -1,14 +1,36 @@
-"""AdaRank's app: ``streamlit run app.py``. Page config and navigation, nothing else."""
+"""AdaRank's app: ``streamlit run app.py``. Page config, navigation and the server's middleware."""
 
 import streamlit as st
 
-st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
-st.navigation(
-    [
-        st.Page("pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
-        st.Page("pages/ranks.py", title="Ranks", icon=":material/bar_chart:"),
-        st.Page("pages/compare.py", title="Compare", icon=":material/show_chart:"),
-        st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
-        st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
+from adarank_core.limits import is_demo
+
+PAGES = {
+    "explore": ("Explore", ":material/grid_on:"),
+    "ranks": ("Ranks", ":material/bar_chart:"),
+    "compare": ("Compare", ":material/show_chart:"),
+    "learn": ("Learn", ":material/school:"),
+    "runs": ("Runs", ":material/history:"),
+    "teach": ("Teach", ":material/groups:"),
+    "about": ("About this demo", ":material/info:"),
+}
+
+if __name__ == "__main__":
+    st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
+    # Teach is reached from Learn; a teacher's link may hide others from the list too.
+    hidden = {"teach", *st.session_state.get("hidden_parts", ())}
+    pages = [
+        st.Page(
+            f"pages/{name}.py",
+            title=title,
+            icon=icon,
+            default=name == "explore",
+            visibility="hidden" if name in hidden else "visible",
+        )
+        for name, (title, icon) in PAGES.items()
+        if name != "about" or is_demo()
     ]
-).run()
+    st.navigation(pages).run()
+else:  # the server imports this file for the application that it serves, which runs it as main
+    from pages.parts.shared.walls import walls
+
+    app = st.App("app.py", middleware=walls())

@@ -7,18 +7,20 @@ import typer
 
 from adarank_core.commands.allocate import allocate
 from adarank_core.commands.export import export
+from adarank_core.commands.lab import lab
 from adarank_core.commands.options import on_error_stream
 from adarank_core.commands.score import score
 from adarank_core.commands.train import compare, finetune
 from adarank_core.commands.verify import verify
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.limits import hide_token
 
 app = typer.Typer(
     help="Which LoRA rank each module of a pretrained model deserves, before any training.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (score, allocate, finetune, compare, export, verify):
+for command in (score, allocate, finetune, compare, export, verify, lab):
     app.command()(command)
 
 
@@ -30,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     >>> main(["allocate", "--scores", "missing.json"])
     2
     """
+    hide_token()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait must not spin for long: with a page or another run on the same cores,
     # spinning made training three times slower. Read when torch is imported, which is later.

@@ -17,10 +17,12 @@ from pathlib import Path
 from platformdirs import user_cache_path, user_data_path
 
 from adarank_core.errors import AdaRankError
+from adarank_core.limits import is_walled, limit, variable
 
 __all__ = [
     "cache_folder",
     "check_file",
+    "check_uploaded",
     "event_in",
     "most_megabytes",
     "parse_json",
@@ -30,6 +32,7 @@ __all__ = [
     "replacing",
     "runs_folder",
     "scores_folder",
+    "visitors_folder",
     "write_json",
     "write_text",
     "write_whole",
@@ -38,7 +41,9 @@ __all__ = [
 JSON_MEGABYTES = 50
 DEEPEST = 100  # objects and lists of JSON in one another
 TEXT_MEGABYTES = 20
-LIMIT = "ADARANK_MAX_FILE_MB"  # raises every limit on the size of a file
+LIMIT = variable("file_mb")  # raises every limit on the size of a file
+#: Of the folder, among the runs, that holds a folder for each visitor of a demo.
+VISITORS = ".visitors"
 KINDS_OF_FILE = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -105,6 +110,38 @@ def scores_folder() -> Path:
     return _made("scores", user_cache_path("adarank") / "scores")
 
 
+def visitors_folder() -> Path:
+    """Return the folder that holds a folder of runs and uploads for each visitor.
+
+    Examples
+    --------
+    >>> visitors_folder().parent == runs_folder()
+    True
+    """
+    return runs_folder() / VISITORS
+
+
+def check_uploaded(path: str | Path) -> None:
+    """Raise `AdaRankError` where walls are up and a visitor has not uploaded this file.
+
+    What is there otherwise, and whether it is, is told to nobody.
+
+    Examples
+    --------
+    >>> check_uploaded("ranks.json")
+    """
+    if not is_walled():
+        return
+    try:
+        own = Path(path).resolve().is_relative_to(visitors_folder().resolve())
+    except (OSError, ValueError, RuntimeError):  # a name that no path has
+        own = False
+    if not own:
+        raise AdaRankError(
+            f"{str(path)!r} is not offered here; choose from the page's list or upload a file"
+        )
+
+
 def _made(name: str, default: Path) -> Path:
     home = os.environ.get("ADARANK_HOME")
     folder = Path(home) / name if home else default
@@ -139,16 +176,7 @@ def most_megabytes(usual: int) -> float:
     >>> most_megabytes(50)
     50
     """
-    given = os.environ.get(LIMIT)
-    if not given:
-        return usual
-    try:
-        number = float(given)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise AdaRankError(f"{LIMIT} is {given!r}; it must be a number of megabytes above 0")
-    return max(usual, number)
+    return max(usual, limit("file_mb") or 0)
 
 
 def check_file(path: str | Path, usual: int) -> None:

@@ -14,10 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSON = ROOT / "assets" / "lesson"
 # A feed-forward module: its two sides differ, which makes the counting of parameters instructive.
 RANK_MODULE = "bert.encoder.layer.5.intermediate.dense"
+VALUES = r"attention\.self\.value"
+SCANS = {
+    "forward": ("notebook-accumulating", "forward"),
+    "reversed": ("notebook-accumulating", "reversed"),
+    "reset": ("notebook", "forward"),
+}
 
 
 def main() -> None:
-    """Keep every noisy model's logits for one sentence, and one weight's singular values."""
+    """Keep noisy models' logits for one sentence, a weight's singular values, and three scans."""
     sys.path.insert(0, str(ROOT))
     import torch
 
@@ -36,9 +42,24 @@ def main() -> None:
         "singular_values": torch.linalg.svdvals(weight.double()).tolist(),
     }
     LESSON.mkdir(parents=True, exist_ok=True)
-    for name, data in {"noisy-logits": drawn, "spectrum": spectrum}.items():
+    for name, data in {
+        "noisy-logits": drawn,
+        "spectrum": spectrum,
+        "reset": reset_curves(bundle),
+    }.items():
         text = json.dumps(_short(data), separators=(",", ":"), allow_nan=False)
         (LESSON / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def reset_curves(bundle) -> dict:
+    """Score the value modules as the notebook does: two scans without a reset, and one with it."""
+    from adarank_core import generic_texts, score
+
+    texts, curves = generic_texts(), {}
+    for name, (mode, scan) in SCANS.items():
+        scores = score(bundle, texts, mode=mode, scan=scan, trials=5, modules=VALUES, seed=0)
+        curves[name] = [[module.score, module.standard_error] for module in scores.modules]
+    return {"model": bundle.name, "texts": len(texts), "trials": 5, "seed": 0, "curves": curves}
 
 
 def _short(value):

@@ -33,7 +33,7 @@ from transformers import Trainer, get_linear_schedule_with_warmup
 
 from adarank_core import load_model, load_task
 from adarank_core.comparison.planner import same_rank
-from adarank_core.comparison.verdicts import paired_comparison
+from adarank_core.comparison.statistics import paired_comparison
 from adarank_core.hardware import bf16_is_native
 from adarank_core.runs import jobs
 from adarank_core.scoring.encoding import longest_text

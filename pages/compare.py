@@ -9,12 +9,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder
-from adarank_core.runs import jobs
+from adarank_core.limits import is_walled
+from adarank_core.runs import jobs, visitors
 from adarank_core.runs.curves import curve_table
 from adarank_core.runs.events import finished_results
-from adarank_core.training.settings import Settings
+from adarank_core.server_paths import without_paths
+from pages.parts.compare.asked import ALPHAS, rate_phrase
 from pages.parts.compare.event_follower import Follower, follow
 from pages.parts.compare.launcher import arguments, launcher
 from pages.parts.compare.legend import draw_legend
@@ -27,8 +29,9 @@ from pages.parts.compare.outcome import (
     read_verdict,
     task_label,
 )
+from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.shared import curves, link, state
+from pages.parts.shared import curves, link, state, visitor
 from pages.parts.shared.link import linked
 
 CURVE_NAMES = {
@@ -47,7 +50,8 @@ POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events a
 
 def comparison_names() -> list[str]:
     """Return the names of all comparisons' folders, the newest first."""
-    return [path.name for path in jobs.run_folders() if path.name.endswith("-compare")]
+    folders = jobs.run_folders(visitor.runs_home())
+    return [path.name for path in folders if path.name.endswith("-compare")]
 
 
 def shown_run() -> jobs.Run | None:
@@ -60,13 +64,15 @@ def shown_run() -> jobs.Run | None:
         return None
     if name not in comparison_names():
         show(None)
-        if name in {path.name for path in jobs.run_folders()}:
+        if name in {path.name for path in jobs.run_folders(visitor.runs_home())}:
             said = "That run is no comparison, it is shown on the page **Runs**"
+        elif is_walled():
+            said = "That run is not yours, or it is not on this machine any more"
         else:
             said = "That run is not on this machine any more"
         st.warning(f"{said}; here is the stored example.")
         return None
-    return jobs.run_folder(runs_folder() / name)
+    return jobs.run_folder(visitor.runs_home() / name)
 
 
 def show(name: str | None) -> None:
@@ -100,12 +106,14 @@ def start(config: dict, folder: Path | None = None) -> None:
 
     It waits for its turn where others are at work.
     """
+    words = [*arguments(config), "--queue", *(["--resume"] if folder else [])]
     try:
-        if folder is None:
-            folder = jobs.new_run_folder("compare")
-            jobs.start([*arguments(config), "--queue"], folder)
-        else:
-            jobs.start([*arguments(config), "--queue", "--resume"], folder)
+        request = ComparisonRequest.from_dict(config)
+        request.check(folder)
+        folder = visitors.start(words, visitor.runs_home(), request.inputs, folder)
+    except AdaRankError as error:
+        state.show_error(error)
+        return
     except OSError as error:
         st.error(f"The run cannot be started ({error.strerror}).", icon=":material/error:")
         return
@@ -122,13 +130,11 @@ def settings_line(run: jobs.Run) -> str:
     if not config:
         return ""
     settings, seeds = config["settings"], ", ".join(map(str, config["seeds"]))
-    rate = f"learning rate {settings.get('learning_rate', Settings.learning_rate):g}"
-    if config.get("learning_rates"):
-        rate = "best learning rate of " + ", ".join(f"{one:g}" for one in config["learning_rates"])
     return (
         f"{model_label(config['model'])} on {task_label(config['task'])}, average rank "
         f"{config['average_rank']:g}, {settings['steps']} steps of {settings['batch_size']} texts, "
-        f"{rate}, seed{'s'[: len(config['seeds']) > 1]} {seeds}"
+        f"{rate_phrase(config)}, {ALPHAS[config.get('alpha', 'proportional')]}, "
+        f"seed{'s'[: len(config['seeds']) > 1]} {seeds}"
     )
 
 
@@ -211,7 +217,7 @@ def command(run: jobs.Run) -> str:
     words = jobs.start_command(run.folder)
     if not words and run.config:
         words = ["python", "-m", "adarank_core", *arguments(run.config)]
-    return shlex.join(words)
+    return without_paths(shlex.join(words))
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -233,10 +239,11 @@ def draw() -> None:
         "the ranks differ. Thin lines are seeds, thick lines their mean."
     )
     state.badge("stored example" if opened is None else "your run", settings_line(run))
-    recent = [jobs.run_folder(runs_folder() / name) for name in comparison_names()[:RECENT]]
+    home = visitor.runs_home()
+    recent = [jobs.run_folder(home / name) for name in comparison_names()[:RECENT]]
     choose_run(opened, recent)
     under_way = run.state in ALIVE
-    alive = [one for one in jobs.runs() if one.state in ALIVE] if under_way else []
+    alive = [one for one in jobs.runs(home) if one.state in ALIVE] if under_way else []
     picture, form = st.columns([2, 1], gap="large")
     with picture:
         st.fragment(draw_run, run_every=POLL if under_way else None)(run, alive)
@@ -250,6 +257,7 @@ def draw() -> None:
             known = run.config["seeds"]
             more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
             start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
+        draw_rates(verdict.arms)
     elif not under_way and (done := finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)

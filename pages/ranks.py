@@ -7,16 +7,17 @@ import streamlit as st
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.ranks.allocation import RankPlan, lora_parameters
-from adarank_core.ranks.export import adapter_config, snippet
+from adarank_core.ranks.export import adapter_config, snippet, starter_zip
 from adarank_core.ranks.plans import ALPHA_POLICIES
+from adarank_core.ranks.recipes import CHECKED, recipes
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
-from pages.parts.ranks import what_if
+from pages.parts.ranks import reproduction, what_if
 from pages.parts.shared import charts, link, phrases, state
 from pages.parts.shared.link import linked
 
 BUDGETS = {"rank": "average rank", "parameters": "LoRA parameters", "adaptive": "adaptive"}
-EQUAL = {"rank": "sum of ranks", "parameters": "LoRA parameters"}
+EQUAL = {"parameters": "LoRA parameters", "rank": "sum of ranks"}
 GROUPS = {"none": "together", "family": "by family"}
 SORTED = {"layer": "layer", "rank": "rank"}
 SMALLEST, LARGEST, TEMPERATURES, PARAMETERS = (0, 64), (1, 4096), (0.0, 3.0), (1, 10**12)
@@ -64,13 +65,14 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
             "adaptive ranks come out of the scores alone.",
         )
         place = st.container(width=250)
-        equal = "rank"
+        equal = "parameters"
         if budget == "rank":
             equal = switch(
                 "Kept equal to uniform",
                 EQUAL,
                 "equal",
-                "The same sum of ranks, or the same number of LoRA parameters.",
+                "The same number of LoRA parameters, or the same sum of ranks: that can cost more "
+                "or fewer parameters than uniform ranks where modules differ in size.",
             )
         group_by = switch(
             "Modules share the budget" if budget != "adaptive" else "One unit for all modules",
@@ -78,7 +80,7 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
             "share",
             "In the published code each family of modules has a budget of its own.",
         )
-    choice = state.sidebar(budget_at=place if budget == "rank" else None)
+    choice = state.sidebar(budget_at=place, budget=budget == "rank")
     shown = state.current(choice)
     options = {"group_by": group_by}
     if budget == "rank":
@@ -156,17 +158,20 @@ def about(now: what_if.Planned) -> str:
             f"Scored again, the average would be from {now.averages[0]:.3g} to "
             f"{now.averages[1]:.3g}: more texts and trials narrow that."
         )
-    pins = len(now.options.get("pinned", ()))
-    by_hand = (
-        f" Of these ranks, {pins} {'are' if pins > 1 else 'is'} pinned by hand." if pins else ""
-    )
     power = budget.get("temperature", 1)
     to_the = "" if power == 1 else f" to the power {power:g}"
     return (
         f"{budget['requested']:,} {'LoRA parameters' if budget['by'] == 'parameters' else 'ranks'}"
         f", {average} a module on average, split in proportion to the scores{to_the}: a module "
-        f"whose noise moves the answers more gets a larger rank.{by_hand}"
+        f"whose noise moves the answers more gets a larger rank.{by_hand(budget)}"
     )
+
+
+def by_hand(budget: dict) -> str:
+    """Say in a sentence how many ranks were not left to the scores."""
+    kinds = (("pinned", "pinned by hand"), ("excluded", "left out"))
+    counts = [f"{len(budget[key])} {words}" for key, words in kinds if budget.get(key)]
+    return f" Of the modules, {' and '.join(counts)}." if counts else ""
 
 
 def files(scores: Scores, plan: RankPlan) -> None:
@@ -187,6 +192,47 @@ def files(scores: Scores, plan: RankPlan) -> None:
             st.download_button(
                 name, content, name, kind, icon=":material/download:", on_click="ignore"
             )
+
+
+def elsewhere(scores: Scores, plan: RankPlan) -> None:
+    """Draw how the ranks are used in other programs, and the adapter that these go on from."""
+    with st.expander("How to use it in PEFT, TRL, axolotl, LLaMA-Factory, Unsloth, vLLM"):
+        st.markdown(
+            "Most trainers know one rank for all modules, but go on from an adapter with whatever "
+            "ranks it has. The **starter adapter** is one that is not trained: the planned ranks "
+            "and scalings, A drawn from the seed, B zero, so that it changes nothing yet."
+        )
+        st.download_button(
+            "Starter adapter (zip)",
+            lambda: starter_zip(plan, scores),
+            "starter-adapter.zip",
+            "application/zip",
+            key="starter_zip",
+            icon=":material/download:",
+            on_click="ignore",
+            help="With its LoraConfig, ranks.json, report and a model card. In a shell: "
+            "`export --starter`.",
+        )
+        found = recipes(plan)
+        for tab, recipe in zip(st.tabs([each.program for each in found]), found, strict=True):
+            with tab:
+                st.caption(recipe.about)
+                st.code(recipe.text, language=recipe.language, wrap_lines=True)
+        st.caption(
+            f"PEFT's lines are run by this project's tests. The others' options were read in their "
+            f"sources in {CHECKED}."
+        )
+
+
+def again(shown: state.Shown, now: what_if.Planned) -> None:
+    """Draw how to get the same ranks in a shell and in Python."""
+    with st.expander("The same in a shell and in Python"):
+        if shown.kind == "your file":
+            st.caption("They begin with your file, called scores.json.")
+        lines = reproduction.shell_lines(shown, now.options)
+        st.code(lines, language="shell", wrap_lines=True)
+        lines = reproduction.python_lines(shown, now.options)
+        st.code(lines, language="python", wrap_lines=True)
 
 
 def hand_over(plan: RankPlan) -> None:
@@ -212,7 +258,8 @@ scores, now = shown.scores, what_if.planned(shown.scores, options)
 with head:
     title = "No plan meets these wishes"
     if now is not None:
-        title = phrases.rank_finding(scores, now.plan, now.options.get("pinned", ()))
+        by_choice = (now.options.get("pinned", ()), now.options.get("excluded", ()))
+        title = phrases.rank_finding(scores, now.plan, *by_choice)
     st.title(state.plain(title), anchor=False)
     if now is not None:
         st.markdown(about(now))
@@ -237,8 +284,11 @@ if now is not None:
         + (f"; grey diamonds: {other[0]}" if other else ""),
     )
     what_if.costs(scores, now)
-    what_if.table(scores, now, other, by_rank)
     files(scores, now.plan)
+    elsewhere(scores, now.plan)
+    again(shown, now)
+    with st.expander("Every module's rank: change it, pin it, leave it out", key="rank_rows"):
+        what_if.table(scores, now, other, by_rank)
     hand_over(now.plan)
 stored_scores(choice)
 state.page_link("compare", "Fine-tune: AdaRank's ranks beside uniform ones")

@@ -7,11 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import runs_folder
+from adarank_core.limits import is_walled
 from adarank_core.runs import jobs, store
 from pages.parts.compare.outcome import ALIVE
 from pages.parts.runs import run_details, run_table
-from pages.parts.shared import link, state
+from pages.parts.shared import link, state, visitor
 from pages.parts.shared.link import linked
 
 SELECTED = "runs_selected"  # names of the selected runs
@@ -54,7 +54,7 @@ def restore(folders: Sequence[Path]) -> None:
 def delete_for_good() -> None:
     """Empty the bin."""
     st.session_state.pop(DELETED, None)
-    apply_to_each(store.empty, [runs_folder()])
+    apply_to_each(store.empty, [visitor.runs_home()])
 
 
 def set_tags(folder: Path, key: str) -> None:
@@ -173,7 +173,7 @@ def draw_table(
 
 def folder_names() -> set[str]:
     """Return the names of the runs' folders as they are by now."""
-    return {path.name for path in jobs.run_folders()}
+    return {path.name for path in jobs.run_folders(visitor.runs_home())}
 
 
 # What is selected --------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def draw_undo() -> None:
 
 def draw_deleted() -> None:
     """Draw the deleted runs, each with a way back."""
-    gone = store.deleted()
+    gone = store.deleted(visitor.runs_home())
     if not gone:
         return
     with st.expander(f"Deleted ({len(gone)})"):
@@ -297,10 +297,11 @@ def draw() -> None:
     """Draw the whole page."""
     state.open_page()
     state.sidebar()
-    known = sorted(jobs.runs(), key=run_table.when, reverse=True)  # of one minute, by their names
+    home = visitor.runs_home()
+    known = sorted(jobs.runs(home), key=run_table.when, reverse=True)  # of one minute, by name
     st.title(run_table.finding([run.state for run in known]), anchor=False)
     about = (
-        "All that was trained on this machine."
+        f"All that {'you' if is_walled() else 'was'} trained on this machine."
         if known
         else (
             "What you start on the page **Compare**, or on the command line, is found again here."

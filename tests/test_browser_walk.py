@@ -162,6 +162,52 @@ def test_an_address_that_cannot_be_read_is_passed_over(page, address):
     assert not page.get_by_test_id("stException").count()
 
 
+def test_a_phone_follows_a_rooms_link(page, address, tmp_path):
+    """A teacher's link leads a phone through all steps, and the board sees it, without a name."""
+    shots = Path(os.environ.get("ADARANK_SCREENSHOTS") or tmp_path)
+    shots.mkdir(parents=True, exist_ok=True)
+    page.goto(f"{address}/learn?teach=1")
+    link = page.get_by_test_id("stCode").first
+    link.wait_for()
+    query = link.inner_text().split("?")[1]
+    assert page.url.startswith(f"{address}/teach?") and "key=" not in query
+    page.get_by_text("Nobody yet").wait_for()
+
+    phone = page.context.new_page()
+    phone.emulate_media(color_scheme="dark")
+    phone.set_viewport_size({"width": 390, "height": 844})
+    phone.goto(f"{address}/learn?{query}&hide=compare.settings&feedback=0&seed=7")
+    for at in range(8):
+        phone.get_by_text(re.compile(f"step {at + 1} of 8")).wait_for()
+        phone.get_by_text("Quick check.").wait_for()
+        _plot(phone).wait_for()
+        main = phone.get_by_test_id("stMain")
+        assert main.evaluate("main => main.scrollWidth <= main.clientWidth"), at
+        task = phone.get_by_text("Try it.").bounding_box()
+        toy = _plot(phone).bounding_box()
+        check = phone.get_by_text("Quick check.").bounding_box()
+        assert task["y"] < toy["y"] < check["y"]
+        answers = phone.get_by_test_id("stRadio").last
+        answers.locator("label").nth(1).click()  # after the caption of all
+        phone.get_by_text("Noted.").wait_for()
+        _shoot(phone, shots / f"learn-{at + 1}-narrow.png")
+        if at < 7:
+            phone.get_by_role("button", name=re.compile("^Next:")).click()
+    assert re.search("[?&]done=aaaaaaaa(&|$)", phone.url) and "seed=7" in phone.url
+    phone.get_by_test_id("stExpandSidebarButton").click()
+    seed = phone.get_by_label("Seed", exact=True)
+    assert seed.input_value() == "7" and seed.is_disabled()
+    sidebar = phone.get_by_test_id("stSidebar")
+    assert sidebar.get_by_role("link", name="Ranks").count() == 1
+    assert not sidebar.get_by_role("link", name=re.compile("Compare|Teach")).count()
+
+    page.get_by_text("8 of 8", exact=True).wait_for()
+    page.get_by_role("heading", name=re.compile("one link")).wait_for()
+    assert page.get_by_test_id("stMetricValue").first.inner_text() == "1"
+    assert re.search("me=([0-9a-f]{8})", phone.url)[1] not in page.content()
+    _shoot(page, shots / "teach.png")
+
+
 def _plot(page):
     return page.locator(".js-plotly-plot").first
 

@@ -9,12 +9,24 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: From the foundation to the roof: a file imports from its own floor and from those before it.
 FLOORS = (
-    ("errors", "checks", "patterns", "files", "kept", "schemas", "hardware"),
+    (
+        "errors",
+        "checks",
+        "patterns",
+        "limits",
+        "files",
+        "server_paths",
+        "kept",
+        "schemas",
+        "hardware",
+        "versions",
+    ),
     ("data",),
     ("scoring",),
     ("ranks",),
     ("training",),
     ("comparison",),
+    ("lab",),
     ("runs",),
     ("commands", "__main__"),
 )

@@ -259,6 +259,8 @@ def test_the_dockerfile_installs_and_starts_for_an_ordinary_user(user):
             time.sleep(0.5)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health") as answer:
             assert "SameSite=None" in answer.headers["Set-Cookie"]
+            # A Space is a demo, and in the frame of its hub.
+            assert "https://huggingface.co" in answer.headers["Content-Security-Policy"]
     finally:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)

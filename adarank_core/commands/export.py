@@ -17,6 +17,7 @@ from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json
 from adarank_core.ranks import export as exporting
 from adarank_core.ranks.plan_files import read_plan
+from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.portable import portable
 from adarank_core.scoring.scores import Scores
 
@@ -41,10 +42,26 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option(help="A saved adapter: write it for servers without patterns.")
     ] = None,
+    starter: Annotated[
+        bool,
+        typer.Option(
+            "--starter", help="Also an untrained adapter, for programs that go on from one."
+        ),
+    ] = False,
     json_path: Json = None,
 ) -> None:
-    """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable."""
+    """Write a plan as PEFT's files, a snippet, a table and a page; make an adapter portable.
+
+    The untrained adapter of --starter has the planned ranks and scalings, B is zero, and A is drawn
+    from the seed in ranks.json. The modules' sizes are those in --scores; without it the model is
+    loaded.
+    """
     refuse_inputs(json_path, ranks, scores, model, adapter)
+    if starter and adapter is not None:
+        raise AdaRankError(
+            "--starter writes an adapter that is not trained, and --adapter takes one that is; "
+            "give one of them"
+        )
     read = None if scores is None else Scores.from_dict(read_json(scores))
     names = None if read is None else [module.name for module in read.modules]
     if model is None:
@@ -58,7 +75,8 @@ def export(
         bundle = load_model(model)
         plan = read_plan(ranks, [module.name for module in adaptable_modules(bundle.model)])
         adapted(bundle, plan)  # refuses where PEFT builds another one
-    files = exporting.export(plan, output, scores=read)
+    sizes = _sizes(plan, read, model) if starter else None
+    files = exporting.export(plan, output, scores=read, starter=sizes)
     result = {"files": [str(file) for file in files]}
     if adapter is not None:
         compact, padded = portable(adapter, output / "portable")
@@ -75,6 +93,20 @@ def export(
             print_status(
                 f"the adapter has {compact:,} bytes as it is and {padded:,} bytes portable"
             )
+
+
+def _sizes(plan: RankPlan, scores: Scores | None, model: str | None) -> dict:
+    """Return (in_features, out_features) of every module, and say where they were found."""
+    if scores is not None:
+        modules, source = scores.modules, "of the scores"
+    else:
+        from adarank_core.scoring.models import adaptable_modules, load_model
+
+        name = model or plan.model
+        bundle = load_model(name, device="cpu")
+        modules, source = adaptable_modules(bundle.model), f"of the model {name!r}"
+    print_status(f"the starter adapter has the modules' sizes {source}")
+    return {module.name: (module.in_features, module.out_features) for module in modules}
 
 
 def _refuse_endings(names: Iterable[str]) -> None:

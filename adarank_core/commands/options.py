@@ -35,6 +35,9 @@ on_error_stream = Console(stderr=True)
 # What a terminal that knows only ASCII is shown instead.
 IN_ASCII = {ord("±"): "+/-", ord("…"): "...", ord("·"): "-", ord("×"): "x", ord("−"): "-"}
 
+# What a run had whose config.json is from before it could be chosen.
+OLDER = {"alpha": "proportional"}
+
 NARROWEST = 40  # columns; on a terminal that says it has 0 a table would be lost
 
 # What a folder may hold in which no run has begun: from who starts the process or tags it, and
@@ -383,7 +386,7 @@ def output_folder(
         )
     old = read_json(output / "config.json")
     for key in config:
-        had = old.get(key) if isinstance(old, dict) else None
+        had = old.get(key, OLDER.get(key)) if isinstance(old, dict) else None
         same = had == config[key] or (had is None and not config[key])  # of an older version
         if key not in may_differ and not same:
             what, now = key, config[key]

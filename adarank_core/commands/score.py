@@ -52,7 +52,8 @@ def score(
         str, typer.Option(help="A random head: 'expected' over all, or the 'seed''s.")
     ] = "expected",
     noise: Annotated[
-        str, typer.Option(help="'gaussian' or 'uniform'; ',absolute' and ',bias' may follow.")
+        str,
+        typer.Option(help="'gaussian', 'uniform' or 'rank-8'; ',absolute', ',bias' may follow."),
     ] = "gaussian",
     noise_scale: Annotated[float, typer.Option(help="Noise over the weight's deviation.")] = 1.0,
     modules: Annotated[str | None, typer.Option(help="Regular expression on names.")] = None,
@@ -108,7 +109,7 @@ def score(
             f"disagreement of {result.model} on {chosen.source} ({len(chosen)} texts)",
             ("layer", "family", "score", "± error"),
             [
-                (str(m.layer), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
+                (str(m.layer + 1), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
                 for m in result.modules
             ],
         )

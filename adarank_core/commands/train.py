@@ -27,16 +27,27 @@ from adarank_core.commands.options import (
     table,
     write,
 )
-from adarank_core.comparison import parallel_seeds, verdicts
+from adarank_core.comparison import parallel_seeds
+from adarank_core.comparison.arms import has_lora, is_matched
+from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
+from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.verdicts import METRIC_NAMES
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
+from adarank_core.limits import check_model_name
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
 from adarank_core.runs.run_queue import take_gpu, wait_for_turn
 from adarank_core.training.settings import Settings
 
-__all__ = ["compare", "finetune"]
+__all__ = ["compare", "finetune", "has_turn"]
+
+EXPLORATORY = (
+    "This is look {looks} at this comparison, so it is exploratory: a verdict on other seeds, arms "
+    "or a smallest difference was read before it. It is decided at a level of {level}, and a new "
+    "comparison with all seeds from the start would confirm it."
+)
 
 
 def finetune(
@@ -66,6 +77,8 @@ def finetune(
     if uniform_rank is not None and uniform_rank < 1:
         raise AdaRankError(f"the uniform rank is {uniform_rank}; it must be at least 1")
     settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
+    settings.check_limits()
+    check_model_name(model)
     plan = None if ranks is None else _kept_plan(ranks, output if resume else None)
     config = {
         "command": "finetune",
@@ -85,7 +98,7 @@ def finetune(
         if notice:
             watch.record({"event": "notice", "message": notice})
         task = keep_input(folder, task)
-        if not _has_turn(watch, queue, device):
+        if not has_turn(watch, queue, device):
             return
         facts = _finetune(config, task, watch)
         if facts is not None:
@@ -179,7 +192,10 @@ def compare(
     learning_rate: LearningRate = Settings.learning_rate,
     learning_rates: Annotated[
         str | None,
-        typer.Option(help="Instead: with commas, every arm's best of these on validation."),
+        typer.Option(
+            help="Instead: every arm's best of these (with commas) on validation; 'auto' goes on "
+            "until the best is not at the end."
+        ),
     ] = None,
     max_length: MaxLength = Settings.max_length,
     device: Device = Settings.device,
@@ -187,6 +203,24 @@ def compare(
     side_by_side: Annotated[
         int, typer.Option(help="Seeds that are trained at the same time, on shared cores.")
     ] = 1,
+    alpha: Annotated[
+        str,
+        typer.Option(help="'proportional', 'constant' or 'rslora'; a ranks.json keeps its own."),
+    ] = "proportional",
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="The primary one, which the verdict is about: test_loss, test_accuracy, macro_f1 "
+            "or auc."
+        ),
+    ] = "test_loss",
+    smallest_of_interest: Annotated[
+        float | None,
+        typer.Option(
+            help="A difference in the metric below this matters to nobody; without it, a tenth of "
+            "what uniform gains over head-only, where both are arms."
+        ),
+    ] = None,
     queue: Queue = False,
     part: Annotated[bool, typer.Option("--part", hidden=True)] = False,
     json_path: Json = None,
@@ -201,11 +235,17 @@ def compare(
         _train_part(task, names, numbers, output)
         return
     rates = ()
-    if learning_rates is not None:
+    if learning_rates == AUTO:
+        rates = AUTO
+    elif learning_rates is not None:
         rates = _numbers("learning_rates", learning_rates, float, "numbers such as 1e-3,5e-3")
     settings = Settings(steps, batch_size, learning_rate, max_length, device=device, dtype=dtype)
     request = ComparisonRequest(
-        model_path(model), task, names, average_rank, numbers, trials, settings, rates, side_by_side
+        *(model_path(model), task, names, average_rank, numbers, trials, settings, rates),
+        side_by_side=side_by_side,
+        alpha=alpha,
+        metric=metric,
+        smallest_of_interest=smallest_of_interest,
     )
     refuse_inputs(json_path, model, *request.inputs)
     request.check(output if resume else None)
@@ -213,7 +253,7 @@ def compare(
     if verdict is not None:
         write(verdict.to_dict(), json_path)
         if json_path != "-":
-            _print_verdict(verdict, len(numbers))
+            _print_verdict(verdict)
 
 
 def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path) -> None:
@@ -234,12 +274,17 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     from adarank_core.comparison.inputs import keep_input
     from adarank_core.data.tasks import load_task
 
-    config, may_differ = request.to_dict(), ("arms", "seeds", "side_by_side")
+    config = request.to_dict()
+    may_differ = ("arms", "seeds", "side_by_side", "smallest_of_interest")
+    if resume and output is not None and (output / "config.json").exists():
+        had = read_json(output / "config.json")
+        if isinstance(had, dict) and extends(config["learning_rates"], had.get("learning_rates")):
+            may_differ += ("learning_rates",)
     folder = output_folder(output, config, resume, may_differ) or jobs.new_run_folder("compare")
     steps, workers = request.settings.steps, min(request.side_by_side, len(request.seeds))
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps) as watch:
         task, *_ = [keep_input(folder, name) for name in request.inputs]
-        if not _has_turn(watch, queue, request.settings.device):
+        if not has_turn(watch, queue, request.settings.device):
             return None
         loaded = load_task(task, print_status)
         options = {"output": folder, "on_event": watch.record, "should_stop": watch.should_stop}
@@ -254,41 +299,84 @@ def _run_comparison(request, output: Path | None, resume: bool, queue: bool):
     return verdict
 
 
-def _print_verdict(verdict, seeds: int) -> None:
+def _print_verdict(verdict) -> None:
     from adarank_core.comparison.tables import mean_over_runs
 
+    def larger(arm: str) -> bool:
+        return has_lora(arm) and not is_matched(arm)
+
+    metrics = dict.fromkeys((verdict.primary_metric, "test_loss", "test_accuracy"))
     table(
-        f"{verdict.task}, {verdict.model}: means over {seeds} seed(s)",
-        ("arm", "LoRA parameters", "test loss", "test accuracy"),
+        f"{verdict.task}, {verdict.model}: means over {verdict.seeds} seed(s)",
+        ("arm", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics)),
         [
             (
                 name,
-                f"{arm['lora_parameters']:,}",
-                *(
-                    f"{mean_over_runs(arm['runs'], key):.4f}"
-                    for key in ("test_loss", "test_accuracy")
-                ),
+                f"{arm['lora_parameters']:,}" + (" (not matched)" if larger(name) else ""),
+                *(f"{mean_over_runs(arm['runs'], metric):.4f}" for metric in metrics),
             )
             for name, arm in verdict.arms.items()
         ],
     )
-    for compared in verdict.comparisons:
-        if compared["metric"] in ("test_loss", "test_accuracy"):
-            print(printable(verdicts.describe(compared, seeds)))
+    if verdict.comparisons and verdict.seeds > 1:
+        _print_comparisons(verdict)
+    for compared in verdict.primary:
+        print(printable(describe(compared, verdict)))
     for name, why in verdict.failed.items():
         print(printable(f"{name} is not compared: {why}"))
+    for name in at_edge(verdict.arms):
+        print(printable(edge_notice(name)))
+    if why := why_no_verdict(verdict):
+        print(printable(why))
+    if verdict.exploratory:
+        print(EXPLORATORY.format(looks=len(verdict.looks), level=verdict.level))
 
 
-def _has_turn(watch: Watch, queue: bool, device: str) -> bool:
+def _print_comparisons(verdict) -> None:
+    """Print all differences with both intervals; about secondary metrics nothing is claimed."""
+    level = f"{100 * (1 - verdict.level):.6g}%"
+    table(
+        f"differences, and their {level} intervals for other seeds, and for other test texts too",
+        ("metric", "pair", "difference", "seeds", "seeds and texts", "needed", "verdict"),
+        [
+            (
+                METRIC_NAMES[compared["metric"]],
+                f"{compared['arm']} − {compared['against']}",
+                f"{compared['difference']:+.4f}",
+                _interval(compared, ""),
+                _interval(compared, "_texts"),
+                "" if compared["seeds_needed"] is None else f"{compared['seeds_needed']:,}",
+                compared["verdict"],
+            )
+            for compared in verdict.comparisons
+        ],
+    )
+
+
+def _interval(compared: dict, of: str) -> str:
+    low, high = compared[f"ci_low{of}"], compared[f"ci_high{of}"]
+    return "" if low is None else f"{low:+.3f} to {high:+.3f}"
+
+
+def has_turn(watch: Watch, queue: bool, device: str) -> bool:
     """Wait for the run's turn if it is to; False when it was cancelled while it waited.
 
     One that does not wait is counted where runs are kept, and leaves no trace anywhere else.
+
+    Parameters
+    ----------
+    watch : Watch
+    queue : bool
+        Whether it waits.
+    device : str
+        With ``"auto"`` the process then sees one GPU alone, a free one where there is any.
     """
     counted = queue or watch.folder.resolve().parent == runs_folder().resolve()
     if counted and not wait_for_turn(watch, waits=queue):
         return False
     if counted and device == "auto":
         take_gpu(watch.folder)
+    watch.recorder.start_clock()
     return True
 
 

@@ -1,7 +1,6 @@
 """The arms of a comparison: what each controls for, and how it gets its ranks."""
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adarank_core.checks import is_whole
 from adarank_core.comparison.inputs import input_path
+from adarank_core.comparison.reshaped import permuted, scale_only
 from adarank_core.data.texts import Texts, generic_texts
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_bytes, read_json
@@ -19,7 +19,7 @@ from adarank_core.scoring.scores import Scores
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.comparison.planner import Planner
 
-__all__ = ["ARMS", "Arm", "check_arms", "file_name", "permuted"]
+__all__ = ["ARMS", "Arm", "arm_label", "check_arms", "file_name", "has_lora", "is_matched"]
 
 SAMPLED = 16  # texts that an arm may look at
 
@@ -45,7 +45,7 @@ class Arm:
     of_scores : callable, optional
         Turns the scores into others.
     of_plan : callable, optional
-        Turns the plan, given the scores and the seed, into another.
+        Turns the plan, given the `Planner`, the scores and the seed, into another.
     method : str
         How it is trained; see `finetune`.
     needs_labels : bool
@@ -56,6 +56,9 @@ class Arm:
         That its own scores give a module at least.
     trains : str
         What is trained where there is no LoRA and there are no ranks; else empty.
+    matched : bool
+        Whether it has the LoRA parameters that every arm of a comparison has, or fewer where its
+        modules cannot take them; False for one that is larger by design.
 
     Examples
     --------
@@ -69,12 +72,13 @@ class Arm:
     score: Callable[["Planner", int], Scores] | None = None
     source: str = ""
     of_scores: Callable[[Scores], Scores] | None = None
-    of_plan: Callable[[RankPlan, Scores, int], RankPlan] | None = None
+    of_plan: Callable[["Planner", RankPlan, Scores, int], RankPlan] | None = None
     method: str = "lora"
     needs_labels: bool = False
     free: bool = False
     min_rank: int = 1
     trains: str = ""
+    matched: bool = True
 
     @property
     def origin(self) -> "Arm":
@@ -87,36 +91,6 @@ class Arm:
         return self.origin.name if self.origin.texts else None
 
 
-def permuted(plan: RankPlan, scores: Scores, seed: int) -> RankPlan:
-    """Shuffle a plan's ranks among modules of equal size: the same parameters, other owners.
-
-    Examples
-    --------
-    >>> from adarank_core.scoring.scores import ModuleScore
-    >>> query = [ModuleScore(f"{n}.query", n, "query", 8, 8, 1.0, 0.0) for n in range(3)]
-    >>> scores = Scores("tiny", "none", "none", 1.0, 0, {}, tuple(query))
-    >>> plan = RankPlan("tiny", {"0.query": 1, "1.query": 2, "2.query": 3}, {
-    ...     "0.query": 2, "1.query": 4, "2.query": 6})
-    >>> permuted(plan, scores, seed=0).ranks
-    {'0.query': 3, '1.query': 2, '2.query': 1}
-    """
-    groups = {}
-    for module in scores.modules:
-        groups.setdefault((module.in_features, module.out_features), []).append(module.name)
-    source = {}
-    shuffle = random.Random(f"permuted/{seed}")
-    for names in groups.values():
-        source.update(zip(names, shuffle.sample(names, len(names)), strict=True))
-    return RankPlan(
-        plan.model,
-        {name: plan.ranks[source[name]] for name in plan.ranks},
-        {name: plan.alpha[source[name]] for name in plan.ranks},
-        plan.budget,
-        plan.scores_sha256,
-        plan.task_type,
-    )
-
-
 # Where scores come from ---------------------------------------------------------------------------
 
 
@@ -126,6 +100,10 @@ def _task_texts(planner: "Planner", seed: int) -> Texts:
 
 def _one_text(planner: "Planner", seed: int) -> Texts:
     return Texts("sentence", _task_texts(planner, seed).items[:1])
+
+
+def _plop(planner: "Planner", seed: int) -> Scores:
+    return _baselines().plop(planner.bundle, _task_texts(planner, seed), seed, planner.max_length)
 
 
 def _labelled(planner: "Planner", seed: int) -> tuple:
@@ -169,7 +147,38 @@ _TABLE = (
         "permuted",
         "AdaRank's ranks shuffled among modules of equal size: does it matter who?",
         source="adarank",
-        of_plan=permuted,
+        of_plan=lambda at, plan, scores, seed: permuted(plan, scores, seed),
+    ),
+    Arm(
+        "scale-only",
+        "uniform ranks with AdaRank's alpha: is it the step sizes and not the ranks?",
+        source="adarank",
+        of_plan=lambda at, plan, scores, seed: scale_only(plan, at.uniform),
+    ),
+    Arm(
+        "uniform-double",
+        "uniform ranks at twice the budget, outside the fairness rule: does rank bind at all?",
+        source="uniform",
+        of_plan=lambda at, plan, scores, seed: at.uniform_plan(2 * at.average_rank),
+        matched=False,
+    ),
+    Arm(
+        "attention-only",
+        "all of the budget on the attention modules, evenly: LoRA's usual place",
+        source="uniform",
+        of_plan=lambda at, plan, scores, seed: at.part_plan("attention"),
+    ),
+    Arm(
+        "mlp-only",
+        "all of the budget on the feed-forward modules, evenly",
+        source="uniform",
+        of_plan=lambda at, plan, scores, seed: at.part_plan("mlp"),
+    ),
+    Arm(
+        "one-module",
+        "all of the budget on the module that AdaRank scores highest, up to its size",
+        source="adarank",
+        of_plan=lambda at, plan, scores, seed: at.one_module_plan(scores),
     ),
     Arm(
         "inverse",
@@ -212,6 +221,17 @@ _TABLE = (
         "ranks from the empirical Fisher information: the classical importance",
         score=lambda at, seed: _baselines().empirical_fisher(*_labelled(at, seed)),
         needs_labels=True,
+    ),
+    Arm(
+        "lora-gradient",
+        "ranks from the gradient at LoRA's B, as FIM-LoRA and PAGE: where training would begin",
+        score=lambda at, seed: _baselines().lora_gradient(*_labelled(at, seed)),
+        needs_labels=True,
+    ),
+    Arm(
+        "plop",
+        "ranks from PLoP, one over the normalised feature norm: where weights ignore the texts",
+        score=_plop,
     ),
     Arm(
         "weight-norm",
@@ -335,6 +355,17 @@ def has_lora(arm: str) -> bool:
     (True, True, False)
     """
     return arm not in ARMS or not ARMS[arm].trains
+
+
+def is_matched(arm: str) -> bool:
+    """Tell whether an arm's LoRA parameters are held to the comparison's number.
+
+    Examples
+    --------
+    >>> is_matched("adarank"), is_matched("uniform-double"), is_matched("full")
+    (True, False, False)
+    """
+    return has_lora(arm) and (arm not in ARMS or ARMS[arm].matched)
 
 
 def arm_label(arm: str) -> str:

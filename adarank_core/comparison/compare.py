@@ -5,14 +5,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from adarank_core.comparison.arms import file_name
 from adarank_core.comparison.entries import ClaimEntry
 from adarank_core.comparison.inputs import input_path, keep_input
-from adarank_core.comparison.learning_rates import ChosenRate, Trial, best_rate
+from adarank_core.comparison.judging import verdict_of
+from adarank_core.comparison.learning_rates import (
+    AUTO,
+    SEARCH_SEEDS,
+    ChosenRate,
+    Trial,
+    best_rate,
+    extends,
+    first_rates,
+)
+from adarank_core.comparison.looks import count_look
 from adarank_core.comparison.planner import Planned, Planner
 from adarank_core.comparison.request import ComparisonRequest
-from adarank_core.comparison.verdicts import Verdict, verdict_of
+from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json, write_json
 from adarank_core.kept import keep, kept
@@ -20,6 +31,7 @@ from adarank_core.ranks.plans import RankPlan
 from adarank_core.schemas import validated
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
+from adarank_core.training.text_results import read_text_results
 
 __all__ = ["Comparison", "Verdict", "compare", "read_request"]
 
@@ -28,6 +40,8 @@ OTHERS = {
     "task_sha256": "the task's rows are others",
     "model_sha256": "the model's weights are others",
 }
+#: What folders of older versions were asked for without a word.
+UNSAID = {"alpha": "proportional", "metric": "test_loss"}
 
 
 def compare(
@@ -40,7 +54,10 @@ def compare(
     seeds: Sequence[int] = (0,),
     trials: int | None = None,
     settings=None,
-    learning_rates: Sequence[float] = (),
+    learning_rates: Sequence[float] | Literal["auto"] = (),
+    alpha: str = "proportional",
+    metric: str = "test_loss",
+    smallest_of_interest: float | None = None,
     on_event: Callable[[dict], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verdict | None:
@@ -68,25 +85,38 @@ def compare(
     trials : int, optional
         Noisy instances a module, for the arms that score; see `score_iter`.
     settings : Settings, optional
-    learning_rates : sequence of float
-        1 to 10 rates, in place of the settings' own. Every arm is first trained with the first
-        seed at each of them; the one with the lowest loss on all validation texts is the arm's
-        for all seeds. The test texts are not touched in this search. A rate whose loss is no
-        number is out.
+    learning_rates : sequence of float or "auto"
+        1 to 10 rates, in place of the settings' own. Every arm is first trained at each of them
+        with two seeds that are none of ``seeds``; the one with the lowest mean loss on all
+        validation texts is the arm's for all seeds. The test texts are not touched in this
+        search. A rate whose loss is no number is out. ``"auto"`` begins with three rates around
+        the settings' own, and goes on by factors of 2 until the best is not at the end. A later
+        call may add rates.
+    alpha : {"proportional", "constant", "rslora"}
+        How alpha follows from the ranks, for all arms but a ``ranks.json``, which keeps its own:
+        twice each rank, or one alpha for all modules of all arms, which LoRA divides by the rank
+        or by its root.
+    metric : {"test_loss", "test_accuracy", "macro_f1", "auc"}
+        The primary one, which the verdict is about; see `verdict_of`.
+    smallest_of_interest : float, optional
+        A difference in it below this one matters to nobody. Without it, a tenth of what
+        ``"uniform"`` gains over ``"head-only"``, where both are arms. A verdict on other seeds or
+        arms than the last one in the folder, or with another such difference, counts as another
+        look, and is exploratory.
     on_event : callable
         Called with the events of `finetune`, each with ``arm`` and ``seed``, and with
         ``"plan"`` (``budget``, and ``residual``, how many LoRA parameters the arm is short of),
         ``"score"`` (``done``, ``total``), ``"result"``, ``"arm-failed"`` (``message``) and
         ``"notice"`` (``message``: what of the folder is not taken over, and why) events.
         Trainings of the search have ``search``, the rate; ``"chosen"`` ends an arm's
-        (``learning_rate``, ``search_seconds``, ``validation_loss`` by rate).
+        (what `ChosenRate` holds).
     should_stop : callable
         Asked after every step and module; when it says so the result is None.
 
     Returns
     -------
     Verdict or None
-        With ``learning_rates`` its arms have ``learning_rate`` and ``search_seconds`` too.
+        With ``learning_rates`` its arms have what `ChosenRate` holds too.
 
     Raises
     ------
@@ -102,9 +132,13 @@ def compare(
     >>> task = load_task("docstrings")                                            # doctest: +SKIP
     >>> compare("embedded", task, seeds=(0, 1, 2), output="run").comparisons      # doctest: +SKIP
     """
-    settings, rates = settings or Settings(), map(float, learning_rates)
+    settings = settings or Settings()
+    rates = AUTO if learning_rates == AUTO else map(float, learning_rates)
     request = ComparisonRequest(
-        model, task.name, arms, average_rank, seeds, trials, settings, rates
+        *(model, task.name, arms, average_rank, seeds, trials, settings, rates),
+        alpha=alpha,
+        metric=metric,
+        smallest_of_interest=smallest_of_interest,
     )
     callbacks = {"on_event": on_event, "should_stop": should_stop}
     comparison = Comparison(request, task, output=Path(output), **callbacks)
@@ -150,6 +184,7 @@ class Comparison:
         self.on_event, self.should_stop = on_event, should_stop
         request.check(output)
         objective = objective_for(task)
+        objective.check_metric(request.metric)
         callbacks = {"on_event": on_event, "should_stop": should_stop}
         self.planner = Planner(request, objective, output=output, **callbacks)
         plans = [arm for arm in request.arms if arm.endswith(".json")]
@@ -157,7 +192,7 @@ class Comparison:
             check_plan(self.planner.bundle, RankPlan.from_dict(read_json(input_path(output, arm))))
         # Later calls may have other seeds; an arm's rate must stay what its results had.
         self.asked = _asked(request, task.name, self.planner)
-        self.search_seed = _claim(self.asked, request.seeds[0], output)
+        self.search_seeds = _claim(_wanted(request, self.asked), request.seeds, output)
         for arm in plans:
             keep_input(output, arm)
         self.chosen: dict[str, ChosenRate] = {}
@@ -166,16 +201,18 @@ class Comparison:
 
     def search(self) -> bool:
         """Choose every arm's learning rate, where several are given; False when stopped."""
-        for arm in self.request.arms if self.request.learning_rates else ():
+        asked, around = self.request.learning_rates, self.request.settings.learning_rate
+        rates, grows = first_rates(asked, around), asked == AUTO
+        for arm in self.request.arms if rates else ():
+            about = {"arm": arm, "seed": self.search_seeds[0]}
             try:
-                chosen = best_rate(self.request.learning_rates, partial(self._trial, arm))
+                chosen = best_rate(rates, partial(self._trial, arm), self.search_seeds, grows)
             except AdaRankError as error:
-                self._give_up(arm, self.search_seed, error)
+                self._give_up(arm, about["seed"], error)
                 continue
             if chosen is None:
                 return False
             self.chosen[arm] = chosen
-            about = {"arm": arm, "seed": self.search_seed}
             self.on_event({"event": "chosen", **about, **asdict(chosen)})
         return True
 
@@ -205,20 +242,30 @@ class Comparison:
             arm, why = next(iter(self.failed.items()))
             raise AdaRankError(f"the arm {arm!r} failed with {why}")
         done = {arm: _summary(self.runs[arm], self.chosen.get(arm)) for arm in arms}
-        verdict = verdict_of(self.task.name, self.request.model, done, self.failed)
+        declared = count_look(self.output, self.request)
+        texts = {arm: self._texts(arm) for arm in arms}
+        verdict = verdict_of(self.task.name, self.request.model, done, self.failed, declared, texts)
         write_json(self.output / "verdict.json", verdict.to_dict())
         return verdict
+
+    def _texts(self, arm: str) -> list[dict]:
+        """Return what every test text came to, a dictionary for each of an arm's runs."""
+        name, runs = file_name(arm, self.output), self.output / "runs"
+        return [
+            read_text_results(runs / f"{name}-seed{run.seed}", run.metrics)
+            for run in self.runs[arm]
+        ]
 
     def _give_up(self, arm: str, seed: int, error: AdaRankError) -> None:
         self.failed[arm] = f"seed {seed}: {error}"
         self.on_event({"event": "arm-failed", "arm": arm, "seed": seed, "message": str(error)})
 
-    def _trial(self, arm: str, rate: float) -> Trial | None:
+    def _trial(self, arm: str, rate: float, seed: int) -> Trial | None:
         """Train an arm at one learning rate of the search, without its test; None when stopped."""
         from adarank_core.training.callbacks import NotFiniteError
 
-        name, seed = file_name(arm, self.output), self.search_seed
-        folder = self.output / "runs" / f"{name}-search-{rate}"
+        name = file_name(arm, self.output)
+        folder = self.output / "runs" / f"{name}-search-{rate}-seed{seed}"
         settings = replace(self.request.settings, learning_rate=rate)
         about = {"arm": arm, "seed": seed, "search": rate}
         asked = self._asked_of(name, seed, settings, "validation")
@@ -237,8 +284,9 @@ class Comparison:
                 if result is None:
                     return None
                 found = result.to_dict()
+            found["allocation_seconds"] = planned.seconds
             _finish(folder, found, asked)
-        return Trial(found["validation_loss"], found["train_seconds"])
+        return Trial(found["validation_loss"], found["train_seconds"], found["allocation_seconds"])
 
     def _result(self, arm: str, seed: int) -> RunResult | None:
         """Train an arm with a seed, or take over what it came to; None when stopped."""
@@ -329,8 +377,14 @@ def _kept_request(output: Path) -> dict:
 
 
 def _asked(request: ComparisonRequest, task: str, planner: Planner) -> dict:
-    """Return what all trainings of a comparison have in common."""
+    """Return what all trainings of a comparison have in common.
+
+    Results of older versions are taken over: alpha is in it only where it does not go by rank,
+    as it did in all of them, and a grid, which a training does not depend on, is None.
+    """
+    alpha = {} if request.alpha == "proportional" else {"alpha": request.alpha}
     return {
+        **alpha,
         "model": request.model,
         "task": task,
         "task_sha256": planner.task_sha256,
@@ -338,30 +392,46 @@ def _asked(request: ComparisonRequest, task: str, planner: Planner) -> dict:
         "average_rank": request.average_rank,
         "trials": request.trials,
         "settings": request.settings.to_dict(),
-        "learning_rates": list(request.learning_rates) or None,
+        "learning_rates": None,
     }
 
 
-def _claim(wanted: dict, seed: int, output: Path) -> int:
+def _wanted(request: ComparisonRequest, asked: dict) -> dict:
+    """Return what a folder's results have in common, and how they are judged and searched."""
+    rates = request.learning_rates
+    rates = rates if rates == AUTO else list(rates) or None
+    return {
+        **asked,
+        "alpha": request.alpha,
+        "learning_rates": rates,
+        "metric": request.metric,
+    }
+
+
+def _claim(wanted: dict, seeds: Sequence[int], output: Path) -> list[int]:
     """Keep what is asked for in the folder; refuse one that was asked for something else.
 
-    Returns the seed that learning rates are searched with there: ``seed``, or an earlier call's.
+    Returns the seeds that learning rates are searched with there. Rates may be added to a grid.
     """
     path = output / "comparison.json"
     if not path.exists():
         output.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**wanted, "search_seed": seed})
-        return seed
+        first = {"search_seeds": list(SEARCH_SEEDS), "planned_seeds": list(seeds)}
+        write_json(path, {**wanted, **first})
+        return list(SEARCH_SEEDS)
     had = _kept_request(output)
+    if extends(wanted["learning_rates"], had.get("learning_rates")):
+        had["learning_rates"] = wanted["learning_rates"]
+        write_json(path, had)
     for key, value in wanted.items():
-        before = had.get(key)
+        before = had.get(key, UNSAID.get(key))
         if before != value:
             what = OTHERS.get(key, f"{key} is {value!r}")
             raise AdaRankError(
                 f"{what}, but {str(output)!r} holds results with {quoted(before)}; give another "
                 "folder, or the same values"
             )
-    return had.get("search_seed", seed)
+    return had.get("search_seeds", list(SEARCH_SEEDS))
 
 
 def _finish(folder: Path, result: dict, asked: dict) -> None:
@@ -378,14 +448,10 @@ def _summary(runs: list[RunResult], chosen: ChosenRate | None) -> dict:
     own = ("lora_parameters", "ranks", "allocation_seconds")
     rows = [run.to_dict() for run in runs]
     seconds = [run.allocation_seconds for run in runs]
-    searched = {}
-    if chosen is not None:
-        searched["learning_rate"] = chosen.learning_rate
-        searched["search_seconds"] = chosen.search_seconds
     return {
         "lora_parameters": runs[0].lora_parameters,
         "ranks": runs[0].ranks,
         "runs": [{key: row[key] for key in row if key not in own} for row in rows],
         "allocation_seconds": round(sum(seconds) / len(seconds), 3),
-        **searched,
+        **({} if chosen is None else asdict(chosen)),
     }

@@ -16,6 +16,8 @@ from pathlib import Path
 from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import FILE_NAMES, task_names
 from adarank_core.errors import AdaRankError
+from adarank_core.files import check_uploaded
+from adarank_core.limits import is_walled
 
 __all__ = ["input_path", "keep_input", "model_path"]
 
@@ -35,6 +37,8 @@ def model_path(name: str) -> str:
     >>> model_path("embedded")
     'embedded'
     """
+    if is_walled():  # whether there is such a folder is told to nobody
+        return name
     try:
         return str(Path(name).resolve()) if name != "embedded" and Path(name).is_dir() else name
     except (OSError, ValueError):  # a name that no folder has
@@ -87,6 +91,8 @@ def keep_input(folder: Path, name: str) -> str:
     >>> keep_input(folder / "run", str(folder / "ranks.json")) == str(folder / "ranks.json")
     False
     """
+    if name not in task_names():
+        check_uploaded(name)
     files = _files(name)
     place = _place(folder, name)
     if not files:

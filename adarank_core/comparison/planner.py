@@ -1,8 +1,8 @@
-"""How each arm of a comparison gets its ranks, all at the same number of LoRA parameters."""
+"""How each arm of a comparison gets its ranks, all at one number of LoRA parameters."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adarank_core.comparison.arms import ARMS, Arm
@@ -11,7 +11,14 @@ from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.kept import keep, kept
-from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters, uniform_plan
+from adarank_core.ranks.allocation import (
+    RankPlan,
+    allocate,
+    largest_rank,
+    lora_parameters,
+    uniform_plan,
+)
+from adarank_core.ranks.plans import alphas
 from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = ["Planned", "Planner", "plain_scores", "same_rank"]
@@ -38,6 +45,10 @@ class Planned:
 
 class Planner:
     """Ranks of every arm at the same LoRA parameters, and the seconds that they took.
+
+    Alpha follows the request's policy: twice each rank (``"proportional"``), or one alpha for all
+    modules of all arms, that of the uniform ranks, which LoRA divides by the rank (``"constant"``)
+    or by its root (``"rslora"``). A ``ranks.json`` keeps its own.
 
     Scores are computed once a seed and source, and kept in the output folder. All arms that read
     texts read the same 16 of the training texts, and those that need labels theirs.
@@ -85,12 +96,17 @@ class Planner:
         self.trials, self.max_length = request.trials, request.settings.max_length
         self.on_event, self.should_stop = on_event, should_stop
         self.plain = plain_scores(self.bundle)
-        self.average_rank = request.average_rank
-        # What uniform ranks have, small modules cut to their size. Refuses a bad rank at once.
-        uniform = allocate(self.plain, self.average_rank, budget_by="parameters")
-        if float(self.average_rank).is_integer():
-            uniform = uniform_plan(self.plain, int(self.average_rank))
-        self.uniform, self.parameters = uniform, uniform.budget["lora_parameters"]
+        self.average_rank, self.alpha = request.average_rank, request.alpha
+        allocate(
+            self.plain, self.average_rank, budget_by="parameters"
+        )  # refuses a bad rank at once
+        self.one_alpha = None
+        uniform = self.uniform_plan(self.average_rank)
+        if self.alpha != "proportional":
+            self.one_alpha = max(alphas(uniform.ranks, self.alpha).values())
+        # What uniform ranks have, small modules cut to their size.
+        self.uniform = self._with_alpha(uniform)
+        self.parameters = uniform.budget["lora_parameters"]
 
     def plan(self, name: str, seed: int) -> Planned | None:
         """Return how an arm is trained, or None when stopped.
@@ -114,17 +130,60 @@ class Planner:
         if scores is self.plain:
             plan = self.uniform
         else:
-            plan = allocate(scores, parameters=self.parameters, min_rank=arm.origin.min_rank)
+            plan = self._allocated(scores, min_rank=arm.origin.min_rank)
         if arm.of_plan is not None:
-            plan = arm.of_plan(plan, scores, seed)
+            plan = arm.of_plan(self, plan, scores, seed)
         if not arm.origin.free:
             seconds = round(seconds + time.perf_counter() - started, 3)
         return Planned(plan, arm.method, seconds)
+
+    def uniform_plan(self, rank: float) -> RankPlan:
+        """Return the plan of equal ranks, as equal as they can be where the rank is no whole."""
+        if float(rank).is_integer():
+            return self._with_alpha(uniform_plan(self.plain, int(rank)))
+        return self._with_alpha(allocate(self.plain, rank, budget_by="parameters"))
+
+    def part_plan(self, part: str) -> RankPlan:
+        """Return the plan that spends the budget evenly on a part of the model's modules.
+
+        Parameters
+        ----------
+        part : {"attention", "mlp"}
+        """
+        from adarank_core.scoring.parts import part_modules
+
+        inside = set(part_modules(self.bundle.model, part))
+        names = [module.name for module in self.plain.modules]
+        return self._allocated(self.plain, excluded=[n for n in names if n not in inside])
+
+    def one_module_plan(self, scores: Scores) -> RankPlan:
+        """Return the plan that spends the budget on the highest score alone, as far as it fits."""
+        module = max(scores.modules, key=lambda module: module.score)
+        cost = module.in_features + module.out_features
+        rank = min(largest_rank(module), self.parameters // cost)
+        plan = self._allocated(
+            scores,
+            parameters=rank * cost,
+            excluded=[other.name for other in scores.modules if other is not module],
+        )
+        asked = {"requested": self.parameters, "residual": self.parameters - rank * cost}
+        return replace(plan, budget={**plan.budget, **asked})
 
     def size_of(self, plan: RankPlan | None) -> tuple[int, int]:
         """Return a plan's LoRA parameters, and how many it is short of the comparison's."""
         used = 0 if plan is None else lora_parameters(self.plain, plan.ranks)
         return used, self.parameters - used
+
+    def _allocated(self, scores: Scores, **options) -> RankPlan:
+        """Spend the comparison's LoRA parameters, or other options' budget."""
+        return self._with_alpha(allocate(scores, **{"parameters": self.parameters, **options}))
+
+    def _with_alpha(self, plan: RankPlan) -> RankPlan:
+        """Give a plan the comparison's alpha: unless it goes by rank, the same one in all arms."""
+        if self.one_alpha is None:
+            return plan
+        alpha = {name: self.one_alpha if rank > 0 else 0 for name, rank in plan.ranks.items()}
+        return replace(plan, alpha=alpha, budget={**plan.budget, "alpha_policy": self.alpha})
 
     def _scores(self, arm: Arm, seed: int) -> tuple[Scores | None, float]:
         """Return the scores that an arm starts from, None when stopped, and their seconds."""

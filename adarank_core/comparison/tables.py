@@ -2,10 +2,18 @@
 
 import pandas as pd
 
-from adarank_core.comparison.arms import has_lora
+from adarank_core.comparison.arms import is_matched
 from adarank_core.comparison.verdicts import METRICS, Verdict
 
-__all__ = ["arm_table", "cost_table", "difference_table", "mean_over_runs", "parameter_range"]
+__all__ = [
+    "arm_table",
+    "comparison_table",
+    "cost_table",
+    "difference_table",
+    "mean_over_runs",
+    "parameter_range",
+    "rate_table",
+]
 
 
 def mean_over_runs(runs: list[dict], key: str) -> float | None:
@@ -21,15 +29,15 @@ def mean_over_runs(runs: list[dict], key: str) -> float | None:
 
 
 def parameter_range(arms: dict) -> tuple[int, int]:
-    """Return the fewest and the most LoRA parameters of the arms that have LoRA.
+    """Return the fewest and the most LoRA parameters of the arms that are held to one number.
 
     Examples
     --------
-    >>> arms = {"uniform": 1024, "adarank": 1020, "head-only": 0}
+    >>> arms = {"uniform": 1024, "adarank": 1020, "head-only": 0, "uniform-double": 2048}
     >>> parameter_range({arm: {"lora_parameters": count} for arm, count in arms.items()})
     (1020, 1024)
     """
-    counts = [about["lora_parameters"] for arm, about in arms.items() if has_lora(arm)]
+    counts = [about["lora_parameters"] for arm, about in arms.items() if is_matched(arm)]
     return min(counts, default=0), max(counts, default=0)
 
 
@@ -77,6 +85,46 @@ def arm_table(arms: dict, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
 
+def rate_table(arms: dict) -> pd.DataFrame:
+    """List what every arm came to at every learning rate that it was tried at.
+
+    Parameters
+    ----------
+    arms : dict
+        As in `Verdict`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``arm``, ``learning_rate``, ``validation_loss`` (mean over the seeds of the
+        search), ``chosen``, and one a seed. Empty where no arm was searched for, or by an older
+        version.
+
+    Examples
+    --------
+    >>> about = {"learning_rate": 0.1, "validation_loss": {"0.1": 0.5, "0.2": None},
+    ...          "validation_loss_by_seed": {"0.1": {"7": 0.4, "8": 0.6}, "0.2": {"7": None}}}
+    >>> rate_table({"uniform": about}).iloc[0].to_dict()
+    {'arm': 'uniform', 'learning_rate': 0.1, 'validation_loss': 0.5, 'chosen': True, \
+'seed 7': 0.4, 'seed 8': 0.6}
+    """
+    rows = [
+        {
+            "arm": arm,
+            "learning_rate": float(rate),
+            "validation_loss": loss,
+            "chosen": float(rate) == about.get("learning_rate"),
+            **{
+                f"seed {seed}": value
+                for seed, value in about.get("validation_loss_by_seed", {}).get(rate, {}).items()
+            },
+        }
+        for arm, about in arms.items()
+        for rate, loss in about.get("validation_loss", {}).items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def cost_table(arms: dict, metric: str, cost: str) -> pd.DataFrame:
     """List what every arm and seed cost, and how good it was.
 
@@ -117,6 +165,37 @@ def cost_table(arms: dict, metric: str, cost: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "cost", "value"])
 
 
+def comparison_table(verdict: Verdict) -> pd.DataFrame:
+    """List every comparison of a verdict, those on the primary metric first.
+
+    Parameters
+    ----------
+    verdict : Verdict
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``metric``, ``arm``, ``against``, ``difference``, ``ci_low``, ``ci_high`` (over
+        seeds), ``ci_low_texts``, ``ci_high_texts`` (over seeds and texts), ``p_adjusted``,
+        ``smallest_detectable``, ``seeds_needed`` and ``verdict``. What no comparison tells is
+        left out, as are intervals of one seed.
+
+    Examples
+    --------
+    >>> from adarank_core.comparison.judging import verdict_of
+    >>> runs = lambda *losses: {"runs": [
+    ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
+    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.7), "adarank": runs(0.25, 0.5)})
+    >>> list(comparison_table(verdict))[3:]
+    ['difference', 'ci_low', 'ci_high', 'p_adjusted', 'smallest_detectable', 'verdict']
+    """
+    columns = ["metric", "arm", "against", "difference", "ci_low", "ci_high", "ci_low_texts"]
+    columns += ["ci_high_texts", "p_adjusted", "smallest_detectable", "seeds_needed", "verdict"]
+    ordered = sorted(verdict.comparisons, key=lambda c: c["metric"] != verdict.primary_metric)
+    table = pd.DataFrame(ordered).reindex(columns=columns)
+    return table.dropna(axis="columns", how="all")
+
+
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
     """List every seed's difference between two arms that a verdict compares.
 
@@ -132,7 +211,7 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from adarank_core.comparison.verdicts import verdict_of
+    >>> from adarank_core.comparison.judging import verdict_of
     >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
     >>> difference_table(verdict, "test_loss").values.tolist()

@@ -17,6 +17,7 @@ import pyarrow.parquet
 from adarank_core.data.texts import MOST_CHARACTERS, check_text
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import LIMIT, check_file, most_megabytes, parse_json, read_text
+from adarank_core.limits import check_limit, limit
 
 __all__ = ["KINDS", "read_table"]
 
@@ -66,6 +67,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
             f"the file {str(path)!r} ends in {path.suffix!r}; it must end in {', '.join(KINDS)}"
         )
     check_file(path, MEGABYTES)
+    check_limit("upload_mb", path.stat().st_size / 1e6)
     if path.stat().st_size == 0:
         raise AdaRankError(f"the file {str(path)!r} is empty; {RIGHT}")
     texts, labels = readers[path.suffix.lower()](path)
@@ -134,10 +136,17 @@ def _numbered(rows: Iterable, path: Path) -> Iterator[tuple]:
 
 
 def _most_rows() -> int:
-    return int(ROWS_PER_MEGABYTE * most_megabytes(MEGABYTES))
+    most = ROWS_PER_MEGABYTE * most_megabytes(MEGABYTES)
+    return int(min(most, limit("upload_texts") or math.inf))
+
+
+def _most_megabytes() -> float:
+    """Return how many megabytes a file may hold once it is unpacked."""
+    return min(most_megabytes(MEGABYTES), limit("upload_mb") or math.inf)
 
 
 def _too_many(path: Path) -> AdaRankError:
+    check_limit("upload_texts", _most_rows() + 1)
     return AdaRankError(
         f"the file {str(path)!r} has more than {_most_rows():,} rows; give fewer, or raise "
         f"{LIMIT}, of which every megabyte allows {ROWS_PER_MEGABYTE:,}"
@@ -223,7 +232,7 @@ def _read_parquet(path: Path) -> tuple[list, list]:
         file = pyarrow.parquet.ParquetFile(
             path, metadata=metadata, read_dictionary=["text", "label"]
         )
-        columns, size, most = ([], []), 0, most_megabytes(MEGABYTES) * 1e6
+        columns, size, most = ([], []), 0, _most_megabytes() * 1e6
         for batch in file.iter_batches(PARQUET_BATCH, columns=["text", "label"]):
             size += sum(_characters(batch[name]) for name in ("text", "label"))
             if size > most:
@@ -258,11 +267,12 @@ def _check_declared(metadata: pyarrow.parquet.FileMetaData, path: Path) -> None:
     wanted = [at for at in columns if metadata.schema.column(at).path in ("text", "label")]
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     sizes = (group.column(at).total_uncompressed_size for group in groups for at in wanted)
-    if sum(sizes) > most_megabytes(MEGABYTES) * 1e6:
+    if sum(sizes) > _most_megabytes() * 1e6:
         raise _too_many_bytes(path)
 
 
 def _too_many_bytes(path: Path) -> AdaRankError:
+    check_limit("upload_mb", _most_megabytes() + 0.1)
     return AdaRankError(
         f"the file {str(path)!r} unpacks to more than {most_megabytes(MEGABYTES):,g} MB; "
         f"give less, or raise {LIMIT}"

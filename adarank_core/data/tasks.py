@@ -11,7 +11,8 @@ from adarank_core.data.docstrings import docstrings_task
 from adarank_core.data.tables import KINDS, read_table
 from adarank_core.data.task import SPLITS, Task, normalised, split_of
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.files import check_uploaded, read_json
+from adarank_core.limits import check_task_name, hide_token
 
 __all__ = ["FILE_NAMES", "load_task", "task_names"]
 
@@ -85,11 +86,13 @@ def load_task(name: str | Path, progress: Progress | None = None) -> Task:
     ('moods', ('glad', 'sad'), 100)
     """
     report = progress or (lambda message, share: None)
+    check_task_name(str(name), task_names())
     if name == "docstrings":
         return docstrings_task(progress)
     if name in HUB:
         return _from_hub(str(name), report)
     path = Path(name)
+    check_uploaded(path)
     try:
         folder = path if path.is_dir() else path.parent if path.exists() else None
     except OSError:  # a name too long to be a path
@@ -142,6 +145,7 @@ def _finished(name: str, names: Iterable[str], tables: dict, source: str | Path)
 
 def _from_hub(name: str, report: Progress) -> Task:
     report(f"fetching {name} from the Hugging Face Hub", 0.0)
+    hide_token()
     import datasets  # slow to import, and only needed here
 
     source = HUB[name]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_text
+from adarank_core.limits import check_limit
 
 __all__ = ["Texts", "as_texts", "check_text", "generic_texts", "sentence", "texts_from_file"]
 
@@ -104,6 +105,7 @@ def check_text(value, what: str) -> None:
         raise AdaRankError(
             f"{what} has {len(value):,} characters; give at most {MOST_CHARACTERS:,}"
         )
+    check_limit("text_characters", len(value))
     if not value.strip():
         raise AdaRankError(
             f"{what} is {quoted(value)}, which has no words; write at least one word"
@@ -185,6 +187,7 @@ def texts_from_file(path: str | Path) -> Texts:
     path = Path(path)
     lines = read_text(path).splitlines()
     items = tuple(line.strip() for line in lines if line.strip())
+    check_limit("upload_texts", len(items))
     if not items:
         raise AdaRankError(f"{str(path)!r} holds no text; write one text a line")
     return Texts(path.name, items)

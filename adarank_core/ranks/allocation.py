@@ -79,7 +79,7 @@ def allocate(scores: Scores, average_rank: float | None = None, **options) -> Ra
             "alpha_policy": asked.rule.alpha_policy,
             **noted,
         },
-        scores.sha256,
+        from_scores=True,
     )
 
 
@@ -112,10 +112,12 @@ def uniform_plan(scores: Scores, rank: int) -> RankPlan:
         )
     ranks = {module.name: min(rank, largest_rank(module)) for module in scores.modules}
     budget = {"by": "rank", "requested": rank * len(ranks), "rounding": "none"}
-    return _build_plan(scores, ranks, {**budget, "alpha_policy": "proportional"}, "")
+    return _build_plan(scores, ranks, {**budget, "alpha_policy": "proportional"})
 
 
-def _build_plan(scores: Scores, ranks: dict[str, int], budget: dict, sha256: str) -> RankPlan:
+def _build_plan(
+    scores: Scores, ranks: dict[str, int], budget: dict, from_scores: bool = False
+) -> RankPlan:
     """Return the plan of these ranks, its budget completed with what they cost."""
     used = lora_parameters(scores, ranks)
     spent = used if budget["by"] == "parameters" else sum(ranks.values())
@@ -129,4 +131,8 @@ def _build_plan(scores: Scores, ranks: dict[str, int], budget: dict, sha256: str
         **budget,
     }
     alpha = alphas(ranks, budget["alpha_policy"])
-    return RankPlan(scores.model, ranks, alpha, budget, sha256, scores.task_type)
+    origin = {"task_type": scores.task_type}
+    if from_scores:
+        origin |= {"scores_sha256": scores.sha256, "seed": scores.seed, "trials": scores.trials}
+        origin |= {"mode": scores.mode, "texts": dict(scores.texts)}
+    return RankPlan(scores.model, ranks, alpha, budget, **origin)

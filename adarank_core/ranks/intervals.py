@@ -4,14 +4,17 @@ import numpy as np
 
 from adarank_core.errors import AdaRankError
 from adarank_core.ranks.constraints import constraints
+from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.scores import Scores
 
-__all__ = ["average_interval", "rank_intervals"]
+__all__ = ["average_interval", "plan_intervals", "rank_intervals"]
 
 # Draws are rounded with a short look around, for speed: a rank may differ by one from the best
 # rounding where modules of several sizes share a budget of parameters.
 TRIES = 500
 MOST_DRAWS = 100_000
+# What a plan's budget keeps of the options that it was made with.
+KEPT = ("group_by", "min_rank", "max_rank", "pinned", "excluded", "temperature", "rounding")
 
 
 def rank_intervals(
@@ -62,6 +65,44 @@ def rank_intervals(
     high = np.maximum(np.percentile(ranks, 97.5, axis=0, method="higher"), planned)
     bounds = zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True)
     return {module.name: bound for module, bound in zip(scores.modules, bounds, strict=True)}
+
+
+def plan_intervals(scores: Scores, plan: RankPlan) -> dict[str, tuple[int, int]]:
+    """Return `rank_intervals` of a plan, by the options that its budget tells.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        Empty where these scores and options do not give this plan.
+
+    Examples
+    --------
+    >>> from adarank_core.ranks.allocation import allocate
+    >>> from adarank_core.scoring.scores import ModuleScore
+    >>> modules = [ModuleScore("query", 0, "query", 64, 64, 1.0, 0.0)]
+    >>> modules += [ModuleScore("key", 0, "key", 64, 64, 3.0, 0.3)]
+    >>> scores = Scores("tiny", "paper", "paired", 1.0, 0, {}, tuple(modules))
+    >>> plan_intervals(scores, allocate(scores, average_rank=8))
+    {'query': (3, 5), 'key': (11, 13)}
+    """
+    budget = plan.budget
+    if plan.scores_sha256 != scores.sha256 or "requested" not in budget:
+        return {}
+    options = {key: budget[key] for key in KEPT if key in budget}
+    if budget.get("by") == "adaptive":
+        options["adaptive"] = True
+    elif budget.get("by") == "parameters":
+        options["parameters"] = budget["requested"]
+    else:
+        options["average_rank"] = budget["requested"] / len(scores.modules)
+    try:
+        asked = constraints(scores, **options)
+        ranks = asked.ranks([float(module.score) for module in scores.modules])
+        if dict(zip(asked.names, ranks, strict=True)) == plan.ranks:
+            return rank_intervals(scores, **options)
+    except AdaRankError:  # the file was edited
+        pass
+    return {}
 
 
 def average_interval(

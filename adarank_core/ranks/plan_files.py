@@ -12,7 +12,14 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
 from adarank_core.patterns import SECONDS, check_pattern, matching_names
-from adarank_core.ranks.plans import HIGHEST_RANK, MOST_MODULES, TASK_TYPES, Alpha, RankPlan
+from adarank_core.ranks.plans import (
+    HIGHEST_RANK,
+    MOST_MODULES,
+    TASK_TYPES,
+    WITH_HEAD,
+    Alpha,
+    RankPlan,
+)
 from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 
 __all__ = [
@@ -24,7 +31,6 @@ __all__ = [
     "values_by_name",
 ]
 
-WITH_HEAD = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 # What an adapter may have beside ranks and scalings, and the values that mean that it has not.
 BESIDE = {
     "use_dora": "DoRA",

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Interval, MaxLen
+from annotated_types import Ge, Interval, MaxLen
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.errors import AdaRankError
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, check_keys, validated
+from adarank_core.scoring.scores import Seed, TextsEntry
 
-__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "Alpha", "RankPlan", "Ranks", "alphas"]
+__all__ = ["ALPHA_POLICIES", "TASK_TYPES", "WITH_HEAD", "Alpha", "RankPlan", "Ranks", "alphas"]
 
 FORMAT = "adarank-ranks/1"
 HIGHEST_RANK = 1_000_000  # no module is so large, and no number computed with it overflows
@@ -23,6 +24,8 @@ SCALING = 2
 #: PEFT's names for kinds of tasks.
 TASK_TYPES = ("SEQ_CLS", "CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
 TASK_TYPES += ("FEATURE_EXTRACTION",)
+#: Those whose head PEFT trains and saves beside LoRA.
+WITH_HEAD = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 ALPHA_POLICIES = {
     "proportional": "alpha is twice the rank: alpha / rank, LoRA's scaling, is 2 for every module",
@@ -56,6 +59,10 @@ class _RanksFile(TypedDict):
     budget: _Budget
     scores_sha256: Text
     task_type: Literal[TASK_TYPES] | None
+    mode: Text
+    seed: Seed | None
+    trials: Annotated[int, Ge(1)] | None
+    texts: TextsEntry
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,13 @@ class RankPlan:
     task_type : str or None
         One of ``TASK_TYPES``, by the head that was scored: ``"SEQ_CLS"`` for a classifier,
         ``"CAUSAL_LM"`` for a causal language model. None for an adapter that tells none.
+    mode : str
+        Of the scores that the ranks come from, such as ``"paper"``; empty where it is not known.
+    seed, trials : int, optional
+        Of these scores too; None where they are not known.
+    texts : dict
+        ``source``, ``count`` and ``sha256`` of the texts that were scored; empty where they are
+        not known.
 
     Raises
     ------
@@ -101,6 +115,10 @@ class RankPlan:
     budget: dict = field(default_factory=dict)
     scores_sha256: str = ""
     task_type: str | None = "SEQ_CLS"
+    mode: str = ""
+    seed: int | None = None
+    trials: int | None = None
+    texts: dict = field(default_factory=dict)
 
     def __post_init__(self):
         validated(vars(self), _RanksFile, "the ranks")
@@ -147,6 +165,10 @@ class RankPlan:
             "budget": dict(self.budget),
             "scores_sha256": self.scores_sha256,
             "task_type": self.task_type,
+            **({"mode": self.mode} if self.mode else {}),
+            **({} if self.seed is None else {"seed": self.seed}),
+            **({} if self.trials is None else {"trials": self.trials}),
+            **({"texts": dict(self.texts)} if self.texts else {}),
         }
 
     @classmethod
@@ -161,7 +183,8 @@ class RankPlan:
         check_format(data, FORMAT, "ranks")
         keys = ("model", "ranks", "alpha", "budget", "scores_sha256")
         check_keys(data, keys, "the ranks")
-        return cls(**{key: data[key] for key in keys}, task_type=data.get("task_type", "SEQ_CLS"))
+        added = ("task_type", "mode", "seed", "trials", "texts")  # which older files lack
+        return cls(**{key: data[key] for key in (*keys, *added) if key in data})
 
     def lora_config(self, task_type: str | None = None):
         """Return the plan as a ``peft.LoraConfig``.

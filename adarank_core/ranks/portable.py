@@ -7,12 +7,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json, replacing, write_json
+from adarank_core.files import read_json, write_json
 from adarank_core.ranks.plan_files import checked_adapter, values_by_name
+from adarank_core.ranks.starter import WEIGHTS, write_weights
 
 __all__ = ["portable"]
 
-WEIGHTS = "adapter_model.safetensors"
 PADDED = re.compile(
     r"(?:base_model\.model\.)?(.+)\.(lora_(?:embedding_)?[AB])(?:\.(weight|bias))?$"
 )
@@ -53,8 +53,6 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     ...
     adarank_core.errors.AdaRankError: 'missing/adapter_config.json' cannot be read (...)
     """
-    from safetensors.torch import save_file
-
     adapter, output = Path(adapter), Path(output)
     config = read_json(adapter / "adapter_config.json")
     _check_config(config)
@@ -65,12 +63,11 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     plain |= {"use_rslora": False, "init_lora_weights": True}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with replacing(output / WEIGHTS) as partial:
-            save_file(tensors, partial, metadata={"format": "pt"})
+        write_weights(tensors, output / WEIGHTS)
         write_json(output / "adapter_config.json", plain)
         return (adapter / WEIGHTS).stat().st_size, (output / WEIGHTS).stat().st_size
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise AdaRankError(f"{str(output)!r} cannot be written ({reason})") from None
 
 

@@ -65,6 +65,12 @@ class _OfArm(_Event):
     search: NotRequired[Number]
 
 
+class _Study(_Event):
+    done: Count
+    total: Count
+    now: Text
+
+
 class _StepOfArm(_Step):
     arm: Name
     seed: Seed
@@ -88,7 +94,9 @@ class _Plan(_OfArm):
 class _Chosen(_Event):
     arm: Name
     learning_rate: Number
+    learning_rate_at_edge: NotRequired[bool]
     search_seconds: Number
+    validation_loss: NotRequired[dict[Text, Number | None]]
 
 
 class _ArmFailed(_OfArm):
@@ -102,6 +110,7 @@ class _Result(_OfArm, RunEntry):
 
 # By kind: what a training tells by itself, and what it tells as an arm of a comparison.
 ALONE = {"step": _Step, "evaluation": _Step, "resumed": _Step, "result": _Event, "queued": _Queued}
+ALONE |= {"study": _Study}
 OF_ARM = {"step": _StepOfArm, "evaluation": _StepOfArm, "resumed": _StepOfArm, "score": _Score}
 OF_ARM |= {"plan": _Plan, "chosen": _Chosen, "arm-failed": _ArmFailed, "result": _Result}
 
@@ -235,7 +244,8 @@ def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
     -------
     dict
         By arm, each key only once it is known: ``lora_parameters``; ``residual``, how many it is
-        short of the budget; ``learning_rate`` and ``search_seconds``, where it chose one;
+        short of the budget; ``learning_rate``, ``learning_rate_at_edge`` and ``search_seconds``,
+        where it chose one;
         ``failed``, why it was given up.
 
     Examples
@@ -260,8 +270,9 @@ def arm_facts(events: Sequence[dict]) -> dict[str, dict]:
             if "residual" in event:
                 about["residual"] = event["residual"]
         elif kind == "chosen":
-            kept = ("learning_rate", "search_seconds")
-            facts.setdefault(event["arm"], {}).update({key: event[key] for key in kept})
+            kept = ("learning_rate", "learning_rate_at_edge", "search_seconds")
+            found = {key: event[key] for key in kept if key in event}
+            facts.setdefault(event["arm"], {}).update(found)
         elif kind == "arm-failed":
             failed[event["arm"], event["seed"]] = event["message"]
     for (arm, seed), why in failed.items():

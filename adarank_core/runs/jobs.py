@@ -9,16 +9,15 @@ import errno
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Required
 
@@ -38,12 +37,14 @@ from adarank_core.files import (
     write_whole,
 )
 from adarank_core.hardware import cores
+from adarank_core.limits import limit, variable
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
 from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.schemas import STRICT, FailFast, Text, validated
 from adarank_core.training.settings import MOST, SettingsEntry
+from adarank_core.versions import versions
 
 __all__ = [
     "ALIVE",
@@ -58,7 +59,6 @@ __all__ = [
     "start_command",
 ]
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "numpy", "streamlit")  # where installed
 #: The states of a run that has a process, or soon will.
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
@@ -66,6 +66,7 @@ RUN_FILES = ("config.json", "command.json", "events.jsonl")  # a run has one of 
 BEFORE_WORK = ("started", "queued", "turn")
 CONFIG_MEGABYTES = 50
 LOG_TAIL = 2048  # bytes
+GRACE = 60  # seconds in which a run that is over its time may stop by itself
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -81,6 +82,7 @@ class _Plan(TypedDict):
 
 class _Config(PartialRequestEntry, total=False):
     command: Text
+    study: Text
     seed: Seed
     plan: _Plan | None
     settings: _Settings
@@ -242,7 +244,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         recorder.record({"event": "started"})
         yield recorder
         # A cancel that nobody asked about any more came after the last step.
-        recorder.end({"event": "cancelled" if recorder.stopped else "finished"}, finished)
+        recorder.end(recorder.how_it_stopped(), finished)
     except BaseException as error:
         ending = _ending(error, folder)
         with suppress(OSError):  # what ended the run is told, not that this cannot be written
@@ -289,6 +291,7 @@ class _Recorder:
 
     def __init__(self, folder: Path):
         self.folder, self.stopped, self.begun = folder, False, False
+        self.end_of_time = math.inf
         path = folder / "events.jsonl"
         if _modified(folder / "cancel") < _modified(path):
             # Answered already; a newer one is meant for this process.
@@ -318,38 +321,39 @@ class _Recorder:
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    def start_clock(self) -> None:
+        """Count the minutes that a run may work, where they are limited, from now on."""
+        minutes = limit("run_minutes")
+        if minutes is None:
+            return
+        self.end_of_time = time.monotonic() + 60 * minutes
+        last = threading.Timer(60 * minutes + GRACE, self._break_off)
+        last.daemon = True
+        last.start()
+
+    def _break_off(self) -> None:
+        """End this process, which is in something so long that it never asks."""
+        self.stopped = True
+        with suppress(OSError):
+            self.record(self.how_it_stopped())
+        os._exit(2)
+
     def should_stop(self) -> bool:
-        self.stopped = self.stopped or (self.folder / "cancel").exists()
+        over = time.monotonic() > self.end_of_time
+        self.stopped = self.stopped or over or (self.folder / "cancel").exists()
         return self.stopped
 
-
-def versions() -> dict:
-    """Return the versions of Python and of what a run's numbers depend on.
-
-    Packages that are not installed are left out: Streamlit is needed by the pages alone.
-    ``revision`` is this code's commit where it is a git checkout, with ``+`` where it was changed.
-
-    Examples
-    --------
-    >>> versions()["torch"].startswith("2.")
-    True
-    """
-    known = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            known[name] = version(name)
-    revision = _revision()
-    return {**known, "revision": revision} if revision else known
-
-
-def _revision() -> str:
-    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    here = Path(__file__).resolve().parent
-    try:
-        said = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):  # no git here
-        return ""
-    return said.stdout.strip() if said.returncode == 0 else ""
+    def how_it_stopped(self) -> dict:
+        """Return the event of an end without an error."""
+        if not self.stopped:
+            return {"event": "finished"}
+        if time.monotonic() < self.end_of_time or (self.folder / "cancel").exists():
+            return {"event": "cancelled"}
+        message = (
+            f"the run was stopped after {limit('run_minutes'):g} minutes, the most that are "
+            f"allowed here ({variable('run_minutes')}); what has finished stays"
+        )
+        return {"event": "failed", "message": message}
 
 
 def cancel(folder: Path) -> None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from adarank_core.comparison.arms import ARMS, arm_label
+from adarank_core.comparison.learning_rates import SEARCH_SEEDS, first_rates
 from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.runs.jobs import Run
+from adarank_core.training.settings import Settings
 
 __all__ = ["ComparisonWork", "RunProgress", "duration", "seconds_expected", "seconds_left"]
 
@@ -58,14 +61,16 @@ class ComparisonWork:
     """
 
     def __init__(self, config: dict):
-        arms, seeds, rates = config["arms"], config["seeds"], config.get("learning_rates") or ()
+        arms, seeds, rates = config["arms"], config["seeds"], _rates(config)
         self.config, self.steps = config, config["settings"]["steps"]
         self.side_by_side = config.get("side_by_side", 1)
         # What there is to do → how much of it is done, from 0 to 1.
         self.training = {(arm, seed): 0.0 for seed in seeds for arm in arms}
-        self.searching = {(arm, rate, "search"): 0.0 for arm in arms for rate in rates}
+        trials = product(arms, rates, SEARCH_SEEDS)
+        self.searching = dict.fromkeys(trials, 0.0)
         scored = {arm: _scored_arm(arm) for arm in arms}
-        self.scoring = {(scored[arm], seed): 0.0 for arm, seed in self.training if scored[arm]}
+        all_seeds = [*seeds, *(SEARCH_SEEDS if rates else ())]
+        self.scoring = {(scored[arm], at): 0.0 for at in all_seeds for arm in arms if scored[arm]}
         self.failed: set[str] = set()
         self.last: dict = {"event": "started"}
         self.latest: dict[int, dict] = {}  # the last event of every seed
@@ -83,7 +88,8 @@ class ComparisonWork:
             self.latest[seed] = event
         key, part = (arm, seed), self.training
         if "search" in event:
-            key, part = (arm, event["search"], "search"), self.searching
+            key, part = (arm, event["search"], seed), self.searching
+            part.setdefault(key, 0.0)  # a grid that grows
         if kind in ("step", "evaluation"):
             if kind == "step":
                 self.speed[seed] = event
@@ -119,6 +125,8 @@ class ComparisonWork:
             self.resumed[key] = event["step"]
         elif kind == "chosen":
             self.searching |= {one: 1.0 for one in self.searching if one[0] == arm}
+            for at in SEARCH_SEEDS:
+                self._has_ranks((_scored_arm(arm), at))
         elif kind == "arm-failed":
             self.failed.add(arm)
             self.searching |= {one: 1.0 for one in self.searching if one[0] == arm}
@@ -134,12 +142,13 @@ class ComparisonWork:
     def progress(self) -> RunProgress:
         """Return how far all is, and how long it will go on at the pace so far."""
         score, train = self.scoring_seconds or 0.0, self.training_seconds or 0.0
-        open_of = {seed: 0.0 for seed in self.config["seeds"]}
+        open_of = dict.fromkeys((*self.config["seeds"], *SEARCH_SEEDS), 0.0)
         for part, seconds in ((self.scoring, score), (self.training, train)):
             for (_, seed), share in part.items():
                 open_of[seed] += (1 - share) * seconds
         # The search comes first, then whole seeds, as many at a time as were asked for.
         left = sum(1 - share for share in self.searching.values()) * train
+        left += sum(open_of.pop(seed) for seed in SEARCH_SEEDS)
         left += max(max(open_of.values()), sum(open_of.values()) / self.side_by_side)
         to_score = any(share < 1 for share in self.scoring.values())
         to_train = any(share < 1 for share in (*self.training.values(), *self.searching.values()))
@@ -214,6 +223,12 @@ def seconds_left(done: int, total: int, seconds: float) -> float | None:
     return seconds / done * (total - done) if done else None
 
 
+def _rates(config: dict) -> tuple[float, ...]:
+    """Return the learning rates that are searched; of a grid that grows those it begins with."""
+    around = config["settings"].get("learning_rate", Settings.learning_rate)
+    return first_rates(config.get("learning_rates") or (), around)
+
+
 def _scored_arm(arm: str | None) -> str | None:
     """Return whose scores an arm's ranks come from; None where nothing is scored for them."""
     return ARMS[arm].scores if arm in ARMS else None  # a file's ranks are there
@@ -269,7 +284,7 @@ def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
             if not paces:
                 continue
             pace = sum(paces) / len(paces)
-            trainings = len(config["seeds"]) + len(config.get("learning_rates") or ())
+            trainings = len(config["seeds"]) + len(_rates(config)) * len(SEARCH_SEEDS)
             training = len(config["arms"]) * trainings * config["settings"]["steps"] * pace
             ranks = max(about["allocation_seconds"] for about in arms)
             return training + len(config["seeds"]) * ranks

@@ -14,15 +14,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json, replacing, runs_folder, write_json
+from adarank_core.files import read_bytes, read_json, replacing, runs_folder, write_json
+from adarank_core.limits import is_walled
 from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
 from adarank_core.runs.verdict_file import verdict_or_damage
+from adarank_core.server_paths import without_paths
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
 
 DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40
 NOT_ZIPPED = ("lock", "cancel", "checkpoints")
+BINARY = (".safetensors", ".parquet", ".bin", ".npz", ".npy")
+TEXT_MEGABYTES = 50
 
 
 def tags(folder: Path) -> tuple[str, ...]:
@@ -203,6 +207,8 @@ def restore(deleted_folder: Path) -> Path:
 def write_zip(folder: Path, target: Path) -> None:
     """Write all of a run but its locks and checkpoints into a zip file, under the run's name.
 
+    What it says of this machine's folders is left out for visitors; see `server_paths`.
+
     Parameters
     ----------
     folder : pathlib.Path
@@ -235,7 +241,12 @@ def write_zip(folder: Path, target: Path) -> None:
         ):
             for path in files:
                 with suppress(FileNotFoundError):  # replaced a moment ago, by a run at work
-                    archive.write(path, Path(folder.name) / path.relative_to(folder))
+                    name = Path(folder.name) / path.relative_to(folder)
+                    if is_walled() and _may_name_paths(path, folder):
+                        text = read_bytes(path, TEXT_MEGABYTES).decode("utf-8", "replace")
+                        archive.writestr(str(name), without_paths(text, all_of_them=True))
+                    else:
+                        archive.write(path, name)
     except OSError as error:
         message = f"{str(folder)!r} cannot be written as {str(target)!r} ({error.strerror})"
         raise AdaRankError(message) from None
@@ -247,9 +258,8 @@ def summary(run: Run) -> dict:
     Returns
     -------
     dict
-        ``verdict``: ``"better"``, ``"worse"``, ``"no detectable difference"`` or ``"one seed
-        decides nothing"``, of the test loss of ``adarank``, or else of the first arm that is
-        compared, against the reference; ``""`` as long as there is none.
+        ``verdict``: the word of `verdict_or_damage`, such as ``"better"``; ``""`` as long as
+        there is none.
 
     Examples
     --------
@@ -286,6 +296,11 @@ def _move(folder: Path, place: Path) -> Path:
         with suppress(OSError):
             place.parent.rmdir()  # made for it, and empty
         raise
+
+
+def _may_name_paths(path: Path, folder: Path) -> bool:
+    """Tell whether a file was written by us; what a visitor gave is given back as it was."""
+    return path.suffix not in BINARY and not path.is_relative_to(folder / "inputs")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -20,8 +20,9 @@ def verdict_or_damage(folder: Path) -> tuple[str, str]:
     Returns
     -------
     verdict : str
-        Of the test loss of ``adarank``, or else of the first arm that is compared, against the
-        reference; empty where there is none.
+        On the primary metric, of ``adarank`` or else of the first arm that is compared, against
+        the reference; ``"better (exploratory)"`` where it was not the first look. Empty where
+        there is none.
     damage : str
         A sentence; empty where the file is in order or there is none.
 
@@ -52,8 +53,9 @@ def _looked_at(path: Path, changed: int, size: int) -> tuple[str, str]:
         return "", by_name(error, path)
     if not verdict.arms:
         return "", "the verdict has no arms"
-    found = [compared for compared in verdict.comparisons if compared["metric"] == "test_loss"]
     # Against the reference come before all others.
-    of_adarank = [compared for compared in found if compared["arm"] == "adarank"]
-    words = [compared["verdict"] for compared in (*of_adarank, *found)]
-    return (words[0] if words else ""), ""
+    of_adarank = [compared for compared in verdict.primary if compared["arm"] == "adarank"]
+    words = [compared["verdict"] for compared in (*of_adarank, *verdict.primary)]
+    if not words:
+        return "", ""
+    return words[0] + (" (exploratory)" if verdict.exploratory else ""), ""

@@ -15,9 +15,11 @@ from transformers.pytorch_utils import Conv1D
 
 from adarank_core.data.texts import Texts, as_texts
 from adarank_core.errors import AdaRankError
+from adarank_core.hardware import in_double
 from adarank_core.scoring.encoding import encode, logits_of
 from adarank_core.scoring.heads import prepared
 from adarank_core.scoring.models import AdaptableModule, ModelBundle, adaptable_modules
+from adarank_core.scoring.quantised import unpacked
 from adarank_core.scoring.scores import ModuleScore, Scores, origin_of
 from adarank_core.scoring.unscored import unscored_weights
 
@@ -26,6 +28,8 @@ __all__ = [
     "empirical_fisher",
     "gradient_norm",
     "inverse",
+    "lora_gradient",
+    "plop",
     "random_scores",
     "snip",
     "stable_rank",
@@ -180,6 +184,94 @@ def empirical_fisher(
     return _from_gradients(
         bundle, texts, labels, seed, "fisher", lambda weight, mean, square: square.sum()
     )
+
+
+def lora_gradient(
+    bundle: ModelBundle, texts: Texts | Sequence[str], labels: Sequence[int], seed: int = 0
+) -> Scores:
+    """Score a module by the squared gradient at LoRA's ``B``, at its start. Needs labels.
+
+    With LoRA in place (``B = 0``, ``A`` drawn and frozen) a text's gradient at ``B`` is ``G Aᵀ``,
+    where ``G`` (out × in) is that at the weight. Its mean square over texts, summed over ``B``'s
+    entries, is the squared mean plus the variance. This is what FIM-LoRA takes (the diagonal of
+    the empirical Fisher information of ``B``, arXiv 2605.16800) and PAGE (the energy of the
+    projected gradient, of DomLoRA, arXiv 2605.06183). Both draw one ``A``. The mean over all
+    draws has a closed form and no error: entries of variance ``1 / (3 in)``, which PEFT draws,
+    make ``E ‖G Aᵀ‖² = rank ‖G‖² / (3 in)``. The score is this for rank 1, without the scaling that
+    is the same for all modules; so it is `empirical_fisher` for an input.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    texts : Texts or sequence of str
+    labels : sequence of int
+        One a text.
+    seed : int
+        Draws the head.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model
+    >>> lora_gradient(load_model("embedded"), ["Good.", "Bad."], [1, 0]).modules[0].score > 0
+    True
+    """
+    fisher = empirical_fisher(bundle, texts, labels, seed)
+    of_b = [module.score / (3 * module.in_features) for module in fisher.modules]
+    return _with(fisher, "lora-gradient", of_b)
+
+
+def plop(
+    bundle: ModelBundle, texts: Texts | Sequence[str], seed: int = 0, max_length: int = 128
+) -> Scores:
+    """Score a module by how little its weight is aligned with the texts. Needs no labels.
+
+    PLoP (Hayou et al., arXiv 2506.20629) compares the norm of ``W x``, ``x`` a token's input, with
+    that of ``W z``, ``z`` random and as long as ``x``: the normalised feature norm. It puts LoRA
+    where that is lowest, for a module that is aligned has less to learn. So the score is one over
+    it: ``‖W‖ / sqrt(in)``, the root mean square of ``‖W z‖`` over all ``z`` of length 1, over the
+    mean of ``‖W x‖ / ‖x‖`` over the texts' tokens.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    texts : Texts or sequence of str
+    seed : int
+        Draws the head, which some models need to run; it does not count.
+    max_length : int
+        Longer texts are cut to this many tokens.
+
+    Examples
+    --------
+    >>> from adarank_core import generic_texts, load_model
+    >>> plop(load_model("embedded"), generic_texts()).modules[0].score > 0
+    True
+    """
+    texts = as_texts(texts)
+    model = prepared(bundle, seed)
+    widths = {module.name: module.in_features for module in adaptable_modules(model)}
+    ratios: dict[str, list[torch.Tensor]] = {name: [] for name in widths}
+
+    def add(name, module, inputs, output):
+        found = in_double(output)
+        if module.bias is not None:
+            found = found - in_double(module.bias)
+        given, found = (x.flatten(0, -2).norm(dim=1) for x in (in_double(inputs[0]), found))
+        ratios[name].append((found / given)[given > 0])
+
+    for name in widths:
+        model.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: add(name, module, inputs, output)
+        )
+    with torch.inference_mode():
+        for batch in encode(bundle, texts, max_length, batch_size=1):  # so without padding
+            logits_of(model, batch)
+
+    def of(name, module):
+        mean = float(torch.cat(ratios[name]).mean()) if ratios[name] else math.nan
+        random_norm = float(in_double(unpacked(module).detach()).norm()) / math.sqrt(widths[name])
+        return random_norm / mean if mean else math.inf
+
+    return replace(_of_modules(bundle, "plop", of), seed=seed, texts=origin_of(texts))
 
 
 def _from_gradients(bundle, texts, labels, seed, mode, importance) -> Scores:

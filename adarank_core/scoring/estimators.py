@@ -131,7 +131,7 @@ def _paired_distances(
 
     def noisy_logits(instance):
         generator = generator_for(options.seed, name, instance, device=_drawing(model, options))
-        weight = noise.deviation * noise.standard(shape, generator, dtype)
+        weight = noise.deviation * noise.weight(shape, generator, dtype)
         bias = None
         if noise.bias_deviation:
             bias = noise.standard((module.out_features,), generator, dtype)

@@ -16,6 +16,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import scores_folder
 from adarank_core.hardware import gpus
 from adarank_core.kept import DIGEST, keep, kept
+from adarank_core.limits import is_listed
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["keep_known", "known", "model_revision"]
@@ -49,7 +50,7 @@ def model_revision(name: str) -> str:
         return _version(EMBEDDED)
     folder = Path(name).expanduser()
     try:
-        if folder.is_dir():
+        if is_listed(name) and folder.is_dir():
             files = sorted(
                 (path.name, path.stat().st_size, path.stat().st_mtime_ns)
                 for path in folder.iterdir()

@@ -23,6 +23,8 @@ __all__ = [
     "mean_shift",
     "noisy_logits",
     "pair_distances",
+    "rank_correlation",
+    "ratio_with_error",
     "running_mean",
 ]
 
@@ -217,3 +219,37 @@ def energy_kept(singular_values: Sequence[float]) -> np.ndarray:
     """
     energies = np.asarray(singular_values, dtype=float) ** 2
     return np.cumsum(energies) / energies.sum()
+
+
+def ratio_with_error(high: tuple[float, float], low: tuple[float, float]) -> tuple[float, float]:
+    """Return the ratio of two independent estimates and its standard error.
+
+    The relative errors add up as squares, which is right to first order (the delta method).
+
+    Parameters
+    ----------
+    high, low : tuple of float
+        An estimate and its standard error; ``low`` is not 0.
+
+    Examples
+    --------
+    >>> ratio_with_error((8.0, 0.6), (2.0, 0.2))
+    (4.0, 0.5)
+    """
+    ratio = high[0] / low[0]
+    return ratio, abs(ratio) * float(np.hypot(high[1] / high[0], low[1] / low[0]))
+
+
+def rank_correlation(values: Sequence[float], others: Sequence[float]) -> float:
+    """Return Spearman's rank correlation; equal values share their mean rank.
+
+    Examples
+    --------
+    >>> round(rank_correlation([1.0, 2.0, 3.0], [0.1, 0.5, 0.9]), 12)
+    1.0
+    """
+    both = []
+    for each in (values, others):
+        _, places, counts = np.unique(each, return_inverse=True, return_counts=True)
+        both.append((np.cumsum(counts) - (counts - 1) / 2)[places])
+    return float(np.corrcoef(*both)[0, 1])

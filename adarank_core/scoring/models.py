@@ -5,7 +5,7 @@ import importlib.util
 import re
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from adarank_core.checks import is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.files import read_json
 from adarank_core.hardware import check_dtype, device_named, dtype_named
+from adarank_core.limits import check_limit, check_model_name, hide_token, is_listed, limit
 from adarank_core.scoring.encoding import has_classification_head
 from adarank_core.scoring.heads import fresh_head
 from adarank_core.scoring.model_checks import check_model
@@ -191,6 +192,8 @@ def load_model(
     if not is_whole(labels, 2, 10**6):
         raise AdaRankError(f"labels is {quoted(labels)}; a classification head needs at least 2")
     name = str(name)
+    check_model_name(name)
+    hide_token()
     source = str(embedded_folder()) if name == "embedded" else name
     if not name.strip():
         raise AdaRankError("the model's name is empty; give 'embedded', a Hub id or a folder")
@@ -213,7 +216,7 @@ def _load(source: str, name: str, labels: int, head: str, dtype: str, device):
         AutoTokenizer,
     )
 
-    if not _is_folder(source):
+    if not (name == "embedded" or (is_listed(name) and _is_folder(source))):
         _ask_hub(name)
     safe = {"trust_remote_code": False}
     weights = {"use_safetensors": True, "output_loading_info": True, **safe}
@@ -312,12 +315,16 @@ def _ask_hub(name: str) -> None:
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    why = None
+    why, capped, cached = None, limit("model_mb") is not None, False
     try:
-        try:
-            hf_hub_download(name, "config.json", local_files_only=True)
-        except OSError:  # not in the local cache
-            HfApi().model_info(name, timeout=10)
+        with suppress(OSError):
+            cached = bool(hf_hub_download(name, "config.json", local_files_only=True))
+        if capped or not cached:
+            about = HfApi().model_info(name, timeout=10, files_metadata=capped)
+            files = [one for one in about.siblings or () if one.rfilename.endswith(".safetensors")]
+            check_limit("model_mb", sum(one.size or 0 for one in files) / 1e6)
+    except AdaRankError:
+        raise
     except HFValidationError:
         why = "there is no such folder, and it cannot be a Hub id"
     except HfHubHTTPError as error:
@@ -330,7 +337,7 @@ def _ask_hub(name: str) -> None:
     except Exception:
         # Whatever the client of the day raises without a network.
         why = "there is no such folder, and the Hugging Face Hub cannot be reached"
-    if why:
+    if why and not cached:
         raise AdaRankError(
             f"the model {name!r} cannot be loaded: {why}; the model 'embedded' always works"
         )

@@ -99,11 +99,15 @@ class ModuleNoise:
         Of each entry of the bias's; 0 where none is added.
     uniform : bool
         Whether the entries are uniform and not normal.
+    rank : int
+        Of the weight's noise, which is then the product of two normal matrices, as LoRA's is; 0
+        where every entry is drawn for itself.
     """
 
     deviation: float
     bias_deviation: float = 0.0
     uniform: bool = False
+    rank: int = 0
 
     def standard(
         self, shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
@@ -121,6 +125,23 @@ class ModuleNoise:
         if self.uniform:
             return (2 * torch.rand(shape, **placed) - 1) * math.sqrt(3)
         return torch.randn(shape, **placed)
+
+    def weight(
+        self, shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Draw a weight's noise of mean 0 and deviation 1: of full rank, or of the one asked for.
+
+        Examples
+        --------
+        >>> noise = ModuleNoise(deviation=1.0, rank=2)
+        >>> drawn = noise.weight((9, 7), generator_for(0, "query"), torch.float64)
+        >>> drawn.shape, int(torch.linalg.matrix_rank(drawn))
+        (torch.Size([9, 7]), 2)
+        """
+        if not self.rank:
+            return self.standard(shape, generator, dtype)
+        left = self.standard((shape[0], self.rank), generator, dtype)
+        return left @ self.standard((self.rank, shape[1]), generator, dtype) / self.rank**0.5
 
 
 def module_noise(
@@ -148,7 +169,8 @@ def module_noise(
     if "bias" in words and bias is not None:
         of_bias = 1.0 if absolute else deviation(bias)
     scale = options.noise_scale
-    return ModuleNoise(scale * of_weight, scale * of_bias, "uniform" in words)
+    rank = next((int(word[5:]) for word in words if word.startswith("rank-")), 0)
+    return ModuleNoise(scale * of_weight, scale * of_bias, "uniform" in words, rank)
 
 
 def weight_noise(
@@ -320,7 +342,7 @@ class OutputNoise:
     mask : torch.Tensor
         texts × tokens, 0 at padding.
     factor : torch.Tensor
-        As `input_factor` gives it; not looked at where noise is uniform.
+        As `input_factor` gives it; looked at only where every entry of the noise is normal.
     out_features : int
     generators : sequence of torch.Generator
         One a text.
@@ -342,7 +364,7 @@ class OutputNoise:
     def draw(self, copies: int) -> torch.Tensor:
         """Return texts × copies × tokens × out_features, on the inputs' device."""
         noise, device = self.noise, self.inputs.device
-        if noise.uniform:
+        if noise.uniform or noise.rank:
             drawn = self._through_weights(copies)
         else:
             drawn = activation_noise(
@@ -361,7 +383,7 @@ class OutputNoise:
         rows = [
             torch.stack(
                 [
-                    text @ self.noise.standard(shape, generator, self.dtype).to(text).mT
+                    text @ self.noise.weight(shape, generator, self.dtype).to(text).mT
                     for _ in range(copies)
                 ]
             )

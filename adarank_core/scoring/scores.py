@@ -17,12 +17,13 @@ from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
 
-__all__ = ["ModuleScore", "Scores", "origin_of"]
+__all__ = ["ModuleScore", "Scores", "Seed", "TextsEntry", "origin_of"]
 
 FORMAT = "adarank-scores/1"
 MOST_KINDS = 8  # in a sentence
 Size = Annotated[int, Interval(ge=1, lt=2**31)]
 Number = Annotated[float, Ge(0)]
+Seed = Annotated[int, Interval(ge=-(2**63), lt=2**64)]
 
 
 class _ModuleEntry(TypedDict):
@@ -36,7 +37,9 @@ class _ModuleEntry(TypedDict):
     standard_error: Number
 
 
-class _TextsEntry(TypedDict, total=False):
+class TextsEntry(TypedDict, total=False):
+    """What scores and plans tell of their texts; the type that files are checked against."""
+
     __pydantic_config__ = STRICT
     source: Text
     count: Annotated[int, Ge(0)]
@@ -49,8 +52,8 @@ class _ScoresFile(TypedDict):
     mode: Text
     estimator: Text
     noise_scale: Number
-    seed: Annotated[int, Interval(ge=-(2**63), lt=2**64)]
-    texts: _TextsEntry
+    seed: Seed
+    texts: TextsEntry
     modules: Annotated[list[_ModuleEntry], MinLen(1), FailFast()]
     trials: NotRequired[Annotated[int, Ge(1)] | None]
     logits: NotRequired[Literal["last", "all"]]

@@ -19,9 +19,11 @@ from transformers import PrinterCallback, TrainingArguments
 from adarank_core.checks import is_whole
 from adarank_core.data.task import Task
 from adarank_core.errors import AdaRankError, quoted
+from adarank_core.files import read_json, write_json, write_text
 from adarank_core.hardware import bf16_is_native, is_out_of_memory
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
+from adarank_core.scoring.labels import public_name
 from adarank_core.scoring.models import ModelBundle, model_sha256
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
@@ -32,6 +34,7 @@ from adarank_core.training.objectives import lengths_of_rows, objective_for
 from adarank_core.training.results import RunResult
 from adarank_core.training.settings import Settings
 from adarank_core.training.speedups import cast_frozen, learns_in_bfloat16, make_lean
+from adarank_core.training.text_results import write_text_results
 
 __all__ = ["Settings", "Training", "finetune", "train"]
 
@@ -76,7 +79,8 @@ def finetune(
     seed : int
         Draws the head, LoRA's matrices, dropout and the order of the data.
     output : pathlib.Path, optional
-        Folder in which the adapter is saved, as ``adapter``, and while training goes on a
+        Folder in which the adapter is saved, as ``adapter``, and what every test text came to
+        (`training.text_results`), and while training goes on a
         checkpoint every half minute and when it is stopped, as ``checkpoints``. The same run
         goes on from the last of them, to the very numbers that it would have had; who keeps the
         result deletes them with `training.checkpoints.clear`. AdaLoRA has state that PEFT
@@ -226,7 +230,7 @@ def _trained(
         args=_arguments(training, output, lower, bundle.model.device),
         train_dataset=data,
         order=order,
-        eval_dataset=_by_length(validation),
+        eval_dataset=validation.select(_by_length(validation)),
         data_collator=objective.collator(bundle),
         compute_metrics=objective.progress,
         preprocess_logits_for_metrics=objective.logits,
@@ -240,11 +244,16 @@ def _trained(
         if live.stopped:
             return None
         if output is not None and training.plan is not None and training.measure == "test":
-            _save_adapter(model, output / "adapter")
-        predicted = trainer.predict(_by_length(measured))
+            _save_adapter(model, output / "adapter", training.model)
+        by_length = _by_length(measured)
+        predicted = trainer.predict(measured.select(by_length))
         if training.measure == "validation":
             seconds = live.seconds()
     live.check_finite(f"prediction for a {training.measure} text", predicted.predictions)
+    if output is not None and training.measure == "test":
+        of_texts = objective.of_every_text(predicted)
+        rows = np.argsort(by_length)
+        write_text_results(output, {name: found[rows] for name, found in of_texts.items()})
     return RunResult(
         seed=training.seed,
         metrics=objective.metrics(predicted, training.measure),
@@ -268,13 +277,24 @@ def _tokenised(objective, bundle: ModelBundle, rows, longest: int, should_stop: 
     return concatenate_datasets(parts)
 
 
-def _save_adapter(model, folder: Path) -> None:
-    """Save an adapter in place of what stood there: PEFT would write through links."""
+def _save_adapter(model, folder: Path, base: str) -> None:
+    """Save an adapter in place of what stood there: PEFT would write through links.
+
+    It goes to other machines, on which the base model's folder of this one means nothing: config
+    and card name it as others know it. Written after PEFT, which asks the Hub for what it names.
+    """
     if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder)
     else:
         folder.unlink(missing_ok=True)
     model.save_pretrained(folder)
+    if (folder / "adapter_config.json").exists():  # a model that is trained whole has none
+        config = read_json(folder / "adapter_config.json")
+        place, name = config["base_model_name_or_path"], public_name(str(base))
+        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": name})
+        card = folder / "README.md"
+        if place and card.exists():
+            write_text(card, card.read_text(encoding="utf-8").replace(place, name))
 
 
 def _settle_precision(bundle: ModelBundle) -> bool:
@@ -431,6 +451,6 @@ def _arguments(training: Training, output: Path | None, lower: bool, device: tor
     )
 
 
-def _by_length(data):
-    """Order by length, so that evaluation pads little; metrics do not depend on the order."""
-    return data.select(np.argsort(lengths_of_rows(data), kind="stable"))
+def _by_length(data) -> np.ndarray:
+    """Return an order by length, so that evaluation pads little."""
+    return np.argsort(lengths_of_rows(data), kind="stable")

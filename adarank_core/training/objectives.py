@@ -11,10 +11,11 @@ from pyarrow import compute
 
 from adarank_core.data.task import Task
 from adarank_core.data.texts import Texts
+from adarank_core.errors import AdaRankError
 from adarank_core.scoring.encoding import check_known, tokenised
 from adarank_core.scoring.models import ModelBundle, load_model
 from adarank_core.training.batches import LengthGroupedOrder
-from adarank_core.training.metrics import cross_entropy, metrics_of
+from adarank_core.training.metrics import cross_entropies, cross_entropy, metrics_of
 
 __all__ = ["Classification", "lengths_of_rows", "objective_for"]
 
@@ -135,6 +136,35 @@ class Classification:
         """Return what a training is judged by, measured at its end; see `metrics_of`."""
         classes = len(self.task.label_names)
         return metrics_of(predicted.predictions, predicted.label_ids, classes, split)
+
+    def of_every_text(self, predicted) -> dict[str, np.ndarray]:
+        """Return what each test text came to, by the metric that is its mean."""
+        logits, labels = predicted.predictions, predicted.label_ids
+        return {
+            "test_loss": cross_entropies(logits, labels).astype(np.float32),
+            "test_accuracy": logits.argmax(axis=1) == labels,
+        }
+
+    def check_metric(self, metric: str) -> None:
+        """Raise `AdaRankError` if the test texts will not tell a metric.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"text": ["Good.", "Bad.", "So so."], "label": [1, 0, 2]})
+        >>> task = Task("mine", ("bad", "good", "so so"), rows, rows, rows)
+        >>> Classification(task).check_metric("auc")
+        Traceback (most recent call last):
+        ...
+        adarank_core.errors.AdaRankError: the metric is 'auc', which is measured of two classes, ...
+        """
+        found = len(set(self.task.test["label"]))
+        if metric == "auc" and not (len(self.task.label_names) == 2 == found):
+            classes = found if found < 2 else len(self.task.label_names)
+            raise AdaRankError(
+                "the metric is 'auc', which is measured of two classes, but the test texts of "
+                f"{self.task.name!r} have {classes}; give test_loss, test_accuracy or macro_f1"
+            )
 
 
 def lengths_of_rows(data) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from adarank_core.checks import is_number, is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import DTYPES, check_device, check_dtype
+from adarank_core.limits import check_limit
 from adarank_core.schemas import STRICT, Name
 
 __all__ = ["Rate", "Settings", "SettingsEntry"]
@@ -85,6 +86,12 @@ class Settings:
             raise AdaRankError(
                 f"learning_rate is {quoted(self.learning_rate)}; it must be above 0 and finite"
             )
+
+    def check_limits(self) -> None:
+        """Raise `AdaRankError` where this is more than this machine allows; see `limits`."""
+        check_limit("steps", self.steps)
+        check_limit("batch_size", self.batch_size)
+        check_limit("text_tokens", self.max_length)
 
     def to_dict(self) -> dict:
         """Return the settings for JSON; device and dtype only where they were asked for.

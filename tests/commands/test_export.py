@@ -15,6 +15,7 @@ def test_export_writes_the_plan_in_every_form(run, files, tmp_path):
     out = run("export", "--ranks", files / "ranks.json", "--output", tmp_path, "--json", "-")
     written = json.loads(out)["files"]
     names = ["ranks.json", "adapter_config.json", "lora_config.py", "ranks.csv", "report.html"]
+    names.append("README.md")
     assert [Path(file).name for file in written] == names
     assert run("export", "--ranks", files / "ranks.json", "--output", tmp_path).split() == written
     assert "family" not in (tmp_path / "ranks.csv").read_text()
@@ -36,7 +37,7 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     result = json.loads(run("export", *ranks, *options))
     plan = RankPlan.from_dict(read_json(tmp_path / "out" / "ranks.json"))
     assert sorted(plan.ranks.values()) == [2, 2, 5, 5] and all(".layer." in n for n in plan.ranks)
-    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 7
+    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 8
     sizes = [result["compact_bytes"], result["portable_bytes"]]
     weights = "adapter_model.safetensors"
     folders = (tmp_path / "adapter", tmp_path / "out" / "portable")
@@ -82,3 +83,36 @@ def test_export_holds_what_peft_builds_against_the_plan(run, refusal, files, tin
     assert not (tmp_path / "out").exists()
     fitting = ("--ranks", files / "ranks.json", "--output", tmp_path / "out")
     assert run("export", *fitting, "--model", tiny_bert)
+
+
+def test_a_starter_is_written_with_sizes_of_the_scores_or_of_the_model(
+    run, refusal, files, tiny_bert, capsys, tmp_path
+):
+    from safetensors.torch import load_file
+
+    ranks = ("--ranks", files / "ranks.json", "--starter")
+    paths = run("export", *ranks, "--output", tmp_path / "model").split()
+    assert [Path(path).name for path in paths[-2:]] == ["README.md", "adapter_model.safetensors"]
+    assert "untrained" in (tmp_path / "model" / "README.md").read_text()
+    run("export", *ranks, "--scores", files / "scores.json", "--output", tmp_path / "scores")
+    both = [load_file(tmp_path / one / "adapter_model.safetensors") for one in ("model", "scores")]
+    plan = RankPlan.from_dict(read_json(files / "ranks.json"))
+    assert all(both[0][key].equal(both[1][key]) for key in both[0])
+    assert len(both[0]) == len(both[1]) == 2 * len(plan.ranks)
+    verified = ("verify", "--adapter", tmp_path / "scores", "--ranks", files / "ranks.json")
+    assert "every one of" in run(*verified)
+    trained = ("--adapter", tmp_path / "model", "--output", tmp_path / "both")
+    assert "give one of them" in refusal("export", *ranks, *trained)
+    # The model is a folder of this machine, which means nothing on another.
+    for name in ("adapter_config.json", "lora_config.py", "report.html", "README.md"):
+        assert tiny_bert not in (tmp_path / "model" / name).read_text()
+
+
+def test_a_starter_says_where_its_sizes_are_from(files, tiny_bert, capsys, tmp_path):
+    from adarank_core.__main__ import main
+
+    ranks = ["export", "--ranks", str(files / "ranks.json"), "--starter", "--output"]
+    assert main([*ranks, str(tmp_path / "model")]) == 0
+    assert f"of the model {tiny_bert!r}" in capsys.readouterr().err
+    assert main([*ranks, str(tmp_path / "scores"), "--scores", str(files / "scores.json")]) == 0
+    assert "sizes of the scores" in capsys.readouterr().err

@@ -30,6 +30,14 @@ def test_score_writes_scores_of_each_kind_of_text(run, tiny_bert, tiny_file, tmp
         assert [module.family for module in scores.modules] == ["value"] and scores.seed == 7
 
 
+def test_the_table_counts_layers_from_one_and_json_from_zero(run, tiny_bert, tmp_path):
+    options = ("--trials", 2, "--modules", r"layer\.1.*value", "--json", tmp_path / "scores.json")
+    out = run("score", "--model", tiny_bert, *options)
+    assert [line.split()[1:4:2] for line in out.splitlines() if "value" in line] == [["2", "value"]]
+    (module,) = Scores.from_dict(read_json(tmp_path / "scores.json")).modules
+    assert module.layer == 1
+
+
 def test_score_says_what_was_not_scored(run, capsys, tiny_bert, tmp_path):
     import torch
     from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM

@@ -132,6 +132,8 @@ def test_a_fine_tune_that_cannot_be(refusal, tiny_bert, tiny_file, options, mess
         (["--learning-rates", ",".join(map(str, range(1, 12)))], "11 learning rates"),
         (["--side-by-side", "0"], "side_by_side is 0"),
         (["--side-by-side", "x"], "side-by-side"),
+        (["--metric", "zork"], "the metric is 'zork'"),
+        (["--smallest-of-interest", "0"], "smallest_of_interest is 0.0"),
         (["--resume"], "--resume needs --output"),
     ],
     ids=str,
@@ -259,6 +261,9 @@ def test_eight_rows_in_each_split_are_enough(run, tiny_bert, tiny_task, tmp_path
     arguments = ["--model", tiny_bert, "--task", tmp_path, "--steps", 2, "--trials", 2]
     verdict = json.loads(run("compare", *arguments, "--average-rank", 2, "--json", "-"))
     assert len(verdict["arms"]) == 2
+    told = " ".join(run("compare", *arguments, "--average-rank", 2, "--metric", "auc").split())
+    assert "adarank's AUC" in told and "adarank's test loss" not in told
+    assert "There is no verdict: with one seed nothing tells a difference from luck" in told
 
 
 def test_a_loss_that_explodes_is_told(capsys, tiny_bert, tiny_file):
@@ -294,20 +299,26 @@ def test_a_grid_of_learning_rates_ends_in_one_for_each_arm(
     assert read_json(home / "run" / "config.json")["learning_rates"] == [1e-3, 0.02]
     assert "learning_rates is []" in refusal(*arguments, "--resume")
     assert json.loads(run(*arguments, *grid, "--resume", "--json", "-")) == verdict
+    said = run(*arguments, *grid, "--resume")
+    assert "uniform's best learning rate is at the end of those tried" in " ".join(said.split())
+    longer = ["--learning-rates", "1e-3,0.02,0.03"]
+    assert len(json.loads(run(*arguments, *longer, "--resume", "--json", "-"))["arms"]) == 1
+    assert read_json(home / "run" / "config.json")["learning_rates"] == [1e-3, 0.02, 0.03]
 
 
-def test_a_run_of_an_older_version_is_gone_on_with(run, tiny_bert, tiny_file, home):
+def test_a_run_of_an_older_version_is_gone_on_with(run, refusal, tiny_bert, tiny_file, home):
     arguments = ["compare", "--model", tiny_bert, "--task", tiny_file, "--steps", 1]
     arguments += ["--arms", "uniform", "--output", home / "run"]
     verdict = json.loads(run(*arguments, "--json", "-"))
     for name, newer in {
-        "config.json": ("learning_rates", "side_by_side"),
-        "comparison.json": ("learning_rates", "search_seed"),
+        "config.json": ("learning_rates", "side_by_side", "alpha"),
+        "comparison.json": ("learning_rates", "search_seeds", "alpha"),
     }.items():
         path = home / "run" / name
         old = {key: value for key, value in read_json(path).items() if key not in newer}
         path.write_text(json.dumps(old))
     assert json.loads(run(*arguments, "--resume", "--json", "-")) == verdict
+    assert "alpha is 'rslora'" in refusal(*arguments, "--resume", "--alpha", "rslora")
 
 
 # The queue

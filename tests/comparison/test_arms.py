@@ -1,27 +1,10 @@
-"""The table of arms, ranks shuffled or by depth, and what cannot be compared."""
+"""The table of arms, ranks by depth, and what cannot be compared."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, allocate
-from adarank_core.comparison.arms import ARMS, check_arms, file_name, permuted
-from adarank_core.ranks.allocation import lora_parameters
+from adarank_core.comparison.arms import ARMS, check_arms, file_name
 from adarank_core.scoring.baselines import depth_ramp
-
-
-@given(st.integers(0, 99))
-def test_permuting_keeps_the_ranks_of_every_size(made_up, seed):
-    scores = made_up()
-    plan = allocate(scores, 8, budget_by="parameters")
-    other = permuted(plan, scores, seed)
-    assert list(other.ranks) == list(plan.ranks) and other.ranks != plan.ranks
-    for size in {(m.in_features, m.out_features) for m in scores.modules}:
-        names = [m.name for m in scores.modules if (m.in_features, m.out_features) == size]
-        assert sorted(other.ranks[n] for n in names) == sorted(plan.ranks[n] for n in names)
-    assert lora_parameters(scores, other.ranks) == lora_parameters(scores, plan.ranks)
-    assert other.alpha == {name: 2 * rank for name, rank in other.ranks.items()}
-    assert permuted(plan, scores, seed) == other
 
 
 def test_ramps_grow_and_fall_with_depth(made_up):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from adarank_core import AdaRankError, RankPlan, Verdict, allocate, compare, load_model
-from adarank_core.comparison.arms import ARMS, permuted
+from adarank_core.comparison.arms import ARMS
 from adarank_core.comparison.planner import plain_scores, same_rank
+from adarank_core.comparison.reshaped import permuted
 from adarank_core.comparison.verdicts import METRICS
 from adarank_core.files import read_json, write_json
 from adarank_core.scoring.baselines import depth_ramp
@@ -61,6 +62,56 @@ def test_a_verdict_has_every_run_of_every_arm(compared, tiny_bert):
 def test_a_verdict_survives_json(compared):
     verdict, _, folder = compared
     assert Verdict.from_dict(read_json(folder / "verdict.json")) == verdict
+
+
+def test_a_verdict_says_what_was_declared_and_has_an_interval_over_texts(compared):
+    verdict, _, folder = compared
+    arms = ["uniform", "adarank", "permuted"]
+    look = {"arms": arms, "seeds": [0, 1], "smallest_of_interest": None}
+    assert (verdict.primary_metric, verdict.planned_seeds) == ("test_loss", (0, 1))
+    assert verdict.looks == (look,) and not verdict.exploratory
+    kept = read_json(folder / "comparison.json")
+    assert kept["metric"] == "test_loss" and kept["looks"] == [look]
+    for one in verdict.comparisons:
+        over_texts = one["metric"] in ("test_loss", "test_accuracy") and one["ci_low"] is not None
+        assert (one["ci_low_texts"] is not None) == over_texts
+        if over_texts:
+            assert one["ci_low_texts"] <= one["ci_low"] < one["ci_high"] <= one["ci_high_texts"]
+    assert verdict.primary[0]["ci_low_texts"] is not None
+
+
+def test_seeds_that_are_added_make_another_look_and_a_lost_file_no_error(
+    compared, tiny_bert, tiny_task, tmp_path
+):
+    verdict, _, folder = compared
+    shutil.copytree(folder, tmp_path / "run")
+    options = {"output": tmp_path / "run", "average_rank": 4, "trials": 2, "settings": QUICK}
+    for seed in (0, 1):
+        (tmp_path / "run" / "runs" / f"adarank-seed{seed}" / "texts.npz").write_bytes(b"zork")
+    more = compare(tiny_bert, tiny_task, ["uniform", "adarank"], seeds=(0, 1), **options)
+    assert more.exploratory and more.looks[:1] == verdict.looks and len(more.looks) == 2
+    assert {one["ci_level"] for one in more.comparisons} == {0.99}
+    assert more.primary[0]["ci_low_texts"] is None
+    again = compare(tiny_bert, tiny_task, ["uniform", "adarank"], seeds=(0, 1), **options)
+    assert again == more
+    named = compare(
+        *(tiny_bert, tiny_task, ["uniform", "adarank"]),
+        seeds=(0, 1),
+        smallest_of_interest=0.25,
+        **options,
+    )
+    assert len(named.looks) == 3 and named.smallest_of_interest == 0.25
+
+
+def test_a_metric_that_will_not_be_measured_is_refused_before_any_training(
+    tiny_bert, tiny_task, tmp_path
+):
+    from dataclasses import replace
+
+    one_class = replace(tiny_task, test=tiny_task.test[tiny_task.test["label"] == 1])
+    with pytest.raises(AdaRankError, match=r"the metric is 'auc', .* have 1; give test_loss"):
+        compare(tiny_bert, one_class, output=tmp_path / "run", settings=QUICK, metric="auc")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_folder_holds_everything(compared):
@@ -238,6 +289,7 @@ def test_where_every_arm_fails_there_is_no_verdict(tiny_bert, tiny_task, tmp_pat
     [
         ({"average_rank": 3}, "average_rank is 3, but"),
         ({"trials": 3}, "trials is 3, but"),
+        ({"metric": "macro_f1"}, "metric is 'macro_f1', but"),
         ({"settings": Settings(steps=4, batch_size=8, evaluations=1)}, "settings is"),
     ],
     ids=str,

@@ -12,6 +12,7 @@ import pytest
 from adarank_core import AdaRankError
 from adarank_core.__main__ import main
 from adarank_core.comparison import parallel_seeds
+from adarank_core.comparison.learning_rates import SEARCH_SEEDS
 from adarank_core.comparison.parallel_seeds import run_workers, threads_each
 from adarank_core.files import read_json
 
@@ -196,8 +197,10 @@ def test_seeds_side_by_side_give_the_numbers_of_one_after_another(
     both = [*command, "--learning-rates", "2e-3", "--output", str(folder)]
     assert main([*both, "--side-by-side", "2"]) == 0
     # The search is done before any process starts, and nothing is left to do after them.
-    assert trained == ["uniform-search-0.002", "adarank-search-0.002"]
-    assert results(folder) == results(one_by_one) and len(results(folder)) == 6
+    assert trained == [
+        f"{arm}-search-0.002-seed{at}" for arm in ("uniform", "adarank") for at in SEARCH_SEEDS
+    ]
+    assert results(folder) == results(one_by_one) and len(results(folder)) == 8
     ours, theirs = (read_json(f / "verdict.json") for f in (folder, one_by_one))
     assert ours["comparisons"] == theirs["comparisons"]
     told = {(e["arm"], e["seed"], e["step"]) for e in events_of(folder) if e["event"] == "step"}

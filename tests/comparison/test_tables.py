@@ -1,5 +1,6 @@
 import pytest
 
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.comparison.tables import (
     arm_table,
     cost_table,
@@ -7,7 +8,6 @@ from adarank_core.comparison.tables import (
     mean_over_runs,
     parameter_range,
 )
-from adarank_core.comparison.verdicts import verdict_of
 
 
 def arm(parameters=1000, ranks=0.0, losses=(0.5, 0.6), **more):

@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from adarank_core import RankPlan, Scores, Verdict, allocate, read_plan
 from adarank_core.commands.options import output_folder
 from adarank_core.comparison.compare import read_request
+from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.comparison.request import ComparisonRequest
-from adarank_core.comparison.verdicts import describe, verdict_of
+from adarank_core.comparison.sentences import describe
 from adarank_core.files import read_json
 from adarank_core.ranks.export import snippet
 from adarank_core.ranks.portable import portable
@@ -88,19 +89,23 @@ def verdict_file():
     runs = [{"seed": seed, "test_loss": 0.5 + seed, "auc": 0.5, "steps": 9} for seed in (0, 1)]
     about = {"lora_parameters": 9, "allocation_seconds": 0.5, "runs": runs, "ranks": {"a": 1}}
     arms = {arm: {**about, "learning_rate": 0.1, "search_seconds": 1} for arm in ("uniform", "eva")}
-    return verdict_of("t", "m", arms, {"adarank": "it broke off"}).to_dict()
+    look = {"arms": list(arms), "seeds": [0, 1], "smallest_of_interest": 0.5}
+    declared = Declared("auc", 0.5, (0, 1), [look, look])
+    return verdict_of("t", "m", arms, {"adarank": "it broke off"}, declared).to_dict()
 
 
 def read_verdict(path):
     verdict = Verdict.from_dict(read_json(path))
     assert Verdict.from_dict(json.loads(as_json(verdict.to_dict()))) == verdict
     for compared in verdict.comparisons:
-        assert describe(compared, 2)
+        assert describe(compared, verdict)
 
 
 def config_file():
     settings = vars(Settings(steps=9))
-    whole = ComparisonRequest("m", "t", ("uniform",), 2.5, (0, 1), 8, Settings(), (0.1, 0.2), 2)
+    whole = ComparisonRequest(
+        "m", "t", ("uniform",), 2.5, (0, 1), 8, Settings(), (0.1, 0.2), 2, "auc", 0.1
+    )
     versions = {"python": "3.11", "torch": "2.13"}
     return {**whole.to_dict(), "settings": settings, "versions": versions}
 
@@ -115,6 +120,7 @@ def read_config(path):
 def claim_file():
     about = {"model": "m", "task": "t", "task_sha256": "00", "average_rank": 2.5, "trials": None}
     about |= {"settings": vars(Settings()), "learning_rates": [0.1], "search_seed": 0}
+    about |= {"metric": "test_loss", "planned_seeds": [0], "looks": [{"arms": ["a"], "seeds": [0]}]}
     return about
 
 

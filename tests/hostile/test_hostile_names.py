@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import runs_folder, write_json
 from adarank_core.runs import store
 from adarank_core.scoring.scores import ModuleScore, Scores

@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adarank_core import AdaRankError
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs, store
 from adarank_core.runs.curves import curve_table

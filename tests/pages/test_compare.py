@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs import jobs
 from pages.parts.shared import state
@@ -89,7 +89,7 @@ def result(arm, seed, loss):
     }
 
 
-def finished(losses, seeds=(0,)):
+def finished(losses, seeds=(0,), **declared):
     """Record a whole run with these test losses of uniform and adarank."""
     with recorded(seeds=list(seeds)) as recorder:
         arms = {}
@@ -99,7 +99,7 @@ def finished(losses, seeds=(0,)):
                 for seed, loss in zip(seeds, values, strict=True)
             ]
             arms[arm] = {"lora_parameters": 82944, "allocation_seconds": 4.0, "runs": runs}
-        verdict = verdict_of("docstrings", "embedded", arms)
+        verdict = verdict_of("docstrings", "embedded", arms, declared=Declared(**declared))
         write_json(recorder.folder / "verdict.json", verdict.to_dict())
     return recorder.folder
 
@@ -134,6 +134,8 @@ def test_start_passes_all_that_was_chosen_as_arguments(started):
     at.number_input(key="compare_steps").set_value(12)
     at.number_input(key="compare_batch").set_value(8)
     at.number_input(key="compare_trials").set_value(3)
+    at.selectbox(key="compare_primary").set_value("macro_f1")
+    at.number_input(key="compare_smallest").set_value(0.015)
     at.slider(key="rank").set_value(2)
     at.selectbox(key="task").set_value("trec")
     at.button(key="compare_start").click().run()
@@ -151,6 +153,8 @@ def test_start_passes_all_that_was_chosen_as_arguments(started):
         "--batch-size=8",
         "--learning-rate=0.005",
         "--max-length=128",
+        "--metric=macro_f1",
+        "--smallest-of-interest=0.015",
         "--queue",
     }
     assert at.query_params["run"] in (folder.name, [folder.name])
@@ -287,13 +291,39 @@ def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
     assert "compare with the arm **permuted** too" in texts(at)
     assert button(at, "Run four more") is None
     assert figure(at, 1)["layout"]["shapes"][0]["x0"] == 0
-    found = at.dataframe[1].value.set_index("arm")
+    (shown,) = at.dataframe[0].value.to_dict("records")
+    assert (shown["pair"], shown["verdict"]) == ("adarank − uniform", "better")
+    found = at.dataframe[2].value.set_index("arm")
     assert found.loc["adarank", "mean test loss"] == pytest.approx(1.51 / 3)
     assert "82,944 in every arm" in texts(at)
     for kept_equal in ("Head", "Data", "Learning rate", "Schedule", "Alpha", "Dropout", "Test"):
         assert f"**{kept_equal}" in texts(at)
     assert len(at.get("plotly_chart")) == 3  # curves, differences, costs
     assert "adarank_core compare" in at.code[0].value
+
+
+def test_a_later_look_is_marked_and_secondary_metrics_are_folded(home):
+    losses = {"uniform": [0.5, 0.6, 0.7], "adarank": [0.4, 0.51, 0.6]}
+    look = {"arms": list(losses), "seeds": [0, 1]}
+    declared = {"planned_seeds": (0, 1), "looks": [look, {**look, "seeds": [0, 1, 2]}]}
+    declared["smallest_of_interest"] = 0.02
+    at = opened(finished(losses, seeds=(0, 1, 2), **declared).name)
+    assert at.title[0].value.endswith(r"adarank is better than uniform \(exploratory\)")
+    said = texts(at).replace("\\", "")
+    assert "look 2 at the comparison, which was planned with 2 seeds" in said
+    assert "with its 99% interval" in said and "Nothing is claimed" not in said
+    assert "a difference below 0.02 is of no interest, as was given" in said
+    at.session_state["compare_secondary"] = True
+    at.run()
+    said = texts(at).replace("\\", "")
+    assert "Nothing is claimed about them" in said
+    assert "adarank's test accuracy is the same as uniform's with each of 3 seeds." in said
+
+
+def test_one_arm_alone_says_why_there_is_no_verdict(home):
+    at = opened(finished({"uniform": [0.5, 0.6]}, seeds=(0, 1)).name)
+    assert at.title[0].value == r"One arm alone on docstrings\: nothing to compare"
+    assert "add another arm" in at.info[0].value
 
 
 def test_better_than_uniform_is_no_finding_where_shuffled_ranks_do_as_well(home):
@@ -406,6 +436,28 @@ def test_a_learning_rate_a_grid_and_seeds_side_by_side_are_asked_for(started, mo
     at.button(key="compare_start").click().run()
     assert "--learning-rates=0.001,0.02" in started[-1][0]
     assert "--learning-rate=0.005" in started[-1][0]
+    at.segmented_control(key="compare_rate_how").set_value("growing grid").run()
+    at.selectbox(key="compare_alpha").set_value("rslora")
+    at.button(key="compare_start").click().run()
+    assert {"--learning-rates=auto", "--alpha=rslora"} <= set(started[-1][0])
+
+
+def test_a_best_rate_at_the_end_of_its_grid_is_a_warning_beside_the_curve():
+    folder = finished({"uniform": [0.5]})
+    data = json.loads((folder / "verdict.json").read_text())
+    data["arms"]["uniform"] |= {
+        "learning_rate": 0.01,
+        "learning_rate_at_edge": True,
+        "search_seconds": 3.0,
+        "validation_loss": {"0.005": 0.7, "0.01": 0.6},
+        "validation_loss_by_seed": {"0.005": {"7": 0.7}, "0.01": {"7": 0.6}},
+    }
+    write_json(folder / "verdict.json", data)
+    at = opened(folder.name)
+    assert "uniform's best learning rate is at the end" in at.warning[0].value
+    drawn = [figure(at, number) for number in range(len(at.get("plotly_chart")))]
+    titles = [one["layout"]["xaxis"]["title"]["text"] for one in drawn]
+    assert titles.count("learning rate (logarithmic)") == 1
 
 
 @pytest.mark.parametrize("rates", ["", "fast", "0", "-1e-3", "nan", "1e-3,1e-3"])

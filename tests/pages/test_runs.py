@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder, write_json
 from adarank_core.runs import jobs, store

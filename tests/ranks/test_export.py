@@ -165,11 +165,11 @@ def test_a_pattern_fits_its_own_module_only():
 def test_files_hold_the_plan_and_peft_reads_them(plan, tmp_path):
     files = export(plan, tmp_path / "new" / "folder")
     names = ["ranks.json", "adapter_config.json", "lora_config.py", "ranks.csv", "report.html"]
-    assert [file.name for file in files] == names
+    assert [file.name for file in files] == [*names, "README.md"]
     assert RankPlan.from_dict(read_json(files[0])) == plan
     stored = LoraConfig.from_pretrained(files[1].parent)
     assert stored.rank_pattern == plan.lora_config().rank_pattern
-    assert stored.base_model_name_or_path == "embedded"
+    assert stored.base_model_name_or_path == "sentence-transformers/all-MiniLM-L6-v2"
     assert files[1].read_text() == adapter_config(plan)
     assert files[2].read_text() == snippet(plan)
     assert export(plan, tmp_path / "new" / "folder") == files
@@ -196,7 +196,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_a_trained_adapter_is_not_written_over(plan, adapted, tmp_path):
     adapted.save_pretrained(tmp_path)
     before = (tmp_path / "adapter_config.json").read_bytes()
-    with pytest.raises(AdaRankError, match="holds a trained adapter"):
+    with pytest.raises(AdaRankError, match="holds an adapter's weights"):
         export(plan, tmp_path)
     assert (tmp_path / "adapter_config.json").read_bytes() == before
 
@@ -228,7 +228,8 @@ def test_an_unknown_task_type_in_a_file_is_refused(task_type, made_up):
 
 def test_the_adapter_config_is_what_peft_would_save(plan, tmp_path):
     config = plan.lora_config("CAUSAL_LM")
-    config.base_model_name_or_path, config.inference_mode = plan.model, True
+    config.base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
+    config.inference_mode = True
     config.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
     written = json.loads(adapter_config(plan, "CAUSAL_LM"))

@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adarank_core import AdaRankError, RankPlan, allocate
+from adarank_core import AdaRankError, RankPlan, allocate, uniform_plan
 from adarank_core.ranks.plans import ALPHA_POLICIES, alphas
 from tests.ranks import extremes
 
@@ -110,3 +111,37 @@ def test_alphas_of_any_ranks_are_given_or_refused(ranks):
         if found is not None and any(ranks.values()):
             plan = RankPlan("tiny", ranks, found, {"alpha_policy": policy})
             assert RankPlan.from_dict(plan.to_dict()) == plan
+
+
+def test_a_plan_tells_what_it_was_scored_on_and_older_files_do_not(made_up):
+    scores = replace(made_up(seed=3), trials=6)
+    plan = allocate(scores, 8)
+    data = json.loads(json.dumps(plan.to_dict()))
+    assert (data["seed"], data["trials"], data["mode"]) == (3, 6, "paper")
+    assert data["texts"] == scores.texts and RankPlan.from_dict(data) == plan
+    for key in ("seed", "trials", "mode", "texts"):
+        del data[key]
+    old = RankPlan.from_dict(data)
+    assert (old.seed, old.trials, old.mode, old.texts) == (None, None, "", {})
+    assert old.to_dict() == data and old.ranks == plan.ranks
+    equal = uniform_plan(scores, 8).to_dict()  # which rests on no scores
+    assert not {"seed", "trials", "mode", "texts"} & set(equal)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": "0"},
+        {"seed": True},
+        {"seed": 2**64},
+        {"trials": 0},
+        {"texts": []},
+        {"texts": {"count": -1}},
+        {"texts": {"source": 3}},
+        {"mode": None},
+    ],
+    ids=str,
+)
+def test_a_wrong_origin_is_refused(wrong, made_up):
+    with pytest.raises(AdaRankError, match=next(iter(wrong))):
+        RankPlan.from_dict({**allocate(made_up(), 8).to_dict(), **wrong})

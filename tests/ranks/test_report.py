@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adarank_core import AdaRankError, ModuleScore, RankPlan, Scores, allocate
+from adarank_core.ranks.intervals import rank_intervals
 from adarank_core.ranks.report import ranks_csv, report_html
+from adarank_core.scoring.labels import family_colours
 from tests.ranks import extremes
 
 EVIL = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1+1", 'a"b', "a,b", "<script>"]
@@ -52,6 +56,7 @@ def test_the_table_holds_the_plan(made_up):
     assert sum(int(row["lora_parameters"]) for row in found) == plan.budget["lora_parameters"]
     assert [float(row["score"]) for row in found] == [module.score for module in scores.modules]
     assert {row["family"] for row in found} == set(scores.families)
+    assert [int(row["layer"]) for row in found] == [module.layer + 1 for module in scores.modules]
     bare = rows(ranks_csv(plan))
     assert {row["module"]: int(row["rank"]) for row in bare} == plan.ranks
     assert list(bare[0]) == ["module", "rank", "alpha", "scaling"]
@@ -74,7 +79,7 @@ def test_the_page_is_one_page_and_nothing_of_the_user_becomes_a_tag(evil, with_s
     page = Page(text)
     assert not {"script", "img", "link", "iframe"} & set(page.tags)
     assert page.tags.count("b") == 1  # of the alpha policy
-    assert "<b>&model" in page.text and "<script>" in page.text
+    assert "<path or id of the base model>" in page.text and "<script>" in page.text
     assert not [
         value for key, value in page.attributes if key in ("src", "href") or key[:2] == "on"
     ]
@@ -91,11 +96,36 @@ def test_the_page_tells_the_plan(made_up):
     assert plan.scores_sha256 in page.text
     assert page.tags.count("rect") == 36 + 6 + len(scores.families)
     layers = [plan.ranks[m.name] for m in scores.modules if m.layer == 2]
-    assert f"layer 2: {sum(layers) / len(layers):.3g}" in page.text
+    assert f"layer 3: {sum(layers) / len(layers):.3g}" in page.text  # as in the app, from 1
+    assert "layer 6 · feed-forward out" in page.text and "layer 0" not in page.text
+    fills = [value for key, value in page.attributes if key == "style"]
+    assert fills[-36:] == [
+        f"fill: {colour}" for colour in list(family_colours(scores.families).values()) * 6
+    ]
     lengths = [float(value) for key, value in page.attributes if key == "width" and value != "0"]
     bars = [width for width in lengths if width <= 560][-36:]
-    most = max(plan.ranks.values())
+    options = {"budget_by": "parameters", "temperature": 0.5}
+    spans = rank_intervals(scores, 8, **options)
+    most = max(high for _, high in spans.values())
     assert bars == pytest.approx([560 * r / most for r in plan.ranks.values()], abs=0.1)
+    across = [float(value) for key, value in page.attributes if key == "x1"]
+    assert across[-1] == pytest.approx(260 + 560 * 8 / most, abs=0.1)  # uniform, as in the app
+    whiskers = [value for key, value in page.attributes if key == "d"]
+    unsettled = [span for span in spans.values() if span[0] < span[1]]
+    assert len(whiskers) == len(unsettled) > 0
+    for path, (low, high) in zip(whiskers, unsettled, strict=True):
+        start, length = re.match(r"M([\d.]+) \d+h([\d.]+)", path).groups()
+        assert float(start) == pytest.approx(260 + 560 * low / most, abs=0.1)
+        assert float(length) == pytest.approx(560 * (high - low) / most, abs=0.1)
+
+
+def test_there_are_no_whiskers_where_the_options_are_not_known(made_up):
+    scores = made_up()
+    plan = allocate(scores, 8)
+    edited = replace(plan, ranks={**plan.ranks, next(iter(plan.ranks)): 1})
+    assert "<path" in report_html(plan, scores)
+    for other in (edited, replace(plan, budget={}), replace(plan, scores_sha256="")):
+        assert "<path" not in report_html(other, scores)
 
 
 def test_scores_of_other_modules_are_refused(made_up):

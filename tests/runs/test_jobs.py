@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from adarank_core import AdaRankError
 from adarank_core.files import read_json, write_json
 from adarank_core.runs import jobs, run_queue
 from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start
+from adarank_core.versions import PACKAGES
 
 WAIT = 120
 
@@ -63,7 +64,7 @@ def test_a_run_records_what_was_asked_and_what_happened(tmp_path):
         assert not recorder.should_stop()
     run = run_folder(tmp_path / "run")
     assert run.state == "finished" and run.message == ""
-    assert run.config["steps"] == 3 and set(jobs.PACKAGES) < set(run.config["versions"])
+    assert run.config["steps"] == 3 and set(PACKAGES) < set(run.config["versions"])
     assert [event["event"] for event in run.events] == ["started", "step", "finished"]
     times = [event["time"] for event in run.events]
     assert times == sorted(times) and abs(times[0] - time.time()) < 60
@@ -138,24 +139,6 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
         "started",
         "finished",
     ]
-
-
-def test_a_run_says_what_code_it_ran(tmp_path, monkeypatch):
-    revision = jobs.versions().get("revision", "")
-    assert revision == "" or len(revision.removesuffix("+")) == 40
-    monkeypatch.setenv("PATH", str(tmp_path))  # no git
-    assert "revision" not in jobs.versions()
-
-
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    def version(name):
-        if name == "streamlit":
-            raise PackageNotFoundError(name)
-        return "1.0"
-
-    monkeypatch.setattr(jobs, "version", version)
-    assert "streamlit" not in jobs.versions()
-    assert jobs.versions()["torch"] == "1.0"
 
 
 WITHOUT_STREAMLIT = """
@@ -598,3 +581,34 @@ def test_a_run_that_is_refused_says_why(started):
     assert process.wait(WAIT) == 2
     run = run_folder(folder)
     assert run.state == "failed" and "'no/such/task'" in run.message
+
+
+def test_a_run_over_its_time_stops_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_MAX_RUN_MINUTES", "0.0001")
+    with open_run(tmp_path, {}) as recorder:
+        assert not recorder.should_stop()  # it has not begun
+        recorder.start_clock()
+        time.sleep(0.01)
+        assert recorder.should_stop()
+    run = run_folder(tmp_path)
+    assert run.state == "failed" and run.message == (
+        "the run was stopped after 0.0001 minutes, the most that are allowed here "
+        "(ADARANK_MAX_RUN_MINUTES); what has finished stays"
+    )
+
+
+def test_a_process_that_never_asks_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_MAX_RUN_MINUTES", "0.0001")
+    monkeypatch.setattr(jobs, "GRACE", 0.05)
+    ended = threading.Event()
+    monkeypatch.setattr(jobs.os, "_exit", lambda code: ended.set())
+    with open_run(tmp_path, {}) as recorder:
+        recorder.start_clock()
+        assert ended.wait(30)
+        assert run_folder(tmp_path).message.startswith("the run was stopped after")
+
+
+def test_without_a_cap_no_clock_runs(tmp_path):
+    with open_run(tmp_path, {}) as recorder:
+        recorder.start_clock()
+        assert recorder.end_of_time == float("inf")

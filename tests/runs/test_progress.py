@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
+from adarank_core.comparison.learning_rates import SEARCH_SEEDS
 from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected, seconds_left
@@ -105,7 +106,8 @@ def test_durations_are_round(seconds, words):
 
 
 def searched(arm, rate, until, start=0.0):
-    return [{**one, "search": rate} for one in steps(arm, 0, until, start)]
+    seed = SEARCH_SEEDS[0]
+    return [{**one, "search": rate, "seed": seed} for one in steps(arm, 0, until, start)]
 
 
 GRID = {**CONFIG, "arms": ["uniform"], "seeds": [0], "learning_rates": [0.001, 0.005]}
@@ -114,9 +116,17 @@ GRID = {**CONFIG, "arms": ["uniform"], "seeds": [0], "learning_rates": [0.001, 0
 def test_a_search_counts_as_work():
     events = [event("started"), *searched("uniform", 0.001, 5)]
     at = progress_of(GRID, events)
-    assert at.share == pytest.approx(0.5 / 3)  # two trainings of the search, and the arm's own
+    assert at.share == pytest.approx(0.5 / 5)  # two rates with two seeds, and the arm's own
     assert at.now == "uniform: trying learning rate 0.001, step 5 of 10"
-    assert at.seconds_left == pytest.approx(25)
+    assert at.seconds_left == pytest.approx(45)
+
+
+def test_a_grid_that_grows_is_more_work_with_every_rate():
+    grows = {**GRID, "learning_rates": "auto"}
+    begun = [event("started"), *searched("uniform", 0.005, 10)]
+    assert progress_of(grows, begun).share == pytest.approx(1 / 7)  # three rates to begin with
+    grown = [*begun, *searched("uniform", 0.02, 10)]
+    assert progress_of(grows, grown).share == pytest.approx(2 / 8)
 
 
 def test_a_chosen_rate_ends_the_search_of_its_arm():
@@ -124,7 +134,7 @@ def test_a_chosen_rate_ends_the_search_of_its_arm():
     chosen = event("chosen", learning_rate=0.001, search_seconds=20.0, validation_loss=losses)
     events = [event("started"), *searched("uniform", 0.001, 10), chosen]
     at = progress_of(GRID, events)
-    assert at.share == pytest.approx(2 / 3)
+    assert at.share == pytest.approx(4 / 5)
     assert at.now == "uniform: learning rate 0.001 is chosen"
 
 
@@ -199,7 +209,7 @@ def test_the_time_is_foretold_from_a_run_that_was_alike(tmp_path):
     # Two arms and two seeds, ten steps of three seconds; ranks once a seed.
     assert seconds_expected(LAUNCHED, [earlier(tmp_path)]) == 2 * 2 * 30 + 2 * 5
     grid = {**LAUNCHED, "learning_rates": [0.001, 0.005]}
-    assert seconds_expected(grid, [earlier(tmp_path)]) == 2 * (2 + 2) * 30 + 2 * 5
+    assert seconds_expected(grid, [earlier(tmp_path)]) == 2 * (2 + 2 * 2) * 30 + 2 * 5
 
 
 def test_nothing_is_foretold_from_a_run_that_was_other_or_is_damaged(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ while not (folder.parent / "go").exists():
 with jobs.open_run(folder, {}) as recorder:
     def told(*given):
         ticket = take(*given)
-        recorder.record({"event": "ticket", "number": int(ticket.name)})
+        recorder.record({"event": "ticket", "number": int(ticket.path.name)})
         return ticket
     run_queue._take = told
     if run_queue.wait_for_turn(recorder, waits):
@@ -308,7 +309,7 @@ def test_a_ticket_is_not_written_through_a_link(tmp_path):
     with open_run(tmp_path / "run", {}) as recorder:
         assert wait_for_turn(recorder, waits=True)
     assert not (tmp_path / "elsewhere").exists()
-    assert (tmp_path / ".queue" / "000000001").read_text() == "run"
+    assert (tmp_path / ".queue" / "000000001").read_text().split("\0")[0] == "run"
 
 
 # GPUs
@@ -345,3 +346,57 @@ def test_each_run_sees_one_gpu_that_no_other_holds(tmp_path, monkeypatch):
     run_queue.HELD.pop(1).release()  # its process has ended
     take_gpu(tmp_path / "sixth")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+# Visitors
+
+
+def test_visitors_take_turns_and_nobody_waits_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_queue, "at_once", lambda: 1)
+    homes = tmp_path / ".visitors"
+    with ExitStack() as stack:
+
+        def comes(visitor, name):
+            folder = homes / visitor / name
+            recorder = stack.enter_context(open_run(folder, {}))
+            queue, owner = run_queue._queue_of(folder)
+            assert (queue, owner) == (tmp_path / ".queue", f"{visitor}/{name}")
+            return run_queue._take(queue, owner), recorder
+
+        first, _ = comes("a", "1")
+        assert run_queue._begin(first)
+        for name in "234":
+            comes("a", name)
+        comes("b", "1")
+        comes("b", "2")
+        waiting = sorted(run_queue._tickets(tmp_path / ".queue"), key=lambda one: one.order)
+        assert [one.owner for one in waiting] == ["a/1", "b/1", "a/2", "b/2", "a/3", "a/4"]
+        for number in range(8):
+            last, _ = comes(f"newcomer {number}", "1")
+        waiting = sorted(run_queue._tickets(tmp_path / ".queue"), key=lambda one: one.order)
+        owners = [one.owner for one in waiting]
+        assert owners.index("a/2") < owners.index("newcomer 7/1") < owners.index("a/3")
+        assert not run_queue._begin(last)
+
+
+def test_a_run_at_work_is_before_whoever_comes_with_an_earlier_turn(tmp_path, monkeypatch):
+    """Else a newcomer would begin beside a visitor's second run."""
+    monkeypatch.setattr(run_queue, "at_once", lambda: 1)
+    homes = tmp_path / ".visitors"
+    with open_run(homes / "a" / "2", {}), open_run(homes / "b" / "1", {}):
+        with open_run(homes / "a" / "1", {}):
+            run_queue._take(tmp_path / ".queue", "a/1")
+            second = run_queue._take(tmp_path / ".queue", "a/2")
+        assert run_queue._begin(second)
+        newcomer = run_queue._take(tmp_path / ".queue", "b/1")
+        assert newcomer.turn < second.turn
+        assert run_queue._ahead(newcomer) == 1 and not run_queue._begin(newcomer)
+
+
+def test_a_cap_on_runs_at_once_only_lowers(monkeypatch):
+    monkeypatch.setattr(run_queue, "cores", lambda: 64)
+    assert at_once() == 16
+    monkeypatch.setenv("ADARANK_DEMO", "1")
+    assert at_once() == 2
+    monkeypatch.setattr(run_queue, "cores", lambda: 1)
+    assert at_once() == 1

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from adarank_core import AdaRankError
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs import store
 from adarank_core.runs.jobs import Run, cancel, new_run_folder, open_run, run_folder, runs, start

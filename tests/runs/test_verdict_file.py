@@ -1,6 +1,6 @@
 """A verdict's word is read anew where its file has changed."""
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs.verdict_file import verdict_or_damage
 

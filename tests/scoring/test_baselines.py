@@ -16,6 +16,8 @@ from adarank_core.scoring.baselines import (
     empirical_fisher,
     gradient_norm,
     inverse,
+    lora_gradient,
+    plop,
     random_scores,
     snip,
     stable_rank,
@@ -28,6 +30,7 @@ from tests.scoring.closed_form import with_head
 # Of equal length, so that one batch has no padding.
 TEXTS, LABELS = ["the cat sat on", "a red dog ran", "rain and sun sang"], [1, 0, 1]
 FROM_GRADIENTS = {"gradient": gradient_norm, "snip": snip, "fisher": empirical_fisher}
+FROM_GRADIENTS |= {"lora-gradient": lora_gradient}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,7 @@ def every_score(bundle):
     yield "random", random_scores(bundle, 0)
     yield "weight-norm", weight_norm(bundle)
     yield "stable-rank", stable_rank(bundle)
+    yield "plop", plop(bundle, TEXTS)
     for mode, function in FROM_GRADIENTS.items():
         yield mode, function(bundle, TEXTS, LABELS)
     found = score(bundle, TEXTS, trials=2)
@@ -111,6 +115,64 @@ def test_texts_and_seed_are_told_where_they_count(bundle):
         scores = function(bundle, TEXTS, LABELS, seed=4)
         assert (scores.texts, scores.seed) == (origin, 4)
         assert values(scores) != values(function(bundle, TEXTS, LABELS, seed=5))
+
+
+# With LoRA in place, and against random inputs
+
+
+def test_the_lora_gradient_is_that_of_pefts_own_b(bundle):
+    """Over many draws of A the mean square of B's gradient is the score, for each rank."""
+    from peft import get_peft_model
+
+    from adarank_core.ranks.plans import RankPlan, alphas
+    from adarank_core.scoring.heads import prepared
+
+    rank, draws = 8, 30
+    scores = lora_gradient(bundle, TEXTS, LABELS, seed=2)
+    ranks = {module.name: rank for module in scores.modules}
+    plan = RankPlan("tiny", ranks, alphas(ranks))
+    squares = dict.fromkeys(ranks, 0.0)
+    for draw in range(draws):
+        torch.manual_seed(draw)
+        own = copy.deepcopy(prepared(bundle, 2))
+        model = get_peft_model(own, plan.lora_config()).double().eval()
+        for text, label in zip(TEXTS, LABELS, strict=True):
+            [batch] = encode(bundle, as_texts([text]))
+            model.zero_grad()
+            logits = model(**batch).logits
+            nn.functional.cross_entropy(logits, torch.tensor([label])).backward()
+            for name in squares:
+                layer = model.base_model.model.get_submodule(name)
+                square = layer.lora_B["default"].weight.grad.square().sum()
+                # PEFT's scaling is 2 here, and every rank has a share.
+                squares[name] += float(square) / (4 * rank * draws * len(TEXTS))
+    ratios = [squares[module.name] / module.score for module in scores.modules]
+    assert np.allclose(ratios, 1, atol=0.25) and abs(np.mean(ratios) - 1) < 0.03
+
+
+def test_plop_is_one_over_how_much_longer_outputs_are_than_random_ones(bundle):
+    """Measured with random inputs in place of the closed form."""
+    from adarank_core.scoring.heads import prepared
+
+    scores, seen = plop(bundle, TEXTS), {}
+    model = prepared(bundle, 0)
+    for module in scores.modules:
+        model.get_submodule(module.name).register_forward_hook(
+            lambda layer, inputs, output, name=module.name: seen.update({name: inputs[0]})
+        )
+    with torch.inference_mode():
+        [batch] = encode(bundle, as_texts(TEXTS))  # of equal length: no padding
+        model(**batch)
+    draw = np.random.default_rng(0)
+    for module in scores.modules:
+        weight = weights_of(bundle)[module.name]
+        inputs = seen[module.name].numpy().reshape(-1, module.in_features)
+        lengths = np.linalg.norm(inputs, axis=1, keepdims=True)
+        found = np.linalg.norm(inputs / lengths @ weight.T, axis=1).mean()
+        noise = draw.normal(size=(20_000, module.in_features))
+        noise = noise / np.linalg.norm(noise, axis=1, keepdims=True) @ weight.T
+        expected = math.sqrt((noise**2).sum(axis=1).mean()) / found
+        assert module.score == pytest.approx(expected, rel=0.02)
 
 
 # Without data

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from adarank_core import AdaRankError, score, sentence
 from adarank_core.scoring.error_bars import mean_and_error
@@ -9,6 +10,8 @@ from adarank_core.scoring.lesson import (
     mean_shift,
     noisy_logits,
     pair_distances,
+    rank_correlation,
+    ratio_with_error,
     running_mean,
 )
 
@@ -89,3 +92,17 @@ def test_energy_kept_is_that_of_the_best_approximation():
     for rank in range(1, 6):
         lost = weight - left[:, :rank] * values[:rank] @ right[:rank]
         assert kept[rank - 1] == pytest.approx(1 - (lost**2).sum() / (weight**2).sum())
+
+
+@pytest.mark.parametrize("others", [[3.0, 1.0, 4.0, 1.0, 5.0], [2.0, 2.0, 2.0, 7.0, 1.0]])
+def test_rank_correlation_is_spearmans_with_ties_too(others):
+    values = [0.1, 0.4, 0.4, 0.2, 9.0]
+    assert rank_correlation(values, others) == pytest.approx(spearmanr(values, others).statistic)
+
+
+def test_the_error_of_a_ratio_is_the_spread_of_many_ratios():
+    draw = np.random.default_rng(0)
+    high, low = draw.normal(8.0, 0.2, 100_000), draw.normal(2.0, 0.1, 100_000)
+    ratio, error = ratio_with_error((8.0, 0.2), (2.0, 0.1))
+    assert ratio == 4.0
+    assert error == pytest.approx((high / low).std(), rel=0.02)

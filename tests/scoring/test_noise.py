@@ -107,12 +107,12 @@ def test_the_deviation_of_a_large_weight_is_that_of_all_its_parts(monkeypatch):
         assert deviation(weight) == pytest.approx(weight.double().std().item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("uniform", [False, True])
-def test_noise_at_outputs_has_the_covariance_of_noisy_weights_and_bias(uniform):
+@pytest.mark.parametrize("kind", [{}, {"uniform": True}, {"rank": 2}], ids=str)
+def test_noise_at_outputs_has_the_covariance_of_noisy_weights_and_bias(kind):
     """``X E^T + 1 b^T``: covariance ``s² X X^T + s_b² 1 1^T`` over tokens, none at padding."""
     inputs = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-    law = ModuleNoise(0.5, 0.2, uniform)
+    law = ModuleNoise(0.5, 0.2, **kind)
     generators = [generator_for(0, "query", text=text) for text in range(2)]
     noise = OutputNoise(law, inputs, mask, input_factor(inputs, mask), 2, generators)
     drawn = noise.draw(20_000)[..., 0]
@@ -124,12 +124,19 @@ def test_noise_at_outputs_has_the_covariance_of_noisy_weights_and_bias(uniform):
     assert not drawn[1, :, 2:].any()
 
 
+def test_noise_of_a_rank_has_that_rank_at_the_outputs():
+    inputs, mask = torch.eye(6, dtype=torch.float64)[None], torch.ones(1, 6)
+    law, generators = ModuleNoise(0.5, rank=2), [generator_for(0, "query")]
+    drawn = OutputNoise(law, inputs, mask, input_factor(inputs, mask), 9, generators).draw(3)
+    assert torch.linalg.matrix_rank(drawn[0]).tolist() == [2, 2, 2]
+
+
 def test_how_instances_are_split_changes_no_number():
     inputs, mask = torch.randn(1, 4, 3), torch.ones(1, 4)
-    for uniform in (False, True):
+    for kind in ({}, {"uniform": True}, {"rank": 2}):
         one, other = (
             OutputNoise(
-                ModuleNoise(0.5, 0.0, uniform),
+                ModuleNoise(0.5, **kind),
                 inputs,
                 mask,
                 input_factor(inputs, mask),
@@ -149,6 +156,7 @@ def test_how_instances_are_split_changes_no_number():
         ("gaussian", ModuleNoise(4.0)),
         ("uniform", ModuleNoise(4.0, uniform=True)),
         ("absolute", ModuleNoise(2.0)),
+        ("rank-12,bias", ModuleNoise(4.0, 6.0, rank=12)),
         ("bias", ModuleNoise(4.0, 6.0)),
         ("uniform,absolute,bias", ModuleNoise(2.0, 2.0, uniform=True)),
     ],
@@ -160,6 +168,6 @@ def test_the_words_of_noise_say_how_large_it_is(words, expected):
     found = module_noise(layer, ScoringOptions(noise=words, noise_scale=2.0))
     assert found.deviation == pytest.approx(expected.deviation)
     assert found.bias_deviation == pytest.approx(expected.bias_deviation)
-    assert found.uniform == expected.uniform
+    assert (found.uniform, found.rank) == (expected.uniform, expected.rank)
     bare = nn.Linear(2, 1, bias=False)
     assert module_noise(bare, ScoringOptions(noise=words)).bias_deviation == 0

@@ -31,6 +31,8 @@ LARGE = 10**400  # no float holds it
         ({"precision": "x"}, "precision is 'x'; it must be auto, float32 or bfloat16"),
         ({"noise": "pink"}, "noise is 'pink'; it must be words of gaussian, uniform, absolute"),
         ({"noise": "gaussian,uniform"}, "noise is 'gaussian,uniform'; it must be words"),
+        ({"noise": "rank-8,uniform"}, "noise is 'rank-8,uniform'; it must be words"),
+        ({"noise": "rank-0"}, "noise is 'rank-0'; it must be words"),
         ({"noise": "bias,bias"}, "noise is 'bias,bias'; it must be words"),
         ({"noise": None}, "noise is None; it must be words"),
         ({"noise": "uniform", "mode": "notebook"}, "the notebook's modes know 'gaussian' only"),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,6 +19,7 @@ from adarank_core.training.adapters import adapted
 from adarank_core.training.batches import PartsTrainer
 from adarank_core.training.finetuning import Settings, Training
 from adarank_core.training.objectives import Classification
+from adarank_core.training.text_results import read_text_results
 
 QUICK = Settings(steps=6, batch_size=8, learning_rate=5e-3, evaluations=2)
 TIMES = ("train_seconds", "seconds", "examples_per_second", "memory_mb")
@@ -104,6 +106,13 @@ def test_validation_on_the_way_sees_every_class_of_a_sorted_file(tiny_task, tiny
     assert {0: 4, 1: 4} in seen
 
 
+def test_the_saved_adapter_names_no_folder_of_this_machine(run, tiny_bert):
+    _, _, folder = run
+    for path in (folder / "adapter").iterdir():
+        assert tiny_bert.encode() not in path.read_bytes(), path.name
+    assert "path or id of the base model" in (folder / "adapter" / "README.md").read_text()
+
+
 def test_the_test_numbers_are_those_of_the_saved_adapter(run, tiny_bert, tiny_task):
     from peft import PeftModel
     from sklearn.metrics import f1_score, roc_auc_score
@@ -124,6 +133,11 @@ def test_the_test_numbers_are_those_of_the_saved_adapter(run, tiny_bert, tiny_ta
     assert result["auc"] == pytest.approx(
         roc_auc_score(labels, logits[:, 1] - logits[:, 0]), abs=0.03
     )
+    # Texts are predicted by length, and kept in the order of the rows.
+    kept = read_text_results(folder, result)
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy()
+    assert np.corrcoef(kept["test_loss"], losses)[0, 1] > 0.99
+    assert (kept["test_accuracy"] == (chosen == labels).numpy()).mean() > 0.9
 
 
 def test_one_seed_gives_the_same_numbers_again(run, tiny_bert, tiny_task, plans):

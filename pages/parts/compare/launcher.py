@@ -7,20 +7,23 @@ import streamlit as st
 
 from adarank_core.comparison.arms import ARMS, arm_label, check_arms
 from adarank_core.comparison.inputs import model_path
-from adarank_core.comparison.learning_rates import check_learning_rates
+from adarank_core.comparison.learning_rates import AUTO, check_learning_rates
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.errors import AdaRankError
 from adarank_core.hardware import cores
+from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import duration, seconds_expected
 from adarank_core.training.settings import Settings
+from pages.parts.compare.asked import ALPHAS
+from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 from pages.parts.shared.link import GRID, RATES, linked
 
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
-ONE, SEVERAL = RATES.values()
+ONE, SEVERAL, GROWING = RATES.values()
 
 
 def arguments(config: dict) -> list[str]:
@@ -117,7 +120,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     try:
         config["seeds"] = seeds_from(seeds)
         if grid is not None:
-            config["learning_rates"] = rates_from(grid)
+            config["learning_rates"] = grid if grid == AUTO else rates_from(grid)
         if (workers := min(side_by_side, len(config["seeds"]))) > 1:
             config["side_by_side"] = workers
     except AdaRankError as error:
@@ -140,6 +143,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
             if problem is not None:
                 raise problem
             check_arms(arms, config["seeds"])
+            ComparisonRequest.from_dict(config).check()
             return config
         except AdaRankError as error:
             state.show_error(error, path)
@@ -151,6 +155,16 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
     rate, grid = _learning_rate()
     if rate != Settings.learning_rate:
         config["settings"]["learning_rate"] = rate
+    alpha = st.selectbox(
+        "Alpha",
+        list(ALPHA_POLICIES),
+        format_func=lambda policy: f"{policy}: {ALPHAS[policy]}",
+        help="LoRA multiplies by alpha over the rank (rsLoRA: over its root), and with Adam a "
+        "module moves about as far as that times its rank. A ranks.json keeps its own alpha.",
+        **linked("arm_alpha"),
+    )
+    if alpha != "proportional":
+        config["alpha"] = alpha
     config["trials"] = int(
         st.number_input(
             "Trials",
@@ -161,6 +175,7 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
             **linked("arm_trials"),
         )
     )
+    _question(config)
     side_by_side, path = _side_by_side(), None
     own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
     if own is not None:
@@ -168,6 +183,33 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
         if path is not None and str(path) not in config["arms"]:
             config["arms"].append(str(path))
     return grid, side_by_side, path
+
+
+def _question(config: dict) -> None:
+    """Draw what the verdict is about, into a config."""
+    metric = st.selectbox(
+        "Primary metric",
+        list(METRICS),
+        format_func=METRICS.get,
+        help="Settled before anything is measured. The verdict is about it; the others are shown "
+        "without a claim. AUC is measured of two classes.",
+        **linked("metric"),
+    )
+    if metric != "test_loss":
+        config["metric"] = metric
+    smallest = st.number_input(
+        "Smallest difference of interest",
+        0.0,
+        100.0,
+        step=0.005,
+        format="%g",
+        help="In the metric's unit (nats a text, or a share such as 0.01): one below it matters to "
+        "nobody. 0 leaves it to the arms: a tenth of what uniform gains over head-only, where both "
+        "are there.",
+        **linked("smallest"),
+    )
+    if smallest > 0:
+        config["smallest_of_interest"] = float(smallest)
 
 
 def _arms() -> list[str]:
@@ -207,15 +249,18 @@ def _learning_rate() -> tuple[float, str | None]:
     """Draw the choice of the learning rate; return it, and the grid where one is asked for."""
     how = st.segmented_control(
         "Learning rate",
-        [ONE, SEVERAL],
+        [ONE, SEVERAL, GROWING],
         required=True,
-        help="With a grid, every arm is first trained once at each rate, and takes the one with "
-        "the lowest validation loss. That time is counted as the arm's.",
+        help="With a grid, every arm is first trained at each rate with two seeds of their own, "
+        "and takes the one with the lowest validation loss. A *growing grid* goes on by factors "
+        "of 2 until the best is not at the end. That time is counted as the arm's.",
         **linked("rates"),
     )
     if how == SEVERAL:
         grid = st.text_input("Rates to try", **linked("grid"))
         return Settings.learning_rate, grid
+    if how == GROWING:
+        return Settings.learning_rate, AUTO
     rate = st.number_input(
         "Rate",
         1e-6,

@@ -51,7 +51,8 @@ def arm_sentences(config: dict, events) -> dict[str, tuple[str, str, str]]:
                 said.append(f"{_seconds(trained)} of training{a_seed}")
         if "learning_rate" in about:
             searched = _seconds(about["search_seconds"])
-            said.append(f"learning rate {about['learning_rate']:g}, found in {searched}")
+            edge = ", at the end of those tried" if about.get("learning_rate_at_edge") else ""
+            said.append(f"learning rate {about['learning_rate']:g}, found in {searched}{edge}")
         failed = about.get("failed", "")
         question = "ranks from a file" if known is None else known.question
         found[arm] = (question, " · ".join(said), failed)

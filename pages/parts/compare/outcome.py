@@ -7,13 +7,14 @@ import streamlit as st
 
 from adarank_core.comparison.arms import arm_label, has_lora
 from adarank_core.comparison.tables import cost_table, parameter_range
-from adarank_core.comparison.verdicts import METRIC_NAMES, ONE_SEED, Verdict, describe
+from adarank_core.comparison.verdicts import METRIC_NAMES, NO_PRACTICAL, ONE_SEED, Verdict
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
 from adarank_core.runs.events import arm_facts
 from adarank_core.runs.jobs import ALIVE, Run
-from adarank_core.training.settings import Settings
 from pages.parts.compare import trade_offs
+from pages.parts.compare.asked import alpha_sentence, rates_sentence
+from pages.parts.compare.judgement import METRICS, draw_comparisons, draw_data, draw_pictures
 from pages.parts.shared import curves, state
 from pages.parts.shared.link import linked
 
@@ -28,12 +29,6 @@ __all__ = [
     "task_label",
 ]
 
-METRICS = {
-    "test_loss": "Test loss",
-    "test_accuracy": "Test accuracy",
-    "macro_f1": "Macro-F1",
-    "auc": "AUC",
-}
 FEWEST_SEEDS = 3  # for a verdict's word in the title
 COSTS = {"parameters": "LoRA parameters", "seconds": "Seconds"}
 
@@ -95,23 +90,29 @@ def headline(run: Run, verdict: Verdict | None) -> str:
             "damaged": "The comparison's folder is damaged",
         }
         return titles.get(run.state, "The comparison is unfinished")
-    found = {(c["arm"], c["against"]): c for c in verdict.comparisons if c["metric"] == "test_loss"}
+    found = {(c["arm"], c["against"]): c for c in verdict.primary}
     if not found:
+        if len(verdict.arms) > 1:
+            return f"On {task}, {METRIC_NAMES[verdict.primary_metric]} was not measured"
         return f"One arm alone on {task}: nothing to compare"
     pair = next((pair for pair in found if pair[0] == "adarank"), next(iter(found)))
     arm, other = map(arm_label, pair)
-    word, seeds = found[pair]["verdict"], len(verdict.arms[pair[0]]["runs"])
-    if 1 < seeds < FEWEST_SEEDS:
-        return f"On {task}, {seeds} seeds are too few to tell {arm} from {other}"
-    if word not in ("better", "worse"):
-        nobody = "one seed cannot" if word == ONE_SEED else "nobody can"
-        told = f" over {seeds} seeds" if seeds > 1 else ""
-        return f"On {task}, {nobody} tell {arm} from {other}{told}"
-    title = f"On {task}, {arm} is {word} than {other} over {seeds} seeds"
-    shuffled = found.get(("adarank", "permuted"))
-    if word == "better" and shuffled and shuffled["verdict"] != "better":
-        title += ", but so may be any shuffling of its ranks"
-    return title
+    word, seeds = found[pair]["verdict"], verdict.seeds
+    over = f" over {seeds} seeds"
+    if word == ONE_SEED:
+        title = f"On {task}, one seed cannot tell {arm} from {other}"
+    elif seeds < FEWEST_SEEDS:
+        title = f"On {task}, {seeds} seeds are too few to tell {arm} from {other}"
+    elif word in ("better", "worse"):
+        title = f"On {task}, {arm} is {word} than {other}{over}"
+        shuffled = found.get(("adarank", "permuted"))
+        if word == "better" and shuffled and shuffled["verdict"] != "better":
+            title += ", but so may be any shuffling of its ranks"
+    elif word == NO_PRACTICAL:
+        title = f"On {task}, {arm} or {other} makes no practical difference{over}"
+    else:
+        title = f"On {task}, nobody can tell {arm} from {other}{over}"
+    return title + (" (exploratory)" if verdict.exploratory else "")
 
 
 def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
@@ -132,54 +133,18 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
         Whether they just were.
     """
     st.subheader("Verdict", anchor=False)
-    seeds = len(next(iter(verdict.arms.values()))["runs"])
-    told = [run for about in verdict.arms.values() for run in about["runs"]]
-    # Of more than two classes there is no AUC.
-    metrics = [key for key in METRICS if all(run.get(key) is not None for run in told)]
-    metric = st.segmented_control(
-        "Judged by",
-        metrics,
-        required=True,
-        format_func=METRICS.get,
-        label_visibility="collapsed",
-        **linked("judged", metrics),
-    )
-    compared = [one for one in verdict.comparisons if one["metric"] == metric]
-    for one in compared:
-        st.markdown(_sentence(one, seeds))
-    for arm, why in verdict.failed.items():
-        st.markdown(f"**{state.plain(arm_label(arm))}** is not compared: {state.plain(why)}")
-    words = {(one["arm"], one["against"]): one["verdict"] for one in compared}
-    if words.get(("adarank", "uniform")) == "better" and "permuted" not in verdict.arms:
-        st.caption(
-            "Better than uniform alone does not show that the right modules got the ranks: "
-            "compare with the arm **permuted** too."
-        )
+    draw_comparisons(verdict)
     asked = False
-    if seeds == 1 and compared and more:
+    if verdict.seeds == 1 and verdict.primary and more:
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             st.markdown("One seed decides nothing. Run four more?", width="stretch")
             asked = st.button("Run four more", key="compare_more", type="primary")
-    if compared:
-        figure = curves.differences(verdict, metric)
-        st.plotly_chart(
-            figure,
-            width="stretch",
-            key=f"compare_differences_{metric}",
-            alt="Difference between two arms with every seed, its mean and interval; zero marked",
-        )
-        st.caption(
-            "A circle is the difference with one seed, the diamond their mean with its 95% "
-            "interval. An interval that holds zero decides nothing."
-            if seeds > 1
-            else "The difference with the only seed; without a second one there is no interval."
-        )
-        _data(curves.difference_table(verdict, metric), metric)
+    draw_pictures(verdict)
     draw_results(verdict.arms)
     if run.config:
         with st.expander("What was kept equal"):
             st.markdown(fairness(run.config, events, verdict.arms))
-    _costs(verdict, metric)
+    _costs(verdict, verdict.primary_metric)
     st.download_button(
         "verdict.json",
         json.dumps(verdict.to_dict(), indent=1) + "\n",
@@ -215,21 +180,7 @@ def _costs(verdict: Verdict, metric: str) -> None:
         said += " Arms with nearly the same number are drawn side by side."
         said += " **full** has no LoRA parameters." if "full" in verdict.arms else ""
     st.caption(said)
-    _data(table, f"{metric}-{cost}")
-
-
-def _data(table, name: str) -> None:
-    """Draw a figure's table twin."""
-    with st.expander("Data"):
-        st.dataframe(table, hide_index=True, width="stretch")
-        st.download_button(
-            f"{name}.csv",
-            table.to_csv(index=False),
-            f"{name}.csv",
-            "text/csv",
-            on_click="ignore",
-            key=f"compare_csv_{name}",
-        )
+    draw_data(table, f"{metric}-{cost}")
 
 
 def draw_results(arms: dict) -> None:
@@ -256,14 +207,6 @@ def draw_results(arms: dict) -> None:
             "mean test accuracy": number(format="percent"),
         },
     )
-
-
-def _sentence(compared: dict, seeds: int) -> str:
-    """Write a comparison as Markdown, with the verdict's word in bold."""
-    named = {**compared, **{key: arm_label(compared[key]) for key in ("arm", "against")}}
-    before, word, after = describe(named, seeds).rpartition(f": {compared['verdict']}")
-    bold = f": **{word.removeprefix(': ')}**" if word else ""
-    return f"{state.plain(before)}{bold}{state.plain(after)}."
 
 
 def fairness(config: dict, events, arms: dict) -> str:
@@ -297,15 +240,9 @@ def fairness(config: dict, events, arms: dict) -> str:
     ]
     if apart:
         parameters += f" Against the budget: {', '.join(apart)}."
-    settings = config["settings"]
-    if config.get("learning_rates"):
-        rates = ", ".join(f"{rate:g}" for rate in config["learning_rates"])
-        rate = (
-            f"the same grid for all, {rates}; each arm took the one with its lowest validation "
-            "loss, and the search counts in its seconds."
-        )
-    else:
-        rate = f"{settings.get('learning_rate', Settings.learning_rate):g} for all."
+    if "uniform-double" in arms:
+        parameters += " **uniform-double** is larger on purpose, and left out of this."
+    settings, rate = config["settings"], rates_sentence(config)
     if "full" in arms:
         rate += " Full fine-tuning is at a hundredth of it."
     facts = {
@@ -315,8 +252,7 @@ def fairness(config: dict, events, arms: dict) -> str:
         "Learning rate": rate,
         "Schedule": f"{settings['steps']} steps of {settings['batch_size']} texts; the learning "
         "rate rises to its peak and falls in a line to zero.",
-        "Alpha": "twice the rank, so that LoRA's scaling is 2 in every module; a plan from a file "
-        "keeps its own.",
+        "Alpha": alpha_sentence(config),
         "Dropout": "the model's own, drawn from the seed; LoRA adds none.",
         "Test texts": "used once, at the very end; what is seen on the way is validation.",
         "Time": "the seconds that an arm's ranks took count as its cost.",

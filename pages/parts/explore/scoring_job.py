@@ -17,16 +17,19 @@ from dataclasses import dataclass, field
 
 from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
+from adarank_core.limits import check_limit
 from adarank_core.runs.progress import seconds_left
 from adarank_core.runs.run_queue import Turn
 from adarank_core.scoring.scores import Scores
-from pages.parts.shared import cached
+from pages.parts.shared import cached, visitor
 
 __all__ = ["ScoringJob"]
 
 #: Of all sessions, by their keys.
 UNDER_WAY: "weakref.WeakValueDictionary[tuple, ScoringJob]" = weakref.WeakValueDictionary()
 GUARD = threading.Lock()
+AT_WORK: "weakref.WeakSet[ScoringJob]" = weakref.WeakSet()  # of all sessions
+LEFT = 60  # seconds; whose page is closed takes no more steps
 
 
 @dataclass(eq=False)
@@ -60,17 +63,22 @@ class ScoringJob:
     total: int = 0
     seconds: float = 0.0
     key: tuple = ()
+    owner: str = ""
     error: AdaRankError | None = None
+    stepped: float = 0.0
     _turn: Turn | None = None
     _steps: Iterator | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
+        self.owner = visitor.owner_of(self.source, self.text)
         self.key = self.key_now()
 
     def key_now(self) -> tuple:
         """Return all that the scores depend on, as it is known by now."""
-        return cached.scores_key(self.model, self.labels, self.texts, self.trials, self.seed)
+        return cached.scores_key(
+            self.model, self.labels, self.texts, self.trials, self.seed, self.owner
+        )
 
     def shared(self) -> "ScoringJob":
         """Return the job of another session that scores the same, else this one."""
@@ -82,7 +90,7 @@ class ScoringJob:
         with self._lock:
             if self._steps is not None or self.error is not None:
                 return 0
-            self._turn = self._turn or Turn()
+            self._turn = self._turn or Turn(visitor.runs_home())
             return self._turn.place()
 
     @property
@@ -101,6 +109,10 @@ class ScoringJob:
         with self._lock, self._ends():
             if self._steps is not None:
                 return
+            now = time.monotonic()
+            check_limit("scorings", 1 + sum(now - job.stepped < LEFT for job in list(AT_WORK)))
+            self.stepped = now
+            AT_WORK.add(self)
             bundle = cached.model(self.model, self.labels)
             from adarank_core.scoring.models import adaptable_modules
             from adarank_core.scoring.score import score_iter
@@ -119,7 +131,7 @@ class ScoringJob:
         """
         # A stopped script may still be inside a step when the next one comes here.
         with self._lock, self._ends():
-            started = time.monotonic()
+            started = self.stepped = time.monotonic()
             progress = next(self._steps, None)
             if progress is None:
                 self._close()
@@ -144,5 +156,6 @@ class ScoringJob:
         with GUARD:
             for key in [key for key, job in UNDER_WAY.items() if job is self]:
                 del UNDER_WAY[key]
+            AT_WORK.discard(self)
         if self._turn is not None:
             self._turn.end()

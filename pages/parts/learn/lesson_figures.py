@@ -3,21 +3,34 @@
 Two modules of one family share a colour, so the first is also drawn hollow or dotted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
-from pages.parts.shared.charts import ARM_COLOURS, number, set_layout, with_error
+from adarank_core.scoring.scores import Scores
+from pages.parts.shared.charts import (
+    ARM_COLOURS,
+    drawn,
+    family_colours,
+    family_label,
+    module_label,
+    number,
+    set_layout,
+    with_error,
+)
 
 __all__ = [
     "NoisyModule",
     "contrast",
     "energy_curve",
     "logits_plane",
+    "published_scores",
     "running_means",
+    "scans",
     "thin_matrices",
+    "two_scores",
 ]
 
 ACCENT, GREY = ARM_COLOURS["adarank"], ARM_COLOURS["uniform"]
@@ -273,3 +286,117 @@ def running_means(modules: Sequence[NoisyModule], shown: int) -> go.Figure:
         title="mean distance of a pair (L1, logits)", range=[0, 1.05 * highest], fixedrange=True
     )
     return set_layout(figure, 380)
+
+
+def two_scores(across: Scores, upwards: Scores, one: str, other: str) -> go.Figure:
+    """Draw every module's score on one kind of text against that on another, both as powers.
+
+    Parameters
+    ----------
+    across, upwards : Scores
+        Of the same modules.
+    one, other : str
+        What the kinds of text are called.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    figure = go.Figure()
+    for family, colour in family_colours(across.families).items():
+        pairs = [
+            pair
+            for pair in zip(across.modules, upwards.modules, strict=True)
+            if pair[0].family == family
+        ]
+        figure.add_trace(
+            go.Scatter(
+                x=[first.score for first, _ in pairs],
+                y=[second.score for _, second in pairs],
+                mode="markers",
+                name=drawn(family_label(family)),
+                marker={"color": colour, "size": 9},
+                customdata=[
+                    f"{drawn(module_label(first))} scores {number(first.score)} on {one}<br>and "
+                    f"{number(second.score)} on {other}."
+                    for first, second in pairs
+                ],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        )
+    # Plotly's own ticks between powers of ten leave the power out.
+    ticks = [digit * 10.0**power for power in range(-6, 6) for digit in (1, 2, 5)]
+    shared = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    for axes, name in ((figure.update_xaxes, one), (figure.update_yaxes, other)):
+        axes(title=f"score on {name} (L1, logits)", fixedrange=True, **shared)
+    return set_layout(figure, 440)
+
+
+#: By scan: what it is called, its colour, dash and symbol.
+SCANS = {
+    "forward": ("no reset, first to last layer", "#E69F00", "solid", "circle"),
+    "reversed": ("no reset, last to first layer", "#56B4E9", "dash", "square"),
+    "reset": ("with a real reset", ACCENT, "solid", "diamond"),
+}
+
+
+def scans(curves: Mapping[str, Sequence[Sequence[float]]]) -> go.Figure:
+    """Draw scores over depth, one line a scan, with their standard errors.
+
+    Parameters
+    ----------
+    curves : mapping of str to sequence
+        By a key of `SCANS`: one (score, standard error) a layer.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    figure = go.Figure()
+    for key, pairs in curves.items():
+        name, colour, dash, symbol = SCANS[key]
+        figure.add_trace(
+            go.Scatter(
+                x=list(range(1, len(pairs) + 1)),
+                y=[score for score, _ in pairs],
+                error_y={"array": [error for _, error in pairs], "thickness": 1.5, "width": 3},
+                mode="lines+markers",
+                name=name,
+                line={"color": colour, "width": 2.5, "dash": dash},
+                marker={"symbol": symbol, "size": 8},
+                customdata=[with_error(*pair) for pair in pairs],
+                hovertemplate=f"Layer %{{x}}, {name}:<br>%{{customdata}}.<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="layer (1 is nearest the input)", dtick=1, fixedrange=True)
+    figure.update_yaxes(title="mean move of the pooled output", rangemode="tozero", fixedrange=True)
+    return set_layout(figure, 380, showlegend=True)
+
+
+def published_scores(
+    scores: Sequence[float], spreads: Sequence[float], ranks: Sequence[int]
+) -> go.Figure:
+    """Draw the published score of every layer with its spread over trials, and its rank.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    figure = go.Figure(
+        go.Scatter(
+            x=list(range(1, len(scores) + 1)),
+            y=list(scores),
+            error_y={"array": list(spreads), "thickness": 2, "width": 5, "color": GREY},
+            mode="markers",
+            marker={"color": ACCENT, "size": 10},
+            customdata=list(zip(spreads, ranks, strict=True)),
+            hovertemplate="Layer %{x} scored %{y:.2f} with a deviation of<br>%{customdata[0]:.3f} "
+            "over trials, and got rank %{customdata[1]}.<extra></extra>",
+        )
+    )
+    layers = list(range(1, len(ranks) + 1))
+    words = [f"{layer}<br><b>{rank}</b>" for layer, rank in zip(layers, ranks, strict=True)]
+    figure.update_xaxes(title="layer, and its rank", tickvals=layers, ticktext=words)
+    figure.update_xaxes(fixedrange=True)
+    figure.update_yaxes(title="published score", rangemode="tozero", fixedrange=True)
+    return set_layout(figure, 380, showlegend=False)

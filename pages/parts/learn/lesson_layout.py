@@ -1,43 +1,97 @@
-"""What a lesson page is laid out with: a reading column, a table twin, a quick check."""
+"""What a lesson page is laid out with: rows of text and toy, a table twin, a quick check."""
 
 import pandas as pd
 import streamlit as st
 
-__all__ = ["draw_check", "draw_data", "reading_columns", "unbroken"]
+from pages.parts.learn.lesson_data import Lesson, Step
+from pages.parts.learn.progress import check_key
+from pages.parts.learn.room_link import hidden
+
+__all__ = [
+    "draw_check",
+    "draw_data",
+    "draw_head",
+    "draw_points",
+    "draw_task",
+    "reading_columns",
+    "unbroken",
+]
 
 READING = 520  # pixels: 60 to 70 characters a line
 
 
 def reading_columns():
-    """Return a reading column and one for the toy; they are stacked on narrow screens."""
+    """Return a reading column and one for the toy; they are stacked on narrow screens.
+
+    A step draws a pair of them for every toy, so that on a phone too the toy stands where it is
+    spoken of.
+    """
     left, right = st.columns([11, 9], gap="medium")
     return left.container(width=READING), right
 
 
+def draw_head(step: Step, title: str) -> None:
+    """Draw a step's finding, its questions, and what one can do after it."""
+    st.header(title, anchor=False)
+    with st.container(width=2 * READING):
+        st.markdown(f"*{' '.join(step['questions'])}*")
+        minutes = step["teaching"] + step["doing"]
+        st.caption(f"After this step: {step['objective']} About {minutes} minutes.")
+
+
+def draw_task(step: Step) -> None:
+    """Draw what there is to do, beside the toy."""
+    st.info(f"**Try it.** {step['task']}", icon=":material/touch_app:")
+
+
 def draw_data(table: pd.DataFrame, name: str) -> None:
     """Draw the table twin of a figure, closed."""
+    if hidden("data"):
+        return
     with st.expander("Data"):
         st.dataframe(table, hide_index=True, width="stretch")
         csv = table.to_csv(index=False)
         st.download_button(f"{name}.csv", csv, f"{name}.csv", "text/csv", on_click="ignore")
 
 
-def draw_check(key: str, question: str, answers: dict[str, str], right: str) -> None:
-    """Ask a quick check; every answer has its own explanation."""
+def draw_check(words: Lesson, step: Step, feedback: bool = True) -> None:
+    """Ask a step's quick check; every answer has its own explanation.
+
+    Parameters
+    ----------
+    words : Lesson
+    step : Step
+        One of its steps.
+    feedback : bool
+        Tell at once whether the answer is right, and why.
+    """
+    check = step["check"]
+    choices = check["choices"]
     with st.container(border=True):
-        st.markdown(f"**Quick check.** {question}")
+        st.markdown(f"**Quick check.** {check['question']}")
         given = st.radio(
-            question,
-            list(answers),
+            check["question"],
+            range(len(choices)),
             index=None,
-            key=key,
+            format_func=lambda at: choices[at]["text"],
+            key=check_key(step["id"]),
             persist_state="session",
             label_visibility="collapsed",
         )
-        if given == right:
-            st.success(f"**Right.** {answers[given]}", icon=":material/check_circle:")
-        elif given is not None:
-            st.info(f"**Not quite.** {answers[given]}", icon=":material/lightbulb:")
+        if given is None:
+            return
+        chosen = choices[given]
+        if not feedback:
+            st.info(words["noted"], icon=":material/check:")
+        elif chosen.get("right"):
+            st.success(f"**{words['right']}** {chosen['why']}", icon=":material/check_circle:")
+        else:
+            st.info(f"**{words['wrong']}** {chosen['why']}", icon=":material/lightbulb:")
+
+
+def draw_points(step: Step) -> None:
+    """Draw what to keep of a step."""
+    st.markdown("\n".join(["**To keep**", "", *(f"- {point}" for point in step["points"])]))
 
 
 def unbroken(label: str) -> str:

@@ -6,7 +6,6 @@ before a sentence of one's own is asked for.
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -17,11 +16,12 @@ from adarank_core.files import read_json
 from adarank_core.scoring import lesson
 from adarank_core.scoring.scores import ModuleScore
 from pages.parts.learn import lesson_figures
+from pages.parts.learn.lesson_data import ASSETS
+from pages.parts.learn.room_link import hidden
 from pages.parts.shared import cached, charts, state
 
-__all__ = ["LESSON", "choose_modules", "draw_sentence_form"]
+__all__ = ["choose_modules", "draw_sentence_form"]
 
-LESSON = Path(__file__).resolve().parents[3] / "assets" / "lesson"
 FIRST = "bert.encoder.layer.0.attention.self.value"
 SECOND = "bert.encoder.layer.5.attention.self.value"
 
@@ -82,6 +82,8 @@ def draw_sentence_form(choice: state.Choice, drawn: lesson.NoisyLogits, names: l
         f"“{drawn.sentence}” · {len(drawn.noisy[names[0]])} noisy models a module · "
         f"seed {drawn.seed}",
     )
+    if hidden("own-sentence"):
+        return
     with st.expander("Recompute with your own sentence"), st.form("own", border=False):
         text = st.text_input("Your sentence", drawn.sentence)
         st.caption(f"It takes some seconds. The seed, {choice.seed}, is the sidebar's.")
@@ -101,7 +103,7 @@ def _draws(names: Sequence[str]) -> lesson.NoisyLogits:
     """Return the noisy models of these modules, for the own sentence or the stored one."""
     own = st.session_state.get("lesson_drawn")
     if own is None:
-        return lesson.NoisyLogits(**read_json(LESSON / "noisy-logits.json"))
+        return lesson.NoisyLogits(**read_json(ASSETS / "noisy-logits.json"))
     missing = [name for name in names if name not in own.noisy]
     return _compute(own.sentence, missing, own.seed, own.noisy) if missing else own
 

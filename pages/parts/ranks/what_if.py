@@ -1,7 +1,7 @@
 """What if: ranks that are edited and pinned, what they cost, and another plan laid beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 import streamlit as st
@@ -11,14 +11,37 @@ from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.ranks.costs import module_parameters, plan_costs, uniform_rank
 from adarank_core.ranks.intervals import average_interval, rank_intervals
 from adarank_core.ranks.plan_files import read_plan
+from adarank_core.scoring.labels import public_name
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared import charts, link, state
 from pages.parts.shared.link import linked
 
-__all__ = ["Planned", "beside", "costs", "pins_after", "planned", "table"]
+__all__ = ["Planned", "Wishes", "beside", "costs", "planned", "table", "wishes_after"]
 
 NONE, UNIFORM, REMEMBERED, FILE = "nothing", "uniform", "what is shown now", "a file"
 HIGHEST_TABLE = 42  # rows; a longer one scrolls by itself
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person typed into the table.
+
+    Parameters
+    ----------
+    pinned : dict of str to int
+        Ranks by module; the others share the rest of the budget.
+    excluded : tuple of str
+        Modules without LoRA.
+    """
+
+    pinned: dict[str, int] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+
+    def options(self, names: set[str]) -> dict:
+        """Return those of these modules as keyword arguments of `allocate`."""
+        pinned = {name: rank for name, rank in self.pinned.items() if name in names}
+        excluded = [name for name in self.excluded if name in names]
+        return ({"pinned": pinned} if pinned else {}) | ({"excluded": excluded} if excluded else {})
 
 
 @dataclass(frozen=True)
@@ -69,26 +92,41 @@ def planned(scores: Scores, options: dict) -> Planned | None:
         ``None`` where there is no good plan yet.
     """
     names = {module.name for module in scores.modules}
-    pins = _pins_of_link(scores)
-    wished = _pins_with_edits(pins)
+    before = _wishes_of_link(scores)
+    typed = _wishes_with_edits(before)
     last = st.session_state.get("planned")
-    for tried in [wished] if wished == pins else [wished, pins]:
-        here = {name: rank for name, rank in tried.items() if name in names}
+    refusal = st.session_state.get("rank_refusal")
+    if refusal is not None and (typed != before or refusal.options != options):
+        del st.session_state.rank_refusal  # something else is asked for now
+    for wishes in [typed] if typed == before else [typed, before]:
         try:
-            new = _allocate_if_changed(
-                scores, {**options, **({"pinned": here} if here else {})}, last
-            )
+            new = _allocate_if_changed(scores, {**options, **wishes.options(names)}, last)
         except AdaRankError as error:
-            state.show_error(error)
+            if wishes == before:
+                state.show_error(error)
+            else:  # said at the table
+                refused = {**typed.pinned, **dict.fromkeys(typed.excluded, "out")}
+                had = {**before.pinned, **dict.fromkeys(before.excluded, "out")}
+                cells = {name: value for name, value in refused.items() if had.get(name) != value}
+                st.session_state.rank_refusal = Refusal(str(error), cells, options)
             continue
         st.session_state.planned = new
-        _keep_pins(tried, scores)
+        _keep_wishes(wishes, scores)
         return new
     if last is None or set(last.plan.ranks) != names:
         return None
     average = f"{last.plan.budget['average_rank']:.3g}"
     st.caption(f"Shown: the last plan that could be met, with an average rank of {average}.")
     return last
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why what was typed could not be had, into which modules' rows, beside which options."""
+
+    sentence: str
+    cells: dict[str, int | float | str]
+    options: dict
 
 
 def _allocate_if_changed(scores: Scores, options: dict, last: Planned | None) -> Planned:
@@ -101,76 +139,90 @@ def _allocate_if_changed(scores: Scores, options: dict, last: Planned | None) ->
     return Planned(plan, options, intervals, scores.sha256, uniform, averages)
 
 
-def pins_after(
-    changes: Mapping[int, Mapping], shown: Sequence[tuple[str, int]], pins: Mapping[str, int]
-) -> dict[str, int]:
-    """Return the pinned ranks after the table was edited.
+def wishes_after(
+    changes: Mapping[int, Mapping], shown: Sequence[tuple[str, int]], wishes: Wishes
+) -> Wishes:
+    """Return the wishes after the table was edited; of one module the last wish counts.
 
     Parameters
     ----------
     changes : mapping of int to mapping
-        By row, the new values of ``rank`` and ``pinned``, as Streamlit tells them.
+        By row, the new values of ``rank``, ``pinned`` and ``left out``, as Streamlit tells them.
     shown : sequence of (str, int)
         Every row's module and the rank it showed.
-    pins : mapping of str to int
+    wishes : Wishes
 
     Returns
     -------
-    dict of str to int
+    Wishes
 
     Examples
     --------
     >>> rows = [("query", 4), ("key", 12)]
-    >>> pins_after({0: {"rank": 6}, 1: {"pinned": True}}, rows, {})
-    {'query': 6, 'key': 12}
-    >>> pins_after({0: {"pinned": False}}, rows, {"query": 6})
-    {}
+    >>> wishes_after({0: {"rank": 6}, 1: {"left out": True}}, rows, Wishes())
+    Wishes(pinned={'query': 6}, excluded=('key',))
+    >>> wishes_after({0: {"pinned": False}}, rows, Wishes({"query": 6}))
+    Wishes(pinned={}, excluded=())
     """
-    after = dict(pins)
+    pinned, excluded = dict(wishes.pinned), dict.fromkeys(wishes.excluded)
     for row, change in changes.items():
         name, rank = shown[int(row)]
-        rank = change.get("rank", rank)
-        if change.get("pinned", True) and rank is not None:
-            after[name] = int(rank)
-        else:
-            after.pop(name, None)  # let go, or the cell was emptied
-    return after
+        if change.get("left out"):
+            pinned.pop(name, None)
+            excluded[name] = None
+            continue
+        excluded.pop(name, None)
+        if "rank" in change or "pinned" in change:
+            rank = change.get("rank", rank)
+            if change.get("pinned", True) and rank is not None:
+                # What is no whole number stays as it is: the core says so.
+                pinned[name] = int(rank) if float(rank).is_integer() else rank
+            else:
+                pinned.pop(name, None)  # let go, or the cell was emptied
+    return Wishes(pinned, tuple(excluded))
 
 
-def _pins_of_link(scores: Scores) -> dict[str, int]:
-    """Return the pins of this session, or those of a link that was opened since.
+def _wishes_of_link(scores: Scores) -> Wishes:
+    """Return the wishes of this session, or those of a link that was opened since.
 
-    In the link a pin is the module's place in the model and its rank, such as ``3:12``.
+    In the link a module is its place in the model: a pin is such as ``3:12``, with its rank.
     """
-    text = st.session_state.pins_link
-    if text != st.session_state.get("pins_text", ""):
+    texts = (st.session_state.pins_link, st.session_state.without_link)
+    if texts != st.session_state.get("rank_wishes_link", ("", "")):
         names = [module.name for module in scores.modules]
-        pairs = [map(int, pair.split(":")) for pair in text.split(",") if pair]
-        found = {names[at]: rank for at, rank in pairs if at < len(names)}
-        st.session_state.pins, st.session_state.pins_text = found, text
-    return st.session_state.get("pins", {})
+        pairs = [map(int, pair.split(":")) for pair in texts[0].split(",") if pair]
+        left_out = [int(at) for at in texts[1].split(",") if at]
+        excluded = tuple(dict.fromkeys(names[at] for at in left_out if at < len(names)))
+        pinned = {names[at]: rank for at, rank in pairs if at < len(names)}
+        pinned = {name: rank for name, rank in pinned.items() if name not in excluded}
+        st.session_state.rank_wishes = Wishes(pinned, excluded)
+        st.session_state.rank_wishes_link = texts
+    return st.session_state.get("rank_wishes", Wishes())
 
 
-def _keep_pins(pins: Mapping[str, int], scores: Scores) -> None:
-    """Keep the pins of all models in the session, and those of this one in the link."""
-    here = enumerate(module.name for module in scores.modules)
-    text = ",".join(f"{at}:{pins[name]}" for at, name in here if name in pins)
-    st.session_state.pins, st.session_state.pins_text = dict(pins), text
-    if text != st.session_state.pins_link:
-        link.choose("pins", text)
+def _keep_wishes(wishes: Wishes, scores: Scores) -> None:
+    """Keep the wishes for all models in the session, and those for this one in the link."""
+    here = list(enumerate(module.name for module in scores.modules))
+    pins = ",".join(f"{at}:{wishes.pinned[name]}" for at, name in here if name in wishes.pinned)
+    without = ",".join(str(at) for at, name in here if name in wishes.excluded)
+    st.session_state.rank_wishes = wishes
+    st.session_state.rank_wishes_link = pins, without
+    for name, text in (("pins", pins), ("without", without)):
+        if text != st.session_state[f"{name}_link"]:
+            link.choose(name, text)
 
 
-def _pins_with_edits(pins: dict[str, int]) -> dict[str, int]:
-    """Return the pins with what was typed since the last run; the table then begins anew.
+def _wishes_with_edits(wishes: Wishes) -> Wishes:
+    """Return the wishes with what was typed since the last run; the table then begins anew.
 
     Its edits are relative to the rows that it was drawn with, which are other ones now.
     """
     drawn = st.session_state.get("rank_table")
     changes = st.session_state.get(drawn[0], {}).get("edited_rows") if drawn else None
     if not changes:
-        return pins
+        return wishes
     _renew_table()
-    return pins_after(changes, drawn[1], pins)
+    return wishes_after(changes, drawn[1], wishes)
 
 
 def _renew_table() -> None:
@@ -178,8 +230,9 @@ def _renew_table() -> None:
     st.session_state.pop("rank_table", None)
 
 
-def _release_pins() -> None:
-    st.session_state.pins = {}  # the next plan takes them out of the link
+def _forget_wishes() -> None:
+    st.session_state.rank_wishes = Wishes()  # the next plan takes them out of the link
+    st.session_state.pop("rank_refusal", None)
     _renew_table()
 
 
@@ -196,6 +249,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         The largest rank first, as in the chart.
     """
     plan, pinned = now.plan, now.options.get("pinned", {})
+    excluded = now.options.get("excluded", [])
     modules = list(scores.modules)
     if by_rank:
         modules.sort(key=lambda module: -plan.ranks[module.name])
@@ -205,6 +259,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         "module": [charts.module_label(module) for module in modules],
         "rank": [plan.ranks[name] for name in names],
         "pinned": [name in pinned for name in names],
+        "left out": [name in excluded for name in names],
         "may be": ["{} to {}".format(*now.intervals[name]) for name in names],
         "uniform": [round(now.uniform, 2)] * len(names),
         "LoRA parameters": [parameters[name] for name in names],
@@ -216,22 +271,31 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         if low == high:
             columns["may be"][names.index(name)] = "settled"
     if other is not None:
-        columns = _insert_column(columns, "uniform", other[0], [other[1][name] for name in names])
+        values = [other[1][name] for name in names]
+        columns = _insert_column(columns, "uniform", f"beside: {other[0]}", values)
+    refusal = st.session_state.get("rank_refusal")
+    if refusal is not None:
+        st.error(state.plain(refusal.sentence))
+        cells = [f"not {refusal.cells[name]}" if name in refusal.cells else "" for name in names]
+        columns = _insert_column(columns, "rank", "refused", cells)
     number = st.session_state.setdefault("rank_table_number", 0)
     key = f"rank_table_{number}"
-    highest = max(min(module.in_features, module.out_features) for module in modules)
     st.data_editor(
         pd.DataFrame(columns),
         key=key,
         hide_index=True,
         height="content" if len(names) <= HIGHEST_TABLE else 35 * HIGHEST_TABLE,
-        disabled=[name for name in columns if name not in ("rank", "pinned")],
+        disabled=[name for name in columns if name not in ("rank", "pinned", "left out")],
         column_config={
+            # No bounds: the browser would cut what is beyond them without a word.
             "rank": st.column_config.NumberColumn(
-                "rank", min_value=0, max_value=highest, step=1, help="0 leaves the module out."
+                "rank", step=1, help="At most the module's smaller side; 0 gives it no LoRA."
             ),
             "pinned": st.column_config.CheckboxColumn(
                 "pinned", help="Stays as it is while the others share the rest of the budget."
+            ),
+            "left out": st.column_config.CheckboxColumn(
+                "left out", help="Gets no LoRA; the others share its part of the budget."
             ),
             "may be": st.column_config.TextColumn(
                 "may be", help="Where 95 % of the ranks fall, by the scores' standard errors."
@@ -251,20 +315,22 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
             "Reset",
             key="rank_reset",
             icon=":material/restart_alt:",
-            on_click=_release_pins,
-            disabled=not pinned,
-            help="Lets go of every pinned rank.",
+            on_click=_forget_wishes,
+            disabled=not (pinned or excluded),
+            help="Lets go of every pinned rank and of every module that is left out.",
         )
-        count = f"{len(pinned)} pinned" if pinned else "None is pinned"
-        st.caption(f"{count}. Type a rank to pin it; the other modules share the rest.")
+        st.caption(
+            f"{len(pinned) or 'None'} pinned, {len(excluded) or 'none'} left out. Type a rank to "
+            "pin it; the other modules share the rest."
+        )
 
 
-def _insert_column(columns: dict, before: str, name: str, values: list) -> dict:
+def _insert_column(columns: dict, after: str, name: str, values: list) -> dict:
     result = {}
     for key, column in columns.items():
         result[key] = column
-        if key == before:
-            result[f"beside: {name}"] = values
+        if key == after:
+            result[name] = values
     return result
 
 
@@ -393,7 +459,7 @@ def _ranks_of_modules(
 ) -> tuple[str, dict[str, int]] | None:
     """Return the plan's ranks of these modules; say so where it was made for another model."""
     names = [module.name for module in scores.modules]
-    if plan.model != scores.model:
+    if public_name(plan.model) != public_name(scores.model):  # an adapter has the public one
         st.warning(
             state.plain(
                 f"The plan beside was made for {plan.model!r}, the scores are of {scores.model!r}."

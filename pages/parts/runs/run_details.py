@@ -7,9 +7,11 @@ from annotated_types import Interval
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.verdicts import Count, Verdict, describe
+from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.verdicts import Count, Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
+from adarank_core.lab.study import StudyResult
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.schemas import STRICT, validated
@@ -55,6 +57,8 @@ def draw_run(run: Run, every: float) -> None:
         st.info(f"{ENDED[run.state]} To go on, {go_on}", icon=":material/info:")
     if run_table.kind(run) == "finetune":
         st.fragment(run_every=every if run.state in ALIVE else None)(_training)(run)
+    elif run_table.kind(run) == "lab":
+        _study(run)
     elif verdict := _verdict(run):
         for sentence in _sentences(verdict):
             st.markdown(sentence)
@@ -91,6 +95,19 @@ def _training(run: Run) -> None:
     )
 
 
+def _study(run: Run) -> None:
+    """Say what a study has come to."""
+    try:
+        result = StudyResult.from_dict(read_json(run.folder / "study.json"))
+    except AdaRankError:
+        st.caption("It has no result yet." if run.state in ALIVE else "It has no result.")
+        return
+    if result.answer:
+        st.markdown(state.plain(result.answer))
+    else:
+        st.caption("It has no answer, for not all is measured.")
+
+
 def _verdict(run: Run) -> Verdict | None:
     """Return a run's verdict; one that cannot be read counts as none."""
     try:
@@ -100,14 +117,12 @@ def _verdict(run: Run) -> Verdict | None:
 
 
 def _sentences(verdict: Verdict) -> list[str]:
-    """Return what a verdict says of the test loss, a sentence for every compared arm."""
-    seeds = len(next(iter(verdict.arms.values()))["runs"])
+    """Return what a verdict says of its primary metric, a sentence for every compared arm."""
     told = []
-    for compared in verdict.comparisons:
-        if compared["metric"] == "test_loss":
-            named = {key: arm_label(compared[key]) for key in ("arm", "against")}
-            told.append(state.plain(describe({**compared, **named}, seeds)) + ".")
-    return told
+    for compared in verdict.primary:
+        named = {key: arm_label(compared[key]) for key in ("arm", "against")}
+        told.append(state.plain(describe({**compared, **named}, verdict)) + ".")
+    return told or [state.plain(why_no_verdict(verdict))]
 
 
 def draw_pair(first: Run, second: Run) -> None:

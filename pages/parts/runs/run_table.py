@@ -16,6 +16,7 @@ from adarank_core.comparison.arms import arm_label
 from adarank_core.errors import quoted
 from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run, start_command
+from adarank_core.server_paths import without_paths
 from pages.parts.compare.outcome import model_label, task_label
 from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, drawn, hide_scale, set_layout
 from pages.parts.shared.curves import LIVE, arm_colour, results_table
@@ -79,7 +80,7 @@ def kind(run: Run) -> str:
     'finetune'
     """
     last = run.folder.name.rpartition("-")[2]
-    return run.config.get("command") or (last if last in ("compare", "finetune") else "")
+    return run.config.get("command") or (last if last in ("compare", "finetune", "lab") else "")
 
 
 def label(run: Run) -> str:
@@ -132,6 +133,8 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
 
 
 def _arms(config: dict) -> str:
+    if "study" in config:
+        return config["study"]
     if ranks := (config.get("plan") or {}).get("ranks"):
         found = set(ranks.values())
         return f"uniform rank {found.pop()}" if len(found) == 1 else "own ranks"
@@ -177,7 +180,7 @@ def finding(states: Sequence[str]) -> str:
 
 def command(run: Run) -> str:
     """Return the shell command that a run was started with; empty where it was not kept."""
-    return shlex.join(start_command(run.folder))
+    return without_paths(shlex.join(start_command(run.folder)))
 
 
 def differing(first: dict, second: dict) -> pd.DataFrame:
@@ -202,7 +205,7 @@ def differing(first: dict, second: dict) -> pd.DataFrame:
     flat = [_flat(first), _flat(second)]
     names = dict.fromkeys([*flat[0], *flat[1]])
     rows = [(name, *(one.get(name, "") for one in flat)) for name in names]
-    rows = [found for found in rows if found[1] != found[2]]
+    rows = [tuple(map(without_paths, found)) for found in rows if found[1] != found[2]]
     return pd.DataFrame(rows, columns=["setting", "A", "B"])
 
 

@@ -13,12 +13,14 @@ import streamlit as st
 from adarank_core.data.task import Task
 from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import Texts
+from adarank_core.limits import hide_token
 from adarank_core.scoring.known_scores import keep_known, known, model_revision
 from adarank_core.scoring.scores import Scores
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
 # Read when torch is imported, which is later.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+hide_token()
 
 __all__ = ["finished_scores", "is_loaded", "keep_scores", "model", "scores_key", "task"]
 
@@ -70,8 +72,12 @@ def is_loaded(name: str) -> bool:
     return _tasks().get(name) is not None
 
 
-def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, seed: int) -> tuple:
+def scores_key(
+    model_name: str, labels: int, texts: Texts, trials: int | None, seed: int, owner: str = ""
+) -> tuple:
     """Return all that scores depend on; two equal keys have equal scores.
+
+    Those of a visitor's own texts have the visitor in it: nobody else is told that they were known.
 
     Examples
     --------
@@ -90,6 +96,7 @@ def scores_key(model_name: str, labels: int, texts: Texts, trials: int | None, s
         texts.sampled,
         trials,
         seed,
+        owner,
     )
 
 

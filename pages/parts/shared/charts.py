@@ -1,16 +1,23 @@
 """Figures of scores and ranks: pure functions from data to Plotly.
 
 Text and grid colours are left to Streamlit's theme, so that every figure fits light and dark.
-Families take the six Okabe-Ito hues that can be read on both.
+Families take their colours from the core, which draws them in reports too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from textwrap import wrap
 
 import plotly.graph_objects as go
 
 from adarank_core.ranks.allocation import RankPlan
+from adarank_core.scoring.labels import (
+    FAMILY_COLOURS,
+    family_colours,
+    family_label,
+    layer_label,
+    module_label,
+)
 from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = [
@@ -34,14 +41,6 @@ __all__ = [
     "with_error",
 ]
 
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
-FAMILY_COLOURS = dict(
-    zip(
-        ("query", "key", "value", "attention.output", "intermediate", "output"),
-        OKABE_ITO,
-        strict=True,
-    )
-)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 ACCENT, GREY = "#7F63E0", "#8A8894"
 ARM_COLOURS = {
@@ -56,61 +55,10 @@ ARM_COLOURS = {
 ARM_DASHES = {"permuted": "dash"}
 WHISKERS = {"symmetric": False, "color": GREY, "thickness": 1.5, "width": 3}
 DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FFFFFF", "width": 1}}
+PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}
+CROSS = {"symbol": "x", "size": 8, "color": ACCENT}
 SCALE = "Cividis"
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
-# What is written in a paper's figure rather than in a checkpoint.
-FAMILY_LABELS = {
-    "attention.output": "attention output",
-    "intermediate": "feed-forward in",
-    "output": "feed-forward out",
-}
-
-
-def family_label(family: str) -> str:
-    """Return what people call a family of modules.
-
-    Examples
-    --------
-    >>> family_label("intermediate"), family_label("c_attn")
-    ('feed-forward in', 'c_attn')
-    """
-    return FAMILY_LABELS.get(family, family)
-
-
-def layer_label(layer: int) -> str:
-    """Return a layer's name for people, who count from 1.
-
-    Examples
-    --------
-    >>> layer_label(0)
-    'layer 1'
-    """
-    return f"layer {layer + 1}"
-
-
-def module_label(module: ModuleScore) -> str:
-    """Return a module's short name for people.
-
-    Examples
-    --------
-    >>> module_label(ModuleScore("block.4.query", 4, "query", 8, 8, 0.5, 0.1))
-    'layer 5 · query'
-    """
-    return f"{layer_label(module.layer)} · {family_label(module.family)}"
-
-
-def family_colours(families: Iterable[str]) -> dict[str, str]:
-    """Give every family its colour; families of other models take the hues in their order.
-
-    Examples
-    --------
-    >>> family_colours(["value", "c_attn"]) == {"value": "#009E73", "c_attn": "#56B4E9"}
-    True
-    """
-    return {
-        family: FAMILY_COLOURS.get(family, OKABE_ITO[at % len(OKABE_ITO)])
-        for at, family in enumerate(families)
-    }
 
 
 def number(value: float) -> str:
@@ -348,6 +296,7 @@ def rank_bars(
     scores : Scores
         Tell each module's layer and family.
     plan : RankPlan
+        What its budget calls pinned or excluded is marked.
     uniform : float
         The rank that uniform LoRA of the same budget gives every module.
     intervals : mapping of str to (int, int), optional
@@ -392,6 +341,19 @@ def rank_bars(
             hoverinfo="skip",
         )
     )
+    for key, name, marker in (("pinned", "pinned", PIN), ("excluded", "left out", CROSS)):
+        marked = [module for module in plan.budget.get(key, ()) if module in places]
+        if marked:
+            figure.add_trace(
+                go.Scatter(
+                    x=[places[module] for module in marked],
+                    y=[plan.ranks[module] for module in marked],
+                    mode="markers",
+                    name=name,
+                    marker=marker,
+                    hoverinfo="skip",
+                )
+            )
     if beside is not None:
         figure.add_trace(
             go.Scatter(
@@ -436,7 +398,11 @@ def _rank_sentence(module: ModuleScore, plan, uniform, intervals, beside) -> str
     """Return what a bar's hover says."""
     words = f"{drawn(module_label(module).capitalize())} gets rank {plan.ranks[module.name]},<br>"
     words += f"uniform LoRA would give it {uniform:.3g}."
-    if intervals:
+    if module.name in plan.budget.get("pinned", ()):
+        words += "<br>It is pinned."
+    elif module.name in plan.budget.get("excluded", ()):
+        words += "<br>It is left out."
+    elif intervals:
         low, high = intervals[module.name]
         words += "<br>It is settled." if low == high else f"<br>It may be {low} to {high}."
     if beside is not None:

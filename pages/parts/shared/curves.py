@@ -18,6 +18,7 @@ __all__ = [
     "UNITS",
     "arm_colour",
     "curves",
+    "comparison_table",
     "difference_table",
     "differences",
     "results_table",
@@ -138,7 +139,7 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from adarank_core.comparison.verdicts import verdict_of
+    >>> from adarank_core.comparison.judging import verdict_of
     >>> runs = lambda loss: {"runs": [{"seed": 0, "test_loss": loss}]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5), "adarank": runs(0.25)})
     >>> difference_table(verdict, "test_loss").values.tolist()
@@ -149,8 +150,50 @@ def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:
     return table.drop(columns=["arm", "against"])
 
 
+def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
+    """List a verdict's comparisons on some metrics with both intervals, for people.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Without columns that tell nothing, such as the second interval where the results of every
+        text were not kept.
+
+    Examples
+    --------
+    >>> from adarank_core.comparison.judging import verdict_of
+    >>> runs = lambda *losses: {"runs": [
+    ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
+    >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.7), "adarank": runs(0.25, 0.5)})
+    >>> comparison_table(verdict, ["test_loss"])["interval over seeds"].tolist()
+    ['-0.5427 to +0.0927']
+    """
+    table = tables.comparison_table(verdict)
+    table = table[table["metric"].isin(metrics)]
+    shown = pd.DataFrame({"pair": [pair_label(pair) for pair in table.to_dict("records")]})
+    if len(set(metrics)) > 1:
+        shown.insert(0, "metric", table["metric"].map(METRIC_NAMES).tolist())
+    shown["difference"] = table["difference"].tolist()
+    for name, of in (("interval over seeds", ""), ("over seeds and texts", "_texts")):
+        if f"ci_low{of}" in table and table[f"ci_low{of}"].notna().any():
+            ends = zip(table[f"ci_low{of}"], table[f"ci_high{of}"], strict=True)
+            shown[name] = ["" if pd.isna(low) else f"{low:+.4f} to {up:+.4f}" for low, up in ends]
+    titles = {
+        "p_adjusted": "p, corrected",
+        "smallest_detectable": "smallest detectable",
+        "seeds_needed": "seeds needed",
+        "verdict": "verdict",
+    }
+    for name, title in titles.items():
+        if name in table and table[name].notna().any():
+            shown[title] = table[name].tolist()
+    return shown
+
+
 def differences(verdict: Verdict, metric: str) -> go.Figure:
-    """Draw paired differences: a circle a seed, the mean with its 95% interval, zero marked.
+    """Draw paired differences: a circle a seed, the mean with its interval, zero marked.
+
+    The thick bar is the interval over seeds, the thin one that over seeds and texts.
 
     Parameters
     ----------
@@ -184,22 +227,25 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
                 f"({UNITS[metric]}).<extra></extra>",
             )
         )
+        if pair.get("ci_low_texts") is not None:
+            figure.add_trace(_interval(pair, colour, "_texts", {"thickness": 1, "width": 14}))
         if pair["ci_low"] is not None:  # else its only seed is the mean
             figure.add_trace(_mean_with_interval(pair, metric, colour))
     figure.add_vline(x=0, line={"color": "#8A8894", "width": 2})
     lower, higher = ("worse", "better") if METRICS[metric] else ("better", "worse")
-    ends = [
+    sides = [
         (0, "left", f"← first arm {lower}"),
         (1, "right", f"first arm {higher} →"),
     ]
-    for x, anchor, text in ends:
+    for x, anchor, text in sides:
         figure.add_annotation(
             x=x, y=1, yanchor="bottom", xref="paper", yref="paper",
             xanchor=anchor, text=text, showarrow=False,
         )  # fmt: skip
     # Zero is always in sight, and in the middle: the eye compares lengths to both sides.
     reach = [abs(d) for d in table["difference"]]
-    reach += [abs(c[key]) for c in compared for key in ("ci_low", "ci_high") if c[key] is not None]
+    ends = ("ci_low", "ci_high", "ci_low_texts", "ci_high_texts")
+    reach += [abs(c[end]) for c in compared for end in ends if c.get(end) is not None]
     widest = 1.12 * max(reach, default=0) or 1.0
     figure.update_xaxes(
         title=f"difference in {METRIC_NAMES[metric]} ({UNITS[metric]})",
@@ -216,24 +262,38 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
 
 
 def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
-    name, mean = drawn(pair_label(pair)), pair["difference"]
-    interval = f"<br>95% interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
+    level = f"{100 * pair.get('ci_level', 0.95):.6g}%"
+    told = f"{level} interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
+    if pair.get("ci_low_texts") is not None:
+        texts = f"{pair['ci_low_texts']:+.4f} to {pair['ci_high_texts']:+.4f}"
+        told += f",<br>for other texts too {texts}"
+    trace = _interval(pair, colour, "", {"thickness": 2.5, "width": 8})
+    return trace.update(
+        marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
+        hoverinfo=None,
+        hovertemplate=f"The mean of {drawn(pair_label(pair))} is<br>%{{x:+.4f}} "
+        f"({UNITS[metric]}).<br>{told}<extra></extra>",
+    )
+
+
+def _interval(pair: dict, colour: str, of: str, bar: dict) -> go.Scatter:
+    """Draw one of a comparison's intervals around its mean."""
+    mean = pair["difference"]
     return go.Scatter(
         x=[mean],
-        y=[name],
+        y=[drawn(pair_label(pair))],
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [pair["ci_high"] - mean],
-            "arrayminus": [mean - pair["ci_low"]],
-            "thickness": 2.5,
-            "width": 8,
+            "array": [pair[f"ci_high{of}"] - mean],
+            "arrayminus": [mean - pair[f"ci_low{of}"]],
+            "color": colour,
+            **bar,
         },
         mode="markers",
         showlegend=False,
-        marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
-        hovertemplate=f"The mean of {name} is<br>%{{x:+.4f}} ({UNITS[metric]})."
-        f"{interval}<extra></extra>",
+        marker={"size": 1, "color": colour},
+        hoverinfo="skip",
     )
 
 

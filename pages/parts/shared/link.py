@@ -15,8 +15,10 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from adarank_core.comparison.arms import ARMS
+from adarank_core.comparison.verdicts import METRICS
 from adarank_core.data.tasks import task_names
 from adarank_core.errors import quoted
+from adarank_core.limits import check_model_name, tasks
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.training.settings import Settings
 
@@ -31,6 +33,7 @@ __all__ = [
     "linked",
     "named",
     "number",
+    "offered_tasks",
     "one_of",
     "query",
     "several",
@@ -41,8 +44,7 @@ __all__ = [
 SOURCES = ("generic", "task", "sentence")
 OWN_FILE = "own file"
 VIEWS = {"grid": "Layers × families", "depth": "Profile over depth"}
-RATES = {"one": "one for all", "grid": "best of a grid"}
-METRICS = ("test_loss", "test_accuracy", "macro_f1", "auc")
+RATES = {"one": "one for all", "grid": "best of a grid", "growing": "growing grid"}
 CURVES = ("validation_loss", "validation_accuracy", "train_loss")
 STATES = ("running", "starting", "queued", "interrupted", "failed", "damaged", "cancelled")
 GRID = "1e-3, 5e-3, 2e-2"
@@ -143,7 +145,24 @@ def words(pattern: str) -> Callable[[str], str]:
 def _model(text: str) -> str:
     if not text.strip() or not text.isprintable() or len(text) > 500:
         raise ValueError(text)
+    check_model_name(text)
     return text
+
+
+def _task(text: str) -> str:
+    return one_of([*offered_tasks(), OWN_FILE])(text)
+
+
+def offered_tasks() -> tuple[str, ...]:
+    """Return the named tasks that can be chosen here.
+
+    Examples
+    --------
+    >>> offered_tasks() == task_names()
+    True
+    """
+    offered = tasks(task_names())
+    return task_names() if offered is None else offered
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -201,7 +220,7 @@ LINK = {
     # the sidebar's, on all pages
     "model": Linked(_model, "embedded"),
     "text": _first_of(SOURCES),
-    "task": _first_of([*task_names(), OWN_FILE]),
+    "task": Linked(_task, task_names()[0]),
     "seed": Linked(whole(0, LARGEST_SEED), 0),
     "rank": Linked(whole(1, 64), 8),
     # Explore
@@ -209,7 +228,7 @@ LINK = {
     "view": named(VIEWS),
     # Ranks
     "budget": _first_of(("rank", "parameters", "adaptive")),
-    "equal": _first_of(("rank", "parameters")),
+    "equal": _first_of(("parameters", "rank")),
     "share": _first_of(("none", "family")),
     "parameters": Linked(whole(1, 10**12)),
     "min": Linked(whole(0, 64), 1),
@@ -217,6 +236,7 @@ LINK = {
     "temperature": Linked(number(0.0, 3.0), 1.0),
     "alpha": _first_of(ALPHA_POLICIES),
     "pins": Linked(words(r"(\d{1,5}:\d{1,5}(,(?=\d)|$)){1,2000}"), "", "pins_link"),
+    "without": Linked(words(r"(\d{1,5}(,(?=\d)|$)){1,2000}"), "", "without_link"),
     "sort": _first_of(("layer", "rank")),
     "beside": named({"nothing": "nothing", "uniform": "uniform"}),
     # Compare
@@ -229,10 +249,12 @@ LINK = {
     "rate": Linked(number(1e-6, 1.0), Settings.learning_rate, "compare_rate"),
     "grid": Linked(words(r"[\d.eE+, -]{1,200}"), GRID, "compare_rates"),
     "arm_trials": Linked(whole(2, 200), 8, "compare_trials"),
+    "arm_alpha": _first_of(ALPHA_POLICIES, "compare_alpha"),
+    "metric": _first_of(METRICS, "compare_primary"),
+    "smallest": Linked(number(0.0, 100.0), 0.0, "compare_smallest"),
     "side_by_side": Linked(whole(1, 1024), 1, "compare_side_by_side"),
     "curve": _first_of(CURVES, "compare_curve"),
     "smoothing": Linked(number(0.0, 0.95), 0.6, "compare_smoothing"),
-    "judged": _first_of(METRICS, "compare_metric"),
     "cost": _first_of(("seconds", "parameters"), "compare_cost"),
     # Learn
     "step": Linked(words(r"\w[\w -]{0,40}"), "Rank"),

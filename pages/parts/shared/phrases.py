@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from adarank_core.ranks.allocation import RankPlan
+from adarank_core.scoring.labels import of_texts
 from adarank_core.scoring.leading import leading_modules
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared.charts import family_label, layer_label, module_label, with_error
@@ -83,7 +84,9 @@ def score_finding(scores: Scores) -> str:
     )
 
 
-def rank_finding(scores: Scores, plan: RankPlan, pinned: Collection[str] = ()) -> str:
+def rank_finding(
+    scores: Scores, plan: RankPlan, pinned: Collection[str] = (), excluded: Collection[str] = ()
+) -> str:
     """Say what the plan gives to its richest and to its poorest module, and what was set by hand.
 
     Parameters
@@ -92,6 +95,8 @@ def rank_finding(scores: Scores, plan: RankPlan, pinned: Collection[str] = ()) -
     plan : RankPlan
     pinned : collection of str
         Modules whose ranks are pinned.
+    excluded : collection of str
+        Modules that are left out.
 
     Examples
     --------
@@ -107,9 +112,9 @@ def rank_finding(scores: Scores, plan: RankPlan, pinned: Collection[str] = ()) -
     by_hand = ""
     if pinned:
         by_hand = f"; {len(pinned)} rank{'s are' if len(pinned) > 1 else ' is'} pinned by hand"
-    free = [module for module in scores.modules if module.name not in pinned]
+    free = [one for one in scores.modules if one.name not in pinned and one.name not in excluded]
     if not free:
-        return "Every rank is pinned by hand"
+        return "Every rank is set by hand"
     by_rank = sorted(free, key=lambda module: plan.ranks[module.name])
     poorest, richest = by_rank[0], by_rank[-1]
     most, least = plan.ranks[richest.name], plan.ranks[poorest.name]
@@ -185,17 +190,6 @@ def detail(shown) -> str:
     if shown.scores.head_draw is not None:
         parts.append(HEADS[shown.scores.head_draw])
     return " · ".join([*parts, f"seed {shown.scores.seed}"])
-
-
-def of_texts(source: str, count: int | str) -> str:
-    """Say what kind of texts these are, and how many.
-
-    Examples
-    --------
-    >>> of_texts("generic", 16), of_texts("sentence", 1)
-    ('16 generic texts', 'one sentence')
-    """
-    return "one sentence" if source == "sentence" else f"{count} {source} texts"
 
 
 def command(shown) -> str:

@@ -19,9 +19,19 @@ from adarank_core.data.tasks import load_task, task_names
 from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError, by_name, quoted
 from adarank_core.files import read_json, write_whole
+from adarank_core.limits import (
+    ANY,
+    check_limit,
+    check_model_name,
+    is_walled,
+    limit,
+    models,
+)
 from adarank_core.runs.jobs import Run, run_folder
+from adarank_core.runs.visitors import UPLOADS, check_room
 from adarank_core.scoring.scores import Scores
-from pages.parts.shared import cached, link
+from adarank_core.server_paths import without_paths
+from pages.parts.shared import cached, link, visitor
 from pages.parts.shared.link import LARGEST_SEED, OWN_FILE, SOURCES, linked
 
 __all__ = [
@@ -132,27 +142,40 @@ class Shown:
     stale: bool = False
 
 
-def sidebar(budget_at=None) -> Choice:
+def sidebar(budget_at=None, budget: bool = True) -> Choice:
     """Draw the sidebar and return what is chosen.
 
     Parameters
     ----------
     budget_at : container, optional
         Where the budget slider is drawn; in the sidebar if not given.
+    budget : bool
+        Whether it is drawn at all: not where the page asks for another budget.
 
     Returns
     -------
     Choice
     """
+    # A teacher may have settled for a room what all its sessions use; see parts/learn/rooms.py.
+    settled = {"disabled": "settings" in st.session_state.get("hidden_parts", ())}
     with st.sidebar:
+        offered, may_be_typed = models(), _may_be_typed()
+        listed = ["embedded"] if offered is None else [one for one in offered if one != ANY]
+        local = "" if is_walled() else ", or a local folder,"
+        typed = f" Or type a Hub id such as `bert-base-cased`{local} and press Enter."
         model = st.selectbox(
             "Model",
-            ["embedded"],
-            accept_new_options=True,
-            help="**embedded** is MiniLM-L6, which came with the app. Or type a Hub id such as "
-            "`bert-base-cased`, or a local folder, and press Enter.",
-            **linked("model"),
+            listed,
+            accept_new_options=may_be_typed,
+            help="**embedded** is MiniLM-L6, which came with the app." + typed * may_be_typed,
+            **linked("model", None if may_be_typed else listed),
+            **settled,
         )
+        try:
+            check_model_name(model or "embedded")
+        except AdaRankError as error:
+            show_error(error)
+            model = "embedded"
         source = st.segmented_control(
             "Text",
             SOURCES,
@@ -160,13 +183,16 @@ def sidebar(budget_at=None) -> Choice:
             help="What the modules are scored on: sixteen sentences of no task, sixteen training "
             "texts of a task, or one sentence of yours.",
             **linked("text"),
+            **settled,
         )
+        offered_tasks = [*link.offered_tasks(), OWN_FILE]
         task = st.selectbox(
             "Task",
-            [*task_names(), OWN_FILE],
+            offered_tasks,
             help="Where task text comes from, and what Compare trains on. **docstrings** came "
             "with the app; the others are fetched from the Hugging Face Hub.",
-            **linked("task"),
+            **linked("task", offered_tasks),
+            **settled,
         )
         file_missing = False
         if task == OWN_FILE:
@@ -179,15 +205,18 @@ def sidebar(budget_at=None) -> Choice:
             help="Draws the noise, the head and the task's texts: the same seed gives the same "
             "numbers.",
             **linked("seed"),
+            **settled,
         )
-    with budget_at or st.sidebar:
-        average_rank = st.slider(
-            "Budget: average rank",
-            1,
-            LARGEST_RANK,
-            help="What uniform LoRA would give every module.",
-            **linked("rank"),
-        )
+    average_rank = st.session_state.rank
+    if budget:
+        with budget_at or st.sidebar:
+            average_rank = st.slider(
+                "Budget: average rank",
+                1,
+                LARGEST_RANK,
+                help="What uniform LoRA would give every module.",
+                **linked("rank"),
+            )
     written = st.session_state.get("sentence") or ""
     return Choice(
         model or "embedded",
@@ -232,10 +261,14 @@ def open_page(**only: Collection[str]) -> None:
         st.caption(plain(said))
 
 
-def page_link(page: str, label: str) -> None:
+def page_link(page: str, label: str, icon: str = ":material/arrow_forward:") -> None:
     """Draw a link to another page that has all choices in it, also for another tab."""
-    icon = ":material/arrow_forward:"
     st.page_link(f"pages/{page}.py", label=label, icon=icon, query_params=link.query())
+
+
+def _may_be_typed() -> bool:
+    offered = models()
+    return offered is None or ANY in offered
 
 
 def _own_file() -> str | None:
@@ -244,6 +277,7 @@ def _own_file() -> str | None:
         "CSV, JSONL or Parquet with the columns text and label",
         type=[kind.removeprefix(".") for kind in KINDS],
         key="task_file",
+        max_upload_size=_most_uploaded(),
     )
     if upload is not None and st.session_state.get("task_file_id") != upload.file_id:
         path = save_upload(upload.name, upload.getvalue())
@@ -264,8 +298,15 @@ def _own_file() -> str | None:
     return path
 
 
+def _most_uploaded() -> int | None:
+    most = limit("upload_mb")
+    return None if most is None else max(1, int(most))
+
+
 def save_upload(name: str, content: bytes) -> Path | None:
     """Keep an uploaded file in a temporary folder of its own, as long as the session lasts.
+
+    A visitor's lies among his runs, until it is swept as they are.
 
     Parameters
     ----------
@@ -286,7 +327,10 @@ def save_upload(name: str, content: bytes) -> Path | None:
     """
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     try:
-        if "uploads" not in st.session_state:
+        check_limit("upload_mb", len(content) / 1e6)
+        if is_walled():
+            st.session_state.uploads = str(visitor.runs_home() / UPLOADS)
+        elif "uploads" not in st.session_state:
             # It is removed when the session is forgotten, or the server ends.
             kept = tempfile.TemporaryDirectory(prefix="adarank-", ignore_cleanup_errors=True)
             st.session_state.uploads_folder, st.session_state.uploads = kept, kept.name
@@ -296,7 +340,9 @@ def save_upload(name: str, content: bytes) -> Path | None:
         if path.exists():  # a run may be reading it, and its folder tells its content
             return path
         size = sum(file.stat().st_size for file in uploads.rglob("*") if file.is_file())
-        if size + len(content) > MOST_UPLOADED * 1e6:
+        if is_walled():
+            check_room(visitor.runs_home(), megabytes=len(content) / 1e6)
+        elif size + len(content) > MOST_UPLOADED * 1e6:
             raise AdaRankError(
                 f"{last!r} would make the uploads of this session more than {MOST_UPLOADED} MB; "
                 "reload the page to begin anew"
@@ -364,7 +410,8 @@ def _known(choice: Choice) -> Scores | None:
             texts = sentence(choice.sentence) if own else generic_texts()
     except AdaRankError:
         return None
-    key = cached.scores_key(choice.model, labels, texts, choice.trials, choice.seed)
+    owner = visitor.owner_of(choice.source, choice.asked.text)
+    key = cached.scores_key(choice.model, labels, texts, choice.trials, choice.seed, owner)
     return cached.finished_scores(key)
 
 
@@ -417,7 +464,8 @@ def plain(text: str) -> str:
     r"""Escape Markdown, so that a name or a sentence shows as it was written.
 
     What a browser would be shown as a link, an address of the web or of mail, is broken up by a
-    sign without width: no escape keeps Markdown from making one.
+    sign without width: no escape keeps Markdown from making one. A visitor is not told where on
+    this machine a file lies.
 
     Examples
     --------
@@ -426,5 +474,5 @@ def plain(text: str) -> str:
     >>> plain("www.example.org")
     'www\u2060.example.org'
     """
-    text = LINKED.sub(lambda found: found[0] + "\u2060", text)
+    text = LINKED.sub(lambda found: found[0] + "\u2060", without_paths(text))
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:-])", r"\\\1", text)

@@ -46,6 +46,8 @@ def test_seconds_and_the_chosen_rate_are_there_once_they_are_known():
         "55 s of training a seed",
         "learning rate 0.005, found in 120 s",
     ]
+    edge = known({**chosen, "learning_rate_at_edge": True}, PLAN)[1]
+    assert edge.endswith("found in 120 s, at the end of those tried")
 
 
 def test_what_adalora_ends_with_is_what_counts():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.runs import jobs
 from adarank_core.runs.jobs import Run
 from pages.parts.compare.outcome import ALIVE, fairness, headline
@@ -15,12 +15,13 @@ def size(parameters):
     return {"lora_parameters": parameters}
 
 
-def verdict(**losses):
+def verdict(smallest=None, **losses):
     arms = {
         arm: {"runs": [{"seed": seed, "test_loss": loss} for seed, loss in enumerate(values)]}
         for arm, values in losses.items()
     }
-    return verdict_of("docstrings", "embedded", arms)
+    declared = Declared(smallest_of_interest=smallest)
+    return verdict_of("docstrings", "embedded", arms, declared=declared)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,10 @@ def test_without_a_verdict_the_title_says_how_the_run_stands(state, config, titl
             {"uniform": [0.5, 0.6, 0.7], "adarank": [0.6, 0.7, 0.4]},
             "nobody can tell adarank from uniform over 3 seeds",
         ),
+        (
+            {"uniform": [0.5, 0.6, 0.7], "adarank": [0.5001, 0.6002, 0.6999], "smallest": 0.1},
+            "adarank or uniform makes no practical difference over 3 seeds",
+        ),
     ],
 )
 def test_the_title_is_the_finding(losses, title):
@@ -75,3 +80,12 @@ def test_the_learning_rate_is_one_for_all_or_a_grid_that_is_counted():
     assert "0.005 for all" in one and "grid" not in one
     grid = fairness({**CONFIG, "learning_rates": [0.001, 0.02]}, [], {"uniform": size(1)})
     assert "same grid for all, 0.001, 0.02" in grid and "counts in its seconds" in grid
+    auto = fairness({**CONFIG, "learning_rates": "auto"}, [], {"uniform": size(1)})
+    assert "factor of 2 around 0.005" in auto and "counts in its seconds" in auto
+
+
+def test_alpha_and_what_is_larger_by_design_are_told():
+    arms = {"uniform": size(1000), "uniform-double": size(2000)}
+    said = fairness({**CONFIG, "alpha": "rslora"}, [], arms)
+    assert "1,000 in every arm" in said and "larger on purpose" in said
+    assert "rank's root" in said and "scaling is 2" not in said

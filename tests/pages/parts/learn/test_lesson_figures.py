@@ -6,8 +6,11 @@ from pages.parts.learn.lesson_figures import (
     contrast,
     energy_curve,
     logits_plane,
+    published_scores,
     running_means,
+    scans,
     thin_matrices,
+    two_scores,
 )
 
 NARROW = NoisyModule("layer 1 · value", "#009E73", np.array([[0.0, 0.1], [0.1, 0.0]]))
@@ -67,3 +70,28 @@ def test_running_means_show_only_what_has_come_in():
 )
 def test_contrast_names_the_larger_first(values, expected):
     assert contrast(["a", "b"], values) == expected
+
+
+def test_two_scores_draw_every_module_once_at_its_place(made_up):
+    one, other = made_up(0), made_up(1)
+    figure = two_scores(one, other, "this", "that")
+    places = {place for trace in figure.data for place in zip(trace.x, trace.y, strict=True)}
+    assert places == {(a.score, b.score) for a, b in zip(one.modules, other.modules, strict=True)}
+    assert len(figure.data) == len(one.families)
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    assert "0.05" in figure.layout.xaxis.ticktext  # with its power, not a bare 5
+
+
+def test_scans_are_told_apart_without_colour():
+    pairs = [[0.1, 0.01], [0.2, 0.02]]
+    figure = scans(dict.fromkeys(("forward", "reversed", "reset"), pairs))
+    assert len({trace.marker.symbol for trace in figure.data}) == 3
+    for trace in figure.data:
+        assert list(trace.y) == [0.1, 0.2] and list(trace.error_y.array) == [0.01, 0.02]
+        assert list(trace.x) == [1, 2]  # layers count from 1
+
+
+def test_published_scores_have_their_rank_under_their_layer():
+    figure = published_scores([0.1, 0.7], [0.06, 0.02], [1, 10])
+    assert list(figure.layout.xaxis.ticktext) == ["1<br><b>1</b>", "2<br><b>10</b>"]
+    assert list(figure.data[0].error_y.array) == [0.06, 0.02]

@@ -1,12 +1,14 @@
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
+from adarank_core.lab.study import StudyResult
 from adarank_core.runs import jobs
 
 CONFIG = {
@@ -89,6 +91,17 @@ def test_a_fine_tuning_without_events_has_no_empty_chart(home):
         pass
     at = drawn(recorder.folder)
     assert "No curves are left" in texts(at) and not at.get("plotly_chart")
+
+
+def test_a_study_says_its_answer_or_that_it_has_none(home):
+    with recorded("lab", study="reset") as recorder:
+        folder = recorder.folder
+    assert drawn(folder).caption[0].value == "It has no result."
+    result = StudyResult("reset", {}, {}, (), "")
+    write_json(folder / "study.json", result.to_dict())
+    assert drawn(folder).caption[0].value == "It has no answer, for not all is measured."
+    write_json(folder / "study.json", replace(result, answer="It is $3$.").to_dict())
+    assert drawn(folder).markdown[0].value == r"It is \$3\$."
 
 
 def test_two_comparisons_lie_beside_each_other(home):

@@ -32,6 +32,12 @@ def test_a_row_has_own_ranks_for_a_plan_of_several():
     assert (row["kind"], row["arms"], row["seeds"]) == ("finetune", "own ranks", "3")
 
 
+def test_a_study_stands_where_arms_do():
+    config = {"command": "lab", "study": "reset", "task": "docstrings", "seed": 3}
+    row = run_table.row(Run(Path("20261124-230929-000001-lab"), config, "finished"), "", ())
+    assert (row["kind"], row["arms"], row["seeds"]) == ("lab", "reset", "3")
+
+
 def test_every_word_has_to_occur_anywhere_in_the_row():
     rows = {"a": {"task": "trec", "tags": "Draft"}, "b": {"task": "trec", "tags": ""}}
     assert run_table.matching(rows, "TREC") == ["a", "b"]

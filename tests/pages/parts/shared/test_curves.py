@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from adarank_core.comparison.verdicts import verdict_of
+from adarank_core.comparison.judging import verdict_of
 from pages.parts.shared.charts import ARM_COLOURS
 from pages.parts.shared.curves import (
     arm_colour,

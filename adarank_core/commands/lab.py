@@ -1,0 +1,133 @@
+"""The command that does a study: ``lab``."""
+
+import json
+from contextlib import ExitStack, closing
+from typing import Annotated
+
+import typer
+
+from adarank_core.commands.options import (
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Output,
+    Queue,
+    Resume,
+    Seed,
+    TaskName,
+    Watch,
+    bar,
+    output_folder,
+    print_status,
+    refuse_inputs,
+    table,
+    write,
+)
+from adarank_core.commands.train import has_turn
+from adarank_core.errors import AdaRankError, printable
+from adarank_core.lab.studies import STUDIES, study_iter, study_named
+from adarank_core.lab.study import StudyProgress, StudyRequest, StudyResult
+from adarank_core.runs import jobs
+
+__all__ = ["lab"]
+
+
+def lab(
+    name: Annotated[str | None, typer.Argument(help="Of the study; --list names them.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name all studies.")] = False,
+    model: Model = "embedded",
+    task: TaskName = "docstrings",
+    seed: Seed = 0,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One of the study's own settings, such as repeats=3."),
+    ] = None,
+    output: Output = None,
+    resume: Resume = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    queue: Queue = False,
+    json_path: Json = None,
+) -> None:
+    """Do a study of the method itself: rows, and one sentence of answer."""
+    from adarank_core.comparison.inputs import model_path
+
+    if listed or name is None:
+        _list(json_path)
+        return
+    refuse_inputs(json_path, task, model)
+    own = _own_settings(changes or [])
+    request = StudyRequest(study_named(name), model_path(model), task, seed, device, dtype, own)
+    config = request.config()
+    folder = output_folder(output, config, resume) or jobs.new_run_folder("lab")
+    with jobs.open_run(folder, config) as recorder, Watch(recorder, steps=0) as watch:
+        result = _study(request, watch, queue)
+    print_status(f"all that the run made is in {folder}")
+    if result is not None:
+        write(result.to_dict(), json_path)
+        if json_path != "-":
+            print(printable(result.answer))
+
+
+def _list(json_path: str | None) -> None:
+    """Show all studies with their questions, or write them as JSON."""
+    if json_path is not None:
+        about = {
+            name: {"question": study.question, "settings": dict(study.defaults)}
+            for name, study in STUDIES.items()
+        }
+        write({"studies": about}, json_path)
+    if json_path != "-":
+        table("studies", ("name", "question"), [(s.name, s.question) for s in STUDIES.values()])
+
+
+def _own_settings(changes: list[str]) -> dict:
+    """Read ``name=value``; a value that is no JSON is a word, and commas make a list."""
+    own = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise AdaRankError(f"--set is {change!r}; give name=value, such as repeats=3")
+        words = [_value(word) for word in value.removeprefix("[").removesuffix("]").split(",")]
+        own[name] = words if len(words) > 1 or value.startswith("[") else words[0]
+    return own
+
+
+def _value(word: str):
+    try:
+        found = json.loads(word)
+    except ValueError:
+        return word
+    return found if isinstance(found, int | float) else word
+
+
+def _study(request: StudyRequest, watch: Watch, queue: bool) -> StudyResult | None:
+    """Do the study in a run's folder under a bar; None when stopped."""
+    from adarank_core.comparison.inputs import keep_input
+
+    folder = watch.folder
+    task = keep_input(folder, request.task)
+    if not has_turn(watch, queue, request.device):
+        return None
+    steps = study_iter(
+        request,
+        folder,
+        task=task,
+        on_event=lambda event: watch.record(event) if event["event"] == "notice" else None,
+        should_stop=watch.should_stop,
+    )
+    progress, shown, row = StudyProgress(0, 0, ""), bar(), None
+    with ExitStack() as stack:
+        stack.enter_context(closing(steps))
+        for progress in steps:
+            if progress.total and row is None:  # not before there is something to show
+                row = stack.enter_context(shown).add_task(request.study.name, total=progress.total)
+            about = printable(f"{request.study.name}: {progress.now}")
+            if row is not None:
+                shown.update(row, completed=progress.done, description=about)
+            if progress.done == int(progress.done):
+                counts = {"done": int(progress.done), "total": progress.total}
+                watch.recorder.record({"event": "study", **counts, "now": progress.now})
+    finished = progress.result is not None and progress.result.answer
+    return progress.result if finished else None

@@ -1,0 +1,133 @@
+"""What a verdict says, in sentences."""
+
+from adarank_core.comparison.statistics import SIGNIFICANCE
+from adarank_core.comparison.verdicts import (
+    METRIC_NAMES,
+    NO_DIFFERENCE,
+    NO_PRACTICAL,
+    ONE_SEED,
+    SECONDARY,
+    TOO_FEW,
+    Verdict,
+)
+
+__all__ = ["describe", "size", "why_no_verdict"]
+
+
+def describe(compared: dict, verdict: Verdict) -> str:
+    """Say a comparison in one sentence, without its full stop.
+
+    Parameters
+    ----------
+    compared : dict
+        One of the verdict's ``comparisons``; its arms may be called otherwise.
+    verdict : Verdict
+
+    Returns
+    -------
+    str
+        With both intervals, the verdict's word after a colon, what it hangs on, and whether it is
+        exploratory.
+
+    Examples
+    --------
+    >>> compared = {"arm": "adarank", "against": "uniform", "metric": "test_loss",
+    ...     "difference": -0.034, "ci_low": -0.056, "ci_high": -0.012, "p_value": 0.01,
+    ...     "p_adjusted": 0.01, "verdict": "better", "smallest_detectable": 0.03}
+    >>> verdict = Verdict("t", "m", {"uniform": {"runs": [{"seed": n} for n in range(5)]}}, ())
+    >>> describe(compared, verdict)
+    "adarank's test loss is lower than uniform's by 0.034 (95% interval 0.012 to 0.056 lower, \
+5 seeds): better"
+    """
+    metric, difference = METRIC_NAMES[compared["metric"]], compared["difference"]
+    arm, against, word = (compared[key] for key in ("arm", "against", "verdict"))
+    seeds = verdict.seeds
+    found = f"{arm}'s {metric} is {_way(difference)} than {against}'s by {size(difference)}"
+    if difference == 0:
+        found = f"{arm}'s {metric} is the same as {against}'s"
+    if compared["p_value"] is None:
+        return f"{found} with this seed, and one seed decides nothing"
+    if compared["ci_low"] is None:
+        found = f"{found} with each of {seeds} seeds"
+    else:
+        level = compared.get("ci_level", 1 - SIGNIFICANCE)
+        interval = _interval(compared["ci_low"], compared["ci_high"], difference)
+        inside = f"{100 * level:.6g}% interval {interval}, {seeds} seeds"
+        if compared.get("ci_low_texts") is not None:
+            of_texts = compared["ci_low_texts"], compared["ci_high_texts"]
+            inside += f"; {_interval(*of_texts, difference)} for other texts too"
+        found = f"{found} ({inside})"
+    if word == SECONDARY:
+        return found
+    look = f" (exploratory: look {len(verdict.looks)})" if verdict.exploratory else ""
+    return f"{found}: {word}{look}{_because(compared, verdict)}"
+
+
+def _because(compared: dict, verdict: Verdict) -> str:
+    """Say what a verdict's word hangs on."""
+    word, smallest = compared["verdict"], verdict.smallest_of_interest
+    real = compared["p_value"] < verdict.level
+    if word == NO_PRACTICAL:
+        is_there = compared["p_adjusted"] < verdict.level
+        there = "there is a difference, but surely one" if is_there else "it is surely"
+        return f", as {there} below {smallest:.3g}, the smallest of interest"
+    if word not in (NO_DIFFERENCE, TOO_FEW):
+        return ""
+    if real and word == NO_DIFFERENCE:
+        return " once corrected for the number of arms"
+    could = []
+    if (detectable := compared["smallest_detectable"]) is not None:
+        could.append(f"{verdict.seeds} seeds could have shown one of {size(detectable)}")
+    if (needed := compared.get("seeds_needed")) is not None and smallest is not None:
+        could.append(f"{needed:,} would show {smallest:.3g}, the smallest of interest")
+    return "; " + ", and ".join(could) if could else ""
+
+
+def why_no_verdict(verdict: Verdict) -> str:
+    """Say why nothing is judged; empty where something is.
+
+    Examples
+    --------
+    >>> arm = {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": [{"seed": 0}]}
+    >>> why_no_verdict(Verdict("t", "m", {"uniform": arm}, ()))
+    'There is no verdict: uniform is the only arm with results, and nothing stands beside it; add \
+another arm.'
+    """
+    if len(verdict.arms) < 2:
+        return (
+            f"There is no verdict: {next(iter(verdict.arms), 'none')} is the only arm with "
+            "results, and nothing stands beside it; add another arm."
+        )
+    if not verdict.primary:
+        return (
+            f"There is no verdict: {METRIC_NAMES[verdict.primary_metric]}, which was declared the "
+            "primary metric, was not measured on these test texts."
+        )
+    if all(compared["verdict"] == ONE_SEED for compared in verdict.primary):
+        return (
+            "There is no verdict: with one seed nothing tells a difference from luck; plan several "
+            "seeds, such as 0,1,2,3,4."
+        )
+    return ""
+
+
+def _interval(low: float, high: float, difference: float) -> str:
+    if low * high > 0:
+        near, far = sorted((low, high), key=abs)
+        return f"{size(near)} to {size(far)} {_way(difference)}"
+    return f"{size(low)} {_way(low)} to {size(high)} {_way(high)}"
+
+
+def _way(difference: float) -> str:
+    return "lower" if difference < 0 else "higher"
+
+
+def size(difference: float) -> str:
+    """Write how large a difference is.
+
+    Examples
+    --------
+    >>> size(-0.0344), size(0.0001)
+    ('0.034', 'less than 0.001')
+    """
+    return f"{abs(difference):.3f}" if abs(difference) >= 0.0005 else "less than 0.001"

@@ -1,0 +1,105 @@
+"""Study: does the gain survive when every arm has its own learning rate?"""
+
+from collections.abc import Iterator
+
+from adarank_core.comparison.arms import check_arms
+from adarank_core.errors import AdaRankError
+from adarank_core.lab.bench import Bench
+from adarank_core.lab.study import Study
+from adarank_core.lab.trainings import (
+    SHORT,
+    difference,
+    losses,
+    mean_and_error,
+    needs_labels,
+    seeds_of,
+    told,
+    trained,
+)
+
+__all__ = ["STUDY"]
+
+REFERENCE = "uniform"
+
+
+def _units(bench: Bench) -> list[dict]:
+    arms, rates = bench.settings["arms"], bench.settings["learning_rates"]
+    check_arms(arms, [bench.seed])
+    if REFERENCE not in arms or len(arms) < 2:
+        raise AdaRankError(f"arms is {arms}; give {REFERENCE!r} and at least one other")
+    if len(set(rates)) < 2:
+        raise AdaRankError(f"learning_rates is {rates}; give at least two rates")
+    needs_labels(bench)
+    return [
+        {"arm": arm, "learning_rate": rate, "seed": seed}
+        for seed in seeds_of(bench)
+        for rate in sorted(set(rates))
+        for arm in dict.fromkeys(arms)
+    ]
+
+
+def _measure(bench: Bench, unit: dict) -> Iterator[float]:
+    return (yield from trained(bench, unit, learning_rate=float(unit["learning_rate"])))
+
+
+def _rows(measured: list[dict], _settings: dict) -> list[dict]:
+    rows, best = [], {}
+    rates = sorted({one["learning_rate"] for one in measured})
+    for arm in dict.fromkeys(one["arm"] for one in measured):
+        found = {rate: losses(measured, arm=arm, learning_rate=rate) for rate in rates}
+        found = {rate: by_seed for rate, by_seed in found.items() if by_seed}
+        means = {rate: mean_and_error([*by_seed.values()]) for rate, by_seed in found.items()}
+        if not means:
+            continue
+        best[arm] = min(means, key=lambda rate: means[rate]["loss"])
+        rows += [
+            {"table": "losses", "arm": arm, "learning_rate": rate, **mean}
+            | {"best": rate == best[arm]}
+            for rate, mean in means.items()
+        ]
+    for arm in best:
+        if REFERENCE not in best or arm == REFERENCE:
+            continue
+        for at, own in (("own best", True), ("lowest", False)):
+            mine, theirs = (best[arm], best[REFERENCE]) if own else (rates[0], rates[0])
+            pair = (
+                losses(measured, arm=arm, learning_rate=mine),
+                losses(measured, arm=REFERENCE, learning_rate=theirs),
+            )
+            if pair[0].keys() & pair[1].keys():
+                rows.append(
+                    {"table": "differences", "arm": arm, "at": at, "learning_rate": mine}
+                    | {"at_edge": own and mine in (rates[0], rates[-1])}
+                    | difference(*pair)
+                )
+    return rows
+
+
+def _answer(rows: list[dict]) -> str:
+    found = [row for row in rows if row["table"] == "differences"]
+    if not found:
+        return "Nothing can be told: too many trainings failed."
+    parts = []
+    for at, words in (("lowest", "at the lowest rate of all"), ("own best", "each at its best")):
+        told_of = [f"{row['arm']} {told(row)}" for row in found if row["at"] == at]
+        if told_of:
+            parts.append(f"{words}: {', '.join(told_of)}")
+    edge = any(row["at_edge"] for row in found)
+    end = "; a best rate is at the grid's end, so better ones may lie beyond" if edge else ""
+    return f"Validation loss less uniform's, {'; '.join(parts)}{end}."
+
+
+STUDY = Study(
+    name="learning-rate",
+    question="Does AdaRank's gain survive when every arm has its own learning rate?",
+    defaults={
+        **SHORT,
+        "arms": ["uniform", "adarank", "scale-only"],
+        "learning_rates": [1e-3, 5e-3, 2.5e-2],
+        "average_rank": 2.0,
+    },
+    units=_units,
+    measure=_measure,
+    rows=_rows,
+    answer=_answer,
+)

@@ -1,0 +1,92 @@
+"""Study: does rank bind at all, or would any rank do?"""
+
+from adarank_core.lab.bench import Bench
+from adarank_core.lab.study import Study
+from adarank_core.lab.trainings import (
+    SHORT,
+    difference,
+    losses,
+    mean_and_error,
+    needs_labels,
+    seeds_of,
+    told,
+    trained,
+)
+
+__all__ = ["STUDY"]
+
+ARMS = ("uniform", "adarank")
+HEAD = "head-only"
+
+
+def _units(bench: Bench) -> list[dict]:
+    needs_labels(bench)
+    ranks = sorted(set(bench.settings["ranks"]))
+    for rank in ranks:
+        bench.planner(rank)  # refuses what no module can have
+    return [
+        {"arm": arm, "average_rank": rank, "seed": seed}
+        for seed in seeds_of(bench)
+        for arm, rank in [(HEAD, ranks[0]), *((arm, rank) for rank in ranks for arm in ARMS)]
+    ]
+
+
+def _rows(measured: list[dict], _settings: dict) -> list[dict]:
+    rows, ranks = [], sorted({one["average_rank"] for one in measured})
+    for arm in (HEAD, *ARMS):
+        for rank in ranks:
+            of = [one for one in measured if (one["arm"], one["average_rank"]) == (arm, rank)]
+            if by_seed := losses(of):
+                parameters = next(one["lora_parameters"] for one in of if "loss" in one)
+                about = {"arm": arm, "average_rank": 0 if arm == HEAD else rank}
+                rows.append(
+                    {"table": "losses", **about, "lora_parameters": parameters}
+                    | mean_and_error([*by_seed.values()])
+                )
+    least = (
+        {arm: losses(measured, arm=arm, average_rank=ranks[0]) for arm in (HEAD, "uniform")}
+        if ranks
+        else {}
+    )
+    for rank in ranks:
+        uniform, adarank = (losses(measured, arm=arm, average_rank=rank) for arm in ARMS)
+        pairs = {
+            "adarank against uniform": (adarank, uniform),
+            "uniform against the least rank": (uniform, least["uniform"]),
+            "uniform against the head alone": (uniform, least[HEAD]),
+        }
+        rows += [
+            {"table": "differences", "what": what, "average_rank": rank, **difference(*pair)}
+            for what, pair in pairs.items()
+            if pair[0].keys() & pair[1].keys() and pair[0] is not pair[1] and pair[0] != pair[1]
+        ]
+    return rows
+
+
+def _answer(rows: list[dict]) -> str:
+    found = {
+        what: [row for row in rows if row["table"] == "differences" and row["what"] == what]
+        for what in ("uniform against the least rank", "adarank against uniform")
+    }
+    against_least = found["uniform against the least rank"]
+    if not against_least:
+        return "Nothing can be told: too many trainings failed."
+    most = against_least[-1]
+    binds = most["p_value"] is not None and most["p_value"] < 0.05 and most["difference"] < 0
+    start = "Rank binds" if binds else "That rank binds cannot be shown"
+    least = min(row["average_rank"] for row in rows if row["average_rank"])
+    told_of = f"{start}: uniform rank {most['average_rank']} less rank {least} is {told(most)}"
+    own = found["adarank against uniform"]
+    each = ", ".join(f"rank {row['average_rank']} {told(row)}" for row in own)
+    return f"{told_of}; adarank less uniform at equal parameters: {each}."
+
+
+STUDY = Study(
+    name="rank-binds",
+    question="Does rank bind: would twice the rank, or a thirtieth of it, do as well?",
+    defaults={**SHORT, "ranks": [1, 4, 16, 32]},
+    units=_units,
+    measure=trained,
+    rows=_rows,
+    answer=_answer,
+)

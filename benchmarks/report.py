@@ -1,0 +1,243 @@
+"""Draw the README's tables of evidence, and plots, from ``benchmarks/results``.
+
+Run it from the repository's root: ``python benchmarks/report.py`` writes the tables between two
+marks in the README, ``--check`` tells whether they stand there, and ``--plots FILE`` writes one
+page with the search of every arm's learning rate and the intervals. No number is typed by hand.
+"""
+
+import argparse
+import html
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from adarank_core.errors import AdaRankError
+from adarank_core.files import read_json, read_text, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+START, END = "<!-- evidence: drawn by benchmarks/report.py -->", "<!-- end of evidence -->"
+FORMAT = "adarank-evidence/1"
+NOTHING = "No results yet: `python benchmarks/evidence.py --output DIR` makes them."
+
+
+def read_results(folder: Path = RESULTS) -> list[dict]:
+    """Read all files of results, the largest number of arms first, then by name."""
+    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    return [result for result in found if result.get("format") == FORMAT]
+
+
+def report(results: Sequence[dict]) -> str:
+    """Return the tables and what stands above them, as Markdown."""
+    if not results:
+        return NOTHING
+    parts = [_about(results), _arms(results, "best_rate")]
+    against = [
+        [result["task"], c["arm"], c["against"], c["seeds"], _difference(c), c["verdict"]]
+        for result in results
+        for c in result["best_rate"]["comparisons"]
+        if c["against"] != "uniform"
+    ]
+    if against:
+        names = (
+            "task",
+            "arm",
+            "against",
+            "seeds",
+            "difference of losses (95% interval)",
+            "verdict",
+        )
+        parts += ["AdaRank against what else could explain a gain:", _table(names, against)]
+    if any(result["low_rate"]["arms"] for result in results):
+        parts += [
+            "What a comparison would have claimed that gives every arm one untuned rate, here a "
+            "fifth of uniform's best:",
+            _arms(results, "low_rate"),
+        ]
+        claims = [
+            [result["task"], c["arm"], c["against"], c["seeds"], _difference(c), c["verdict"]]
+            for result in results
+            for c in result["low_rate"]["comparisons"]
+            if c["against"] != "uniform"
+        ]
+        parts += [_table(names, claims)] if claims and against else []
+    return "\n\n".join([*parts, *_notes(results)])
+
+
+def _about(results: Sequence[dict]) -> str:
+    first, settings = results[0], results[0]["settings"]
+    parameters = first["best_rate"]["arms"].get("uniform", {}).get("lora_parameters")
+    rows = "; ".join(
+        f"{r['task']} {r['rows']['train']:,}, {r['rows']['validation']:,} and "
+        f"{r['rows']['test']:,} in {r['labels']} classes"
+        for r in results
+    )
+    size = "" if parameters is None else f" ({parameters:,} LoRA parameters)"
+    return (
+        f"Model {first['model']}, average rank {first['average_rank']}{size}, {settings['steps']} "
+        f"steps of {settings['batch_size']} texts. Rows to train on, to validate and to test: "
+        f"{rows}. Machine: {'; '.join(_machines(results))}. Intervals are of the paired t-test "
+        "over seeds, and after the semicolon over other test texts too; the verdicts are after "
+        "Holm's correction over all comparisons of a task at these rates. No practical difference: "
+        "smaller than a tenth of what uniform gains over head-only."
+    )
+
+
+def _machines(results: Sequence[dict]) -> list[str]:
+    found = []
+    for result in results:
+        for machine in result["machines"]:
+            versions = ", ".join(
+                f"{name} {machine[name]}"
+                for name in ("python", "torch", "transformers", "peft")
+                if name in machine
+            )
+            kind = f"{machine['system']}, {machine['processor']}, {machine['device']}"
+            native = "with" if machine["bfloat16 is native"] else "without"
+            threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)} a process"
+            text = f"{kind} {native} native bfloat16, {threads}, {versions}"
+            found += [] if text in found else [text]
+    return found
+
+
+def _arms(results: Sequence[dict], block: str) -> str:
+    rows = []
+    for result in results:
+        compared = {c["arm"]: c for c in result[block]["comparisons"] if c["against"] == "uniform"}
+        for arm, found in result[block]["arms"].items():
+            own = compared.get(arm)
+            edge = " (at the end of the grid)" * found.get("learning_rate_at_edge", False)
+            rows.append(
+                [
+                    result["task"],
+                    arm,
+                    f"{found['learning_rate']:g}{edge}",
+                    len(found["runs"]),
+                    f"{_mean(found, 'test_loss'):.3f}",
+                    f"{_mean(found, 'test_accuracy'):.1%}",
+                    _difference(own) if own else "",
+                    own["verdict"] if own else "",
+                ]
+            )
+    names = ("task", "arm", "learning rate", "seeds", "test loss", "accuracy")
+    return _table((*names, "loss minus uniform's (95% interval)", "verdict"), rows)
+
+
+def _mean(arm: dict, metric: str) -> float:
+    return statistics.fmean(run[metric] for run in arm["runs"])
+
+
+def _difference(compared: dict) -> str:
+    found = _signed(compared["difference"])
+    if "ci_low" not in compared:
+        return found
+    told = f"{found} ({_signed(compared['ci_low'])} to {_signed(compared['ci_high'])})"
+    if "ci_low_texts" not in compared:
+        return told
+    return f"{told}; {_signed(compared['ci_low_texts'])} to {_signed(compared['ci_high_texts'])}"
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.3f}".replace("-", "−")
+
+
+def _notes(results: Sequence[dict]) -> list[str]:
+    """Say what is not finished and what failed."""
+    notes = []
+    for result in results:
+        for block, where in (("best_rate", ""), ("low_rate", " at the low rate")):
+            missing, failed = result[block]["missing"], result[block]["failed"]
+            if missing:
+                notes.append(f"Not finished on {result['task']}{where}: {', '.join(missing)}.")
+            notes += [
+                f"{arm} failed on {result['task']}{where}: {why}." for arm, why in failed.items()
+            ]
+    return notes
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def in_readme(readme: str, text: str) -> str:
+    """Return a README with a text between its marks.
+
+    Raises
+    ------
+    AdaRankError
+        If the marks are not there, once each and in order.
+
+    Examples
+    --------
+    >>> in_readme(f"before {START} old {END} after", "new").split("\\n\\n")[1]
+    'new'
+    """
+    head, start, rest = readme.partition(START)
+    _, end, tail = rest.partition(END)
+    if not (start and end) or START in rest or END in tail:
+        raise AdaRankError(f"the README has not {START!r} and {END!r} once each; write them there")
+    return f"{head}{START}\n\n{text}\n\n{END}{tail}"
+
+
+def plots(results: Sequence[dict]) -> str:
+    """Return a page with two pictures a task: the search of the rates, and the differences."""
+    import plotly.graph_objects as go
+
+    parts = []
+    for result in results:
+        arms, name = result["best_rate"]["arms"], html.escape(result["task"])
+        search = go.Figure(layout={"title": f"{name}: which learning rate?"})
+        for arm, found in arms.items():
+            curve = [(float(rate), loss) for rate, loss in found.get("validation_loss", {}).items()]
+            search.add_scatter(x=[x for x, _ in curve], y=[y for _, y in curve], name=arm)
+        search.update_xaxes(type="log", title="learning rate")
+        search.update_yaxes(title="validation loss (nats a text, mean of the search's seeds)")
+        pairs = [c for c in result["best_rate"]["comparisons"] if "ci_low" in c]
+        told = go.Figure(layout={"title": f"{name}: difference of test losses, 95% interval"})
+        told.add_scatter(
+            x=[c["difference"] for c in pairs],
+            y=[f"{c['arm']} minus {c['against']}" for c in pairs],
+            error_x={"array": [c["ci_high"] - c["difference"] for c in pairs]},
+            mode="markers",
+        )
+        told.update_xaxes(title="difference of test losses (nats a text); below 0 is better")
+        parts += [f.to_html(full_html=False, include_plotlyjs=False) for f in (search, told)]
+    from plotly.offline import get_plotlyjs
+
+    return f"<meta charset='utf-8'><script>{get_plotlyjs()}</script>{''.join(parts)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the tables into the README, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where it differs")
+    parser.add_argument("--plots", type=Path, help="write this HTML file, and no README")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--readme", type=Path, default=README)
+    given = parser.parse_args(arguments)
+    try:
+        results = read_results(given.results)
+        if given.plots:
+            write_text(given.plots, plots(results))
+            return 0
+        readme = read_text(given.readme)
+        wanted = in_readme(readme, report(results))
+        if wanted == readme:
+            return 0
+        if given.check:
+            print("the README is not what benchmarks/report.py prints; run it", file=sys.stderr)
+            return 1
+        write_text(given.readme, wanted)
+    except AdaRankError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What a comparison's verdict says on the page: sentences, pictures and numbers, primary first."""
+
+import streamlit as st
+
+from adarank_core.comparison.arms import arm_label
+from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
+from pages.parts.shared import curves, state
+
+__all__ = ["METRICS", "draw_comparisons", "draw_data", "draw_pictures"]
+
+METRICS = {
+    "test_loss": "Test loss",
+    "test_accuracy": "Test accuracy",
+    "macro_f1": "Macro-F1",
+    "auc": "AUC",
+}
+
+
+def draw_comparisons(verdict: Verdict) -> None:
+    """Say what the verdict is on every arm, by what it is judged, and how often it was read.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    """
+    for one in verdict.primary:
+        st.markdown(_sentence(one, verdict))
+    for arm, why in verdict.failed.items():
+        st.markdown(f"**{state.plain(arm_label(arm))}** is not compared: {state.plain(why)}")
+    if why := why_no_verdict(verdict):
+        st.info(state.plain(why), icon=":material/info:")
+    if verdict.exploratory:
+        st.warning(state.plain(_looks(verdict)), icon=":material/visibility:")
+    st.caption(state.plain(_terms(verdict)))
+    words = {(one["arm"], one["against"]): one["verdict"] for one in verdict.primary}
+    if words.get(("adarank", "uniform")) == "better" and "permuted" not in verdict.arms:
+        st.caption(
+            "Better than uniform alone does not show that the right modules got the ranks: "
+            "compare with the arm **permuted** too."
+        )
+
+
+def draw_pictures(verdict: Verdict) -> None:
+    """Draw the differences in the primary metric, and fold away those in the others.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    """
+    if verdict.primary:
+        _differences(verdict, verdict.primary_metric)
+    _secondary(verdict)
+
+
+def _terms(verdict: Verdict) -> str:
+    """Say by what is judged, and what difference would be of interest."""
+    said = f"Judged by {METRIC_NAMES[verdict.primary_metric]}, the primary metric"
+    if verdict.smallest_of_interest is None:
+        return (
+            f"{said}. What difference would matter is not known: it was not given, and the arms "
+            "uniform and head-only, of whose gap a tenth would be taken, are not both there."
+        )
+    source = "as was given"
+    if verdict.smallest_of_interest_from == FROM_HEAD_ONLY:
+        source = "a tenth of what uniform gains over the head alone"
+    smallest = f"{verdict.smallest_of_interest:.3g}"
+    return f"{said}; a difference below {smallest} is of no interest, {source}."
+
+
+def _looks(verdict: Verdict) -> str:
+    """Say why a verdict is exploratory, and what would make one that is not."""
+    planned = len(verdict.planned_seeds)
+    return (
+        f"Exploratory: this is look {len(verdict.looks)} at the comparison, which was planned with "
+        f"{planned} seed{'s'[: planned != 1]}. Seeds, arms or the smallest difference of interest "
+        "were changed after a verdict had been read. It is decided at a level of "
+        f"{100 * verdict.level:.3g}%, and its intervals are as wide, so that all looks together "
+        "find what is not there in less than 7 of 100 comparisons. A new comparison with all seeds "
+        "from the start would confirm it."
+    )
+
+
+def _differences(verdict: Verdict, metric: str) -> None:
+    """Draw every seed's difference in a metric, and the numbers with both intervals."""
+    st.plotly_chart(
+        curves.differences(verdict, metric),
+        width="stretch",
+        key=f"compare_differences_{metric}",
+        alt="Difference between two arms with every seed, its mean and interval; zero marked",
+    )
+    compared = verdict.of_metric(metric)
+    said = "The difference with the only seed; without a second one there is no interval."
+    if verdict.seeds > 1:
+        said = (
+            "A circle is the difference with one seed, the diamond their mean with its "
+            f"{100 * (1 - verdict.level):.6g}% interval. An interval that holds zero decides "
+            "nothing."
+        )
+    if any(one.get("ci_low_texts") is not None for one in compared):
+        said += (
+            " The thick bar is for other seeds on the same test texts, the thin one for other test "
+            "texts too."
+        )
+    st.caption(said)
+    if verdict.seeds > 1:
+        st.dataframe(
+            curves.comparison_table(verdict, [metric]), hide_index=True, width="stretch",
+            column_config=_number_columns(), alt="Differences with both of their intervals",
+        )  # fmt: skip
+    draw_data(curves.difference_table(verdict, metric), metric)
+
+
+def _number_columns() -> dict:
+    number = st.column_config.NumberColumn
+    return {
+        "difference": number(format="%+.4f"),
+        "p, corrected": number(
+            format="%.2g", help="Holm's correction, for all comparisons that are read."
+        ),
+        "smallest detectable": number(
+            format="%.4f",
+            help="Found by this many seeds in four of five comparisons, at the corrected level.",
+        ),
+        "seeds needed": number(
+            format="localized",
+            help="To find the smallest difference of interest in four of five comparisons, as much "
+            "as the seeds differ here.",
+        ),
+    }
+
+
+def _secondary(verdict: Verdict) -> None:
+    """Fold away the metrics about which nothing is claimed."""
+    others = [m for m in METRICS if m != verdict.primary_metric and verdict.of_metric(m)]
+    if not others:
+        return
+    fold = st.expander("Secondary metrics", key="compare_secondary", on_change="rerun")
+    if not fold.open:
+        return
+    with fold:
+        st.caption("Nothing is claimed about them: the verdict is about the primary metric alone.")
+        metric = st.segmented_control(
+            "Metric",
+            others,
+            default=others[0],
+            required=True,
+            format_func=METRICS.get,
+            key="compare_metric",
+            label_visibility="collapsed",
+        )
+        for one in verdict.of_metric(metric):
+            st.markdown(_sentence(one, verdict))
+        _differences(verdict, metric)
+
+
+def _sentence(compared: dict, verdict: Verdict) -> str:
+    """Write a comparison as Markdown, with the verdict's word in bold."""
+    named = {**compared, **{key: arm_label(compared[key]) for key in ("arm", "against")}}
+    said, mark = describe(named, verdict), f": {compared['verdict']}"
+    before, word, after = said.rpartition(mark) if mark in said else (said, "", "")
+    bold = f": **{word.removeprefix(': ')}**" if word else ""
+    return f"{state.plain(before)}{bold}{state.plain(after)}."
+
+
+def draw_data(table, name: str) -> None:
+    """Draw a figure's table twin, to look at and to download.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    name : str
+        Of the file, without its ending.
+    """
+    with st.expander("Data"):
+        st.dataframe(table, hide_index=True, width="stretch")
+        st.download_button(
+            f"{name}.csv",
+            table.to_csv(index=False),
+            f"{name}.csv",
+            "text/csv",
+            on_click="ignore",
+            key=f"compare_csv_{name}",
+        )

@@ -1,0 +1,21 @@
+"""Variants are tried on rows that are neither trained on nor tested."""
+
+import pytest
+
+from adarank_core.ranks.plans import RankPlan
+from benchmarks import improvements
+
+
+def test_what_is_measured_is_of_the_training_rows_alone(tiny_task, monkeypatch):
+    monkeypatch.setitem(improvements.ROWS, "train", 60)
+    task = improvements.held_out(tiny_task)
+    trained, measured = set(task.train["text"]), set(task.test["text"])
+    assert len(trained) == 60 and measured == set(tiny_task.train["text"]) - trained
+    assert not measured & set(tiny_task.test["text"])
+
+
+def test_an_alpha_by_score_is_the_usual_one_on_average():
+    uniform = RankPlan("tiny", {"query": 2, "key": 2}, {"query": 4, "key": 4})
+    plan = improvements._with_alpha(uniform, {"query": 1.0, "key": 3.0})
+    assert plan.ranks == uniform.ranks
+    assert plan.alpha == pytest.approx({"query": 2.0, "key": 6.0})

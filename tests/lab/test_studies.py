@@ -1,0 +1,115 @@
+"""How a study is run: units kept one by one, taken over, stopped, read."""
+
+from dataclasses import replace
+
+import pytest
+
+from adarank_core import AdaRankError
+from adarank_core.files import read_json
+from adarank_core.lab.studies import STUDIES, study_iter, study_named
+from adarank_core.lab.study import Study, StudyRequest, StudyResult
+
+
+def squares(calls: list, stop_at: int | None = None, fail_at: int | None = None) -> Study:
+    """A study of four units that squares numbers in two steps each."""
+
+    def measure(bench, unit):
+        yield 0.5
+        if unit["number"] == fail_at:
+            raise AdaRankError("the number is 3; it must be another")
+        calls.append(unit["number"])
+        return None if unit["number"] == stop_at else {"square": unit["number"] ** 2}
+
+    return Study(
+        "squares",
+        "How large are squares?",
+        {"most": 4},
+        lambda bench: [{"number": number} for number in range(bench.settings["most"])],
+        measure,
+        lambda measured, settings: [
+            {k: v for k, v in m.items() if k != "seconds"} for m in measured
+        ],
+        lambda rows: f"The largest is {rows[-1]['square']}.",
+    )
+
+
+@pytest.fixture
+def request_for(tiny_bert, tiny_file):
+    return lambda study, **changes: StudyRequest(study, tiny_bert, tiny_file, **changes)
+
+
+def test_the_last_progress_has_the_answer_and_all_are_written(request_for, tmp_path):
+    steps = list(study_iter(request_for(squares([])), tmp_path))
+    last = steps[-1]
+    assert [step.done for step in steps] == [0, 0, 0.5, 1, 1, 1.5, 2, 2, 2.5, 3, 3, 3.5, 4]
+    assert last.result.answer == "The largest is 9."
+    assert [row["square"] for row in last.result.rows] == [0, 1, 4, 9]
+    assert StudyResult.from_dict(read_json(tmp_path / "study.json")) == last.result
+    assert last.result.settings["most"] == 4 and last.result.settings["device"] == "cpu"
+
+
+def test_what_is_measured_is_taken_over_and_nothing_else(request_for, tmp_path):
+    calls, notices = [], []
+    with pytest.raises(AdaRankError, match="must be another"):
+        list(study_iter(request_for(squares(calls, fail_at=3)), tmp_path))
+    so_far = StudyResult.from_dict(read_json(tmp_path / "study.json"))
+    assert len(so_far.rows) == 3 and so_far.answer == ""
+    (tmp_path / "units" / "001.json").write_text('{"square": 7}')
+    calls.clear()
+    *_, last = study_iter(request_for(squares(calls)), tmp_path, on_event=notices.append)
+    assert calls == [1, 3] and [row["square"] for row in last.result.rows] == [0, 1, 4, 9]
+    assert len(notices) == 1 and "measured anew: '001.json' is damaged" in notices[0]["message"]
+    calls.clear()  # another seed's measurements are none of this one's
+    list(study_iter(request_for(squares(calls), seed=1), tmp_path))
+    assert calls == [0, 1, 2, 3]
+
+
+def test_a_study_stops_when_asked_and_between_any_two_steps(request_for, tmp_path):
+    calls = []
+    *_, last = study_iter(request_for(squares(calls)), tmp_path, should_stop=lambda: len(calls) > 1)
+    assert calls == [0, 1] and last.done == 2 and last.result.answer == ""
+    answers = iter([False, True])  # asked before anything is measured, then within a unit
+    *_, last = study_iter(
+        request_for(squares(calls)), tmp_path, should_stop=lambda: next(answers, True)
+    )
+    assert calls == [0, 1] and last.done < 2.5
+    *_, last = study_iter(request_for(squares(calls, stop_at=2)), tmp_path)  # as a training does
+    assert calls == [0, 1, 2] and last.done == 2.5 and last.result is None
+    steps = study_iter(request_for(squares(calls)), tmp_path)
+    while next(steps).done < 2.5:
+        pass
+    steps.close()
+    assert calls == [0, 1, 2]
+
+
+def test_bad_input_is_one_sentence():
+    with pytest.raises(AdaRankError, match=f"'mine' is unknown; choose from {', '.join(STUDIES)}"):
+        study_named("mine")
+    study = replace(squares([]), defaults={"most": 4, "rates": [0.5], "name": "a"})
+    for changes, message in (
+        ({"lest": 3}, "no setting 'lest'; it has 'most', 'rates', 'name'"),
+        ({"most": 0}, "most is 0; it must be a whole number from 1 on"),
+        ({"most": 2.5}, "most is 2.5"),
+        ({"rates": []}, "give a list"),
+        ({"rates": [0.5, -1]}, "an entry of rates is -1; it must be a number above 0"),
+        ({"name": 3}, "name is 3; give a word"),
+    ):
+        with pytest.raises(AdaRankError, match=message):
+            StudyRequest(study, settings=changes)
+    with pytest.raises(AdaRankError, match="seed"):
+        StudyRequest(study, seed=-1)
+
+
+def test_a_stored_study_is_checked():
+    result = StudyResult("squares", {"seed": 0}, {"python": "3"}, ({"x": 1, "y": None},), "")
+    for wrong in ({"rows": [{"x": [1]}]}, {"rows": [{"x": float("inf")}]}, {"answer": None}):
+        with pytest.raises(AdaRankError, match="the study"):
+            StudyResult.from_dict({**result.to_dict(), **wrong})
+    with pytest.raises(AdaRankError, match="not a study file"):
+        StudyResult.from_dict({**result.to_dict(), "format": "adarank-scores/1"})
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=list(STUDIES))
+def test_every_study_asks_a_question(study):
+    assert study.question.endswith("?") and study.question[0].isupper()
+    assert study.name == study.name.lower() and study.settings({}) == dict(study.defaults)
