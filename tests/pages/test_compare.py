@@ -308,7 +308,7 @@ def test_a_later_look_is_marked_and_secondary_metrics_are_folded(home):
     declared = {"planned_seeds": (0, 1), "looks": [look, {**look, "seeds": [0, 1, 2]}]}
     declared["smallest_of_interest"] = 0.02
     at = opened(finished(losses, seeds=(0, 1, 2), **declared).name)
-    assert at.title[0].value.endswith(r"adarank is better than uniform \(exploratory\)")
+    assert at.title[0].value.endswith(r"is better than uniform over 3 seeds \(exploratory\)")
     said = texts(at).replace("\\", "")
     assert "look 2 at the comparison, which was planned with 2 seeds" in said
     assert "with its 99% interval" in said and "Nothing is claimed" not in said

@@ -104,22 +104,24 @@ class ScoringJob:
         Raises
         ------
         AdaRankError
-            If the model cannot be loaded, or the texts do not suit it.
+            If the model cannot be loaded, or the texts do not suit it; or if too many are under
+            way, which does not end this one.
         """
-        with self._lock, self._ends():
+        with self._lock:
             if self._steps is not None:
                 return
             now = time.monotonic()
             check_limit("scorings", 1 + sum(now - job.stepped < LEFT for job in list(AT_WORK)))
             self.stepped = now
-            AT_WORK.add(self)
-            bundle = cached.model(self.model, self.labels)
-            from adarank_core.scoring.models import adaptable_modules
-            from adarank_core.scoring.score import score_iter
+            with self._ends():
+                AT_WORK.add(self)
+                bundle = cached.model(self.model, self.labels)
+                from adarank_core.scoring.models import adaptable_modules
+                from adarank_core.scoring.score import score_iter
 
-            self.key = self.key_now()  # a model that was just fetched has a revision now
-            self.grid = adaptable_modules(bundle.model)
-            self._steps = score_iter(bundle, self.texts, trials=self.trials, seed=self.seed)
+                self.key = self.key_now()  # a model that was just fetched has a revision now
+                self.grid = adaptable_modules(bundle.model)
+                self._steps = score_iter(bundle, self.texts, trials=self.trials, seed=self.seed)
 
     def advance(self) -> bool:
         """Take one more step of `score_iter`; return whether there was one.

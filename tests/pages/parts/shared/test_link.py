@@ -15,7 +15,7 @@ OTHERS = {
     "trials": "3",
     "view": "depth",
     "budget": "parameters",
-    "equal": "parameters",
+    "equal": "rank",
     "share": "family",
     "parameters": "90000",
     "min": "2",
@@ -23,6 +23,7 @@ OTHERS = {
     "temperature": "1.5",
     "alpha": "rslora",
     "pins": "3:12,7:4",
+    "without": "5,6",
     "sort": "rank",
     "beside": "uniform",
     "run": "20261124-230929-000001-compare",
@@ -30,14 +31,16 @@ OTHERS = {
     "seeds": "4,5",
     "steps": "20",
     "batch": "16",
-    "rates": "grid",
+    "rates": "growing",
     "rate": "0.002",
     "grid": "1e-3, 2e-3",
     "arm_trials": "6",
+    "arm_alpha": "rslora",
+    "metric": "test_accuracy",
+    "smallest": "0.02",
     "side_by_side": "2",
     "curve": "train_loss",
     "smoothing": "0.3",
-    "judged": "test_accuracy",
     "cost": "parameters",
     "step": "Noise",
     "state": "failed",
@@ -105,6 +108,15 @@ def test_all_that_is_refused_is_said_in_one_sentence():
     assert said == (
         "seed='inf' and trials='many' in the address cannot be chosen; the default is used."
     )
+
+
+@pytest.mark.parametrize("model", ["somebody/else", "/", "."])
+def test_behind_walls_no_link_names_what_is_not_offered(monkeypatch, model):
+    """Nor does it tell a folder that is there from one that is not."""
+    monkeypatch.setenv("ADARANK_DEMO", "1")
+    at = opened(model=model, task="sst2")
+    assert at.session_state.model == "embedded" and at.session_state.task == "docstrings"
+    assert f"model='{model}' and task='sst2' in the address" in at.session_state.said
 
 
 def test_what_others_have_in_the_address_stays():
