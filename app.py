@@ -8,6 +8,7 @@ PAGES = {
     "explore": ("Explore", ":material/grid_on:"),
     "ranks": ("Ranks", ":material/bar_chart:"),
     "compare": ("Compare", ":material/show_chart:"),
+    "lab": ("Lab", ":material/science:"),
     "learn": ("Learn", ":material/school:"),
     "runs": ("Runs", ":material/history:"),
     "teach": ("Teach", ":material/groups:"),

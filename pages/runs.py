@@ -19,6 +19,8 @@ DRAWN = "runs_drawn"  # names in the order in which the browser has them
 TABLE = "runs_table"
 DELETED = "runs_deleted"  # what the last deletion moved away, to be undone
 REFUSAL = "runs_said"  # why the last action was refused
+#: Of runs of a kind, the page that shows them, and what their name is called in the link.
+PAGES = {"compare": ("pages/compare.py", "run"), "lab": ("pages/lab.py", "study_run")}
 EVERY = 2  # seconds between two looks at runs that are at work
 MOST_DELETED = 50
 MOST_PICKED = 20  # in a link
@@ -156,10 +158,12 @@ def draw_table(
         placeholder="",
         column_config={
             "verdict": column(
-                width=162, help="On the test loss of adarank, else of the first compared arm."
+                width=162,
+                help="On the test loss of adarank, else of the first compared arm; of a study, "
+                "its answer.",
             ),
             "state": column(help="In brackets, the place in the queue: 1 is next."),
-            "arms": column(width=175),
+            "arms": column(width=175, help="Of a study, its name."),
             "tags": column(width=105),
         },
         alt="All runs that fit the filters, the newest first",
@@ -187,11 +191,12 @@ def draw_actions(runs: Sequence[jobs.Run]) -> None:
     with st.container(horizontal=True):
         if (
             only
-            and run_table.kind(only) == "compare"
+            and run_table.kind(only) in PAGES
             and st.button("Open", key="runs_open", type="primary", icon=":material/open_in_new:")
         ):
-            link.choose("run", only.folder.name)
-            st.switch_page("pages/compare.py", query_params=link.query())
+            page, name = PAGES[run_table.kind(only)]
+            link.choose(name, only.folder.name)
+            st.switch_page(page, query_params=link.query())
         if alive:
             st.button(
                 "Cancel",
@@ -301,10 +306,11 @@ def draw() -> None:
     known = sorted(jobs.runs(home), key=run_table.when, reverse=True)  # of one minute, by name
     st.title(run_table.finding([run.state for run in known]), anchor=False)
     about = (
-        f"All that {'you' if is_walled() else 'was'} trained on this machine."
+        f"All that {'you' if is_walled() else 'was'} trained or studied on this machine."
         if known
         else (
-            "What you start on the page **Compare**, or on the command line, is found again here."
+            "What you start on the pages **Compare** and **Lab**, or on the command line, is found "
+            "again here."
         )
     )
     with st.container(horizontal=True, vertical_alignment="center"):

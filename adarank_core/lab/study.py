@@ -16,10 +16,11 @@ from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, val
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.lab.bench import Bench
 
-__all__ = ["Study", "StudyProgress", "StudyRequest", "StudyResult"]
+__all__ = ["Cell", "Study", "StudyProgress", "StudyRequest", "StudyResult"]
 
 FORMAT = "adarank-study/1"
 Number = Annotated[float, Interval(ge=-1e15, le=1e15)]
+#: A value in a row or among the settings.
 Cell = Text | bool | int | Number | None
 
 

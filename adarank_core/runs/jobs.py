@@ -37,12 +37,14 @@ from adarank_core.files import (
     write_whole,
 )
 from adarank_core.hardware import cores
+from adarank_core.lab.study import Cell
 from adarank_core.limits import limit, variable
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
 from adarank_core.runs.run_queue import at_once, is_locked
+from adarank_core.runs.study_file import answer_or_damage
 from adarank_core.runs.verdict_file import verdict_or_damage
-from adarank_core.schemas import STRICT, FailFast, Text, validated
+from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 from adarank_core.training.settings import MOST, SettingsEntry
 from adarank_core.versions import versions
 
@@ -86,6 +88,10 @@ class _Config(PartialRequestEntry, total=False):
     seed: Seed
     plan: _Plan | None
     settings: _Settings
+    study: Name
+    study_settings: dict[Name, Cell | list[Cell]]
+    device: Text
+    dtype: Text
     versions: dict[Text, Text]
 
 
@@ -411,6 +417,12 @@ def _damage(folder: Path, state: str) -> str:
         return (
             f"the verdict cannot be read ({wrong}); go on with the run (--resume), which makes it "
             "anew from the stored results"
+        )
+    _, wrong = answer_or_damage(folder)
+    if wrong:
+        return (
+            f"the study's rows cannot be read ({wrong}); go on with the run (--resume), which "
+            "makes them anew from what it has measured"
         )
     claim = folder / "comparison.json"
     if os.path.lexists(claim):

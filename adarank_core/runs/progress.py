@@ -12,12 +12,19 @@ from adarank_core.files import read_json
 from adarank_core.runs.jobs import Run
 from adarank_core.training.settings import Settings
 
-__all__ = ["ComparisonWork", "RunProgress", "duration", "seconds_expected", "seconds_left"]
+__all__ = [
+    "ComparisonWork",
+    "RunProgress",
+    "duration",
+    "seconds_expected",
+    "seconds_left",
+    "study_progress",
+]
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a comparison is.
+    """How far a comparison or a study is.
 
     Parameters
     ----------
@@ -221,6 +228,49 @@ def seconds_left(done: int, total: int, seconds: float) -> float | None:
     12.0
     """
     return seconds / done * (total - done) if done else None
+
+
+def study_progress(events: Sequence[dict]) -> RunProgress:
+    """Return how far a study is, by its events.
+
+    What an earlier process measured is taken over in no time, so the time left is foretold from
+    what the newest one has measured.
+
+    Parameters
+    ----------
+    events : sequence of dict
+        As `read_events` returns them.
+
+    Returns
+    -------
+    RunProgress
+
+    Examples
+    --------
+    >>> said = {"event": "study", "total": 4, "now": "noise"}
+    >>> at = study_progress([{**said, "done": done, "time": time} for done, time in
+    ...     ((0, 100.0), (1, 100.0), (1, 100.0), (2, 130.0))])
+    >>> at.share, at.seconds_left
+    (0.5, 60.0)
+    """
+    begun, last = None, None
+    for event in events:
+        if event["event"] == "started":
+            begun = last = None
+        elif event["event"] == "study":
+            # A unit that is measured tells of its beginning too; one that is taken over does not.
+            if begun is None and last is not None and event["done"] == last["done"]:
+                begun = event
+            last = event
+    if last is None:
+        return RunProgress("starting: this takes some seconds", 0.0, None, False)
+    if not last["total"]:
+        return RunProgress(last["now"], 0.0, None, False)
+    done, total, left = min(last["done"], last["total"]), last["total"], None
+    if begun is not None and "time" in begun and "time" in last:
+        measured = done - begun["done"]
+        left = seconds_left(measured, measured + total - done, last["time"] - begun["time"])
+    return RunProgress(f"{done} of {total} measured: {last['now']}", done / total, left, False)
 
 
 def _rates(config: dict) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_bytes, read_json, replacing, runs_folder, write_json
 from adarank_core.limits import is_walled
 from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
+from adarank_core.runs.study_file import answer_or_damage
 from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.server_paths import without_paths
 
@@ -258,15 +259,17 @@ def summary(run: Run) -> dict:
     Returns
     -------
     dict
-        ``verdict``: the word of `verdict_or_damage`, such as ``"better"``; ``""`` as long as
-        there is none.
+        ``verdict``: the word of `verdict_or_damage`, such as ``"better"``, or a study's answer;
+        ``""`` as long as there is none.
 
     Examples
     --------
     >>> summary(Run(Path("run"), {}, "running"))
     {'verdict': ''}
     """
-    return {"verdict": "" if run.state in ALIVE else verdict_or_damage(run.folder)[0]}
+    if run.state in ALIVE:
+        return {"verdict": ""}
+    return {"verdict": verdict_or_damage(run.folder)[0] or answer_or_damage(run.folder)[0]}
 
 
 def _checked(folder: Path) -> Path:

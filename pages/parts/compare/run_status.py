@@ -29,6 +29,8 @@ def run_label(run: Run) -> str:
     said = [when]
     if "task" in run.config:
         said.append(Path(run.config["task"]).name)
+    if "study" in run.config:
+        said.append(run.config["study"])
     if "arms" in run.config:
         said.append(", ".join(arm_label(arm) for arm in run.config["arms"]))
     return " · ".join([*said, run.state])
@@ -82,7 +84,7 @@ def draw_status(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> bo
     alive : sequence of Run
         All that are alive.
     open_run : callable
-        Called with the name of a run that is to be shown instead.
+        Called with the name of a run of the same kind that is to be shown instead.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def _under_way(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> Non
         st.caption("Before it:")
         for one in runs_before(run, alive):
             label = state.plain(run_label(one))
-            if one.folder.name.endswith("-compare"):
+            if one.folder.name.rpartition("-")[2] == run.folder.name.rpartition("-")[2]:
                 st.button(
                     label,
                     key=f"compare_before_{one.folder.name}",

@@ -22,6 +22,7 @@ HIDEABLE = {
     "explore": "page Explore",
     "ranks": "page Ranks",
     "compare": "page Compare",
+    "lab": "page Lab",
     "runs": "page Runs",
     "settings": "changing model, text, task, seed",
     "own-sentence": "computing an own sentence",

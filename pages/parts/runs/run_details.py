@@ -11,9 +11,9 @@ from adarank_core.comparison.sentences import describe, why_no_verdict
 from adarank_core.comparison.verdicts import Count, Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.lab.study import StudyResult
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
+from adarank_core.runs.study_file import answer_or_damage
 from adarank_core.schemas import STRICT, validated
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
@@ -52,7 +52,7 @@ def draw_run(run: Run, every: float) -> None:
         st.error(state.plain(f"Its folder is damaged: {run.message}. What is left is shown."))
     elif run.state in ENDED:
         go_on = "add `--resume` to its command."
-        if run_table.kind(run) == "compare":
+        if run_table.kind(run) in ("compare", "lab"):
             go_on = "**Open** it and press **Go on**."
         st.info(f"{ENDED[run.state]} To go on, {go_on}", icon=":material/info:")
     if run_table.kind(run) == "finetune":
@@ -97,13 +97,8 @@ def _training(run: Run) -> None:
 
 def _study(run: Run) -> None:
     """Say what a study has come to."""
-    try:
-        result = StudyResult.from_dict(read_json(run.folder / "study.json"))
-    except AdaRankError:
-        st.caption("It has no result yet." if run.state in ALIVE else "It has no result.")
-        return
-    if result.answer:
-        st.markdown(state.plain(result.answer))
+    if answer := answer_or_damage(run.folder)[0]:
+        st.markdown(state.plain(answer))
     else:
         st.caption("It has no answer, for not all is measured.")
 

@@ -84,7 +84,7 @@ def kind(run: Run) -> str:
 
 
 def label(run: Run) -> str:
-    """Call a run by its time, its kind and its task.
+    """Call a run by its time, its kind, its study if it is one, and its task.
 
     Examples
     --------
@@ -93,7 +93,8 @@ def label(run: Run) -> str:
     '2026-11-24 23:09 · compare · trec'
     """
     task = task_label(run.config.get("task", ""))
-    return " · ".join(part for part in (when(run), kind(run), task) if part)
+    study = run.config.get("study", "")
+    return " · ".join(part for part in (when(run), kind(run), study, task) if part)
 
 
 def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> dict[str, str]:
@@ -103,7 +104,7 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
     ----------
     run : Run
     verdict : str
-        As `adarank_core.runs.store.summary` has it.
+        As `adarank_core.runs.store.summary` has it; of a study, its answer.
     tags : sequence of str
     stopping : bool
         Whether it was asked to stop.
@@ -125,7 +126,7 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
         "task": task_label(config.get("task", "")),
         "state": "stopping" if stopping else state,
         "verdict": verdict,
-        "arms": _arms(config),
+        "arms": _arms(config),  # or the study
         "tags": ", ".join(tags),
         "seeds": ", ".join(map(str, seeds)),
         "model": model_label(config.get("model", "")),
@@ -138,6 +139,8 @@ def _arms(config: dict) -> str:
     if ranks := (config.get("plan") or {}).get("ranks"):
         found = set(ranks.values())
         return f"uniform rank {found.pop()}" if len(found) == 1 else "own ranks"
+    if "study" in config:
+        return config["study"]
     return ", ".join(map(arm_label, config.get("arms", ())))
 
 

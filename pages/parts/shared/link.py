@@ -8,6 +8,7 @@ A new control joins by a line in `LINK`, and by `linked` in place of its key and
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,15 @@ from adarank_core.comparison.arms import ARMS
 from adarank_core.comparison.verdicts import METRICS
 from adarank_core.data.tasks import task_names
 from adarank_core.errors import quoted
+from adarank_core.lab.studies import STUDIES
 from adarank_core.limits import check_model_name, tasks
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.training.settings import Settings
 
 __all__ = [
+    "LEAST_SETTING",
     "LINK",
+    "MOST_SETTING",
     "OWN_FILE",
     "SOURCES",
     "Linked",
@@ -49,6 +53,7 @@ CURVES = ("validation_loss", "validation_accuracy", "train_loss")
 STATES = ("running", "starting", "queued", "interrupted", "failed", "damaged", "cancelled")
 GRID = "1e-3, 5e-3, 2e-2"
 LARGEST_SEED = 2**31 - 1
+LEAST_SETTING, MOST_SETTING = 1e-9, 1e9  # of a study's numbers, which must be above 0
 FOLDER = r"[\w-][\w.-]{0,99}"
 MEMORY = "link_memory"  # what was chosen last, also where the page in sight does not draw it
 PAGE = "link_page"
@@ -215,6 +220,16 @@ def _first_of(choices: Collection[str], key: str = "") -> Linked:
     return Linked(one_of(choices), next(iter(choices)), key)
 
 
+def _setting(default) -> Linked:
+    """Return a study's own setting; a list is what its control has, words with commas between."""
+    if isinstance(default, int):
+        return Linked(whole(1, int(MOST_SETTING)), default)
+    if isinstance(default, float):
+        return Linked(number(LEAST_SETTING, MOST_SETTING), default)
+    text = default if isinstance(default, str) else ", ".join(map(str, default))
+    return Linked(words(r"[\w., +-]{1,200}"), text)
+
+
 #: By its name in the link, every choice of every page.
 LINK = {
     # the sidebar's, on all pages
@@ -256,6 +271,14 @@ LINK = {
     "curve": _first_of(CURVES, "compare_curve"),
     "smoothing": Linked(number(0.0, 0.95), 0.6, "compare_smoothing"),
     "cost": _first_of(("seconds", "parameters"), "compare_cost"),
+    # Lab
+    "study": _first_of(STUDIES),
+    "study_run": Linked(words(FOLDER)),
+    **{
+        f"{study.name}.{name}": _setting(default)
+        for study in STUDIES.values()
+        for name, default in study.defaults.items()
+    },
     # Learn
     "step": Linked(words(r"\w[\w -]{0,40}"), "Rank"),
     # Runs
@@ -359,12 +382,17 @@ def keep() -> None:
 
 
 def query() -> dict[str, str]:
-    """Return the choices that differ from the defaults, by name, as a link has them."""
+    """Return the choices that differ from the defaults, by name, as a link has them.
+
+    One that could not be read again, such as a path that somebody typed, is left out.
+    """
     memory, found = st.session_state.get(MEMORY, {}), {}
     for name, one in LINK.items():
         value = memory.get(name, one.default)
         if value is not None and value != one.default and (text := one.to_text(value)):
-            found[name] = text
+            with suppress(ValueError):
+                one.read(text)
+                found[name] = text
     return found
 
 

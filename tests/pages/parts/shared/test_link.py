@@ -42,6 +42,9 @@ OTHERS = {
     "curve": "train_loss",
     "smoothing": "0.3",
     "cost": "parameters",
+    "study": "noise",
+    "study_run": "20261124-230929-000001-lab",
+    "reset.trials": "7",
     "step": "Noise",
     "state": "failed",
     "picked": "20261124-230929-000001-compare",
@@ -69,10 +72,12 @@ def test_examples():
 
 
 def test_every_choice_goes_into_the_link_and_out_of_it():
-    assert set(OTHERS) == set(link.LINK)
+    settings = {name for name in link.LINK if "." in name}  # of studies, all of the same kinds
+    assert set(OTHERS) - settings == set(link.LINK) - settings
     at = opened(**OTHERS)
     assert at.session_state.said == ""
-    for name, one in link.LINK.items():
+    for name in OTHERS:
+        one = link.LINK[name]
         assert at.session_state[one.key or name] != one.default, name
     assert at.query_params == OTHERS
     again = opened(**at.query_params)
@@ -93,7 +98,7 @@ def test_defaults_are_left_out():
 def test_garbage_becomes_the_default_with_a_line(value):
     names = set(OTHERS)
     if value in ("nan", "-1"):  # which are words like others
-        names -= {"model", "run", "picked", "step", "seeds", "grid"}
+        names -= {"model", "run", "study_run", "picked", "step", "seeds", "grid"}
     at = opened(**dict.fromkeys(names, value))
     for name in names:
         one = link.LINK[name]
@@ -101,6 +106,12 @@ def test_garbage_becomes_the_default_with_a_line(value):
         assert f"{name}=" in at.session_state.said
     assert "the default is used" in at.session_state.said
     assert at.query_params == {}
+
+
+def test_what_could_not_be_read_again_is_in_no_link():
+    at = opened(seed="7")
+    at.session_state["text-source.other_task"] = "/home/somebody/mine.csv"
+    assert at.run().query_params == {"seed": "7"}
 
 
 def test_all_that_is_refused_is_said_in_one_sentence():
