@@ -31,6 +31,7 @@ __all__ = [
     "read_text",
     "replacing",
     "runs_folder",
+    "scores_folder",
     "visitors_folder",
     "write_json",
     "write_text",
@@ -94,6 +95,19 @@ def runs_folder() -> Path:
     'runs'
     """
     return _made("runs", user_data_path("adarank") / "runs")
+
+
+def scores_folder() -> Path:
+    """Return the folder for scores that were computed before, made if missing.
+
+    ``$ADARANK_HOME/scores`` when that variable is set, else in the user's cache folder.
+
+    Examples
+    --------
+    >>> scores_folder().name
+    'scores'
+    """
+    return _made("scores", user_cache_path("adarank") / "scores")
 
 
 def visitors_folder() -> Path:

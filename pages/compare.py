@@ -31,14 +31,15 @@ from pages.parts.compare.outcome import (
 )
 from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.shared import curves, state, visitor
+from pages.parts.shared import curves, link, state, visitor
+from pages.parts.shared.link import linked
 
 CURVE_NAMES = {
     "validation_loss": "Validation loss",
     "validation_accuracy": "Validation accuracy",
     "train_loss": "Train loss",
 }
-SHOWN = "compare_run"  # keeps the run's name in the session while other pages are visited
+SHOWN = link.LINK["run"].key
 MORE_SEEDS = 4
 RECENT = 30
 POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events are recorded
@@ -54,11 +55,11 @@ def comparison_names() -> list[str]:
 
 
 def shown_run() -> jobs.Run | None:
-    """Return the run that the URL or else the session names; None stands for the stored example.
+    """Return the run that the link names; None stands for the stored example.
 
     A name is looked up among the folders that are there, so that it can never be a path.
     """
-    name = st.query_params.get("run") or st.session_state.get(SHOWN)
+    name = st.session_state.get(SHOWN)
     if not name:
         return None
     if name not in comparison_names():
@@ -71,19 +72,13 @@ def shown_run() -> jobs.Run | None:
             said = "That run is not on this machine any more"
         st.warning(f"{said}; here is the stored example.")
         return None
-    show(name)
     return jobs.run_folder(visitor.runs_home() / name)
 
 
 def show(name: str | None) -> None:
-    """Put a run's name into the URL and the session, or take it out of both."""
-    if name is None:
-        st.session_state.pop(SHOWN, None)
-        st.query_params.pop("run", None)
-        return
-    st.session_state[SHOWN] = name
-    if st.query_params.get("run") != name:
-        st.query_params["run"] = name
+    """Put a run's name into the link, or take it out."""
+    if st.session_state.get(SHOWN) != name:
+        link.choose("run", name)
 
 
 def choose_run(run: jobs.Run | None, recent: list[jobs.Run]) -> None:
@@ -145,6 +140,7 @@ def settings_line(run: jobs.Run) -> str:
 
 def draw_run(shown: jobs.Run, alive: list[jobs.Run]) -> None:
     """Draw how a run stands by now, the curves of all arms, and what is known of them."""
+    link.keep()
     run, follower = jobs.run_folder(shown.folder), follow(shown.folder)
     if (run.state, run.place) != (shown.state, shown.place):
         st.rerun()  # the rest of the page has to hear of it, and polling may have to end
@@ -160,12 +156,10 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
         metric = st.segmented_control(
             "Curve",
             list(CURVE_NAMES),
-            default="validation_loss",
             required=True,
             format_func=CURVE_NAMES.get,
-            key="compare_curve",
             label_visibility="collapsed",
-            persist_state="session",
+            **linked("curve"),
         )
         smoothing = 0.0
         if metric == "train_loss":
@@ -173,13 +167,11 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
                 "Smoothing",
                 0.0,
                 0.95,
-                0.6,
-                0.05,
-                key="compare_smoothing",
+                step=0.05,
                 width=200,
                 help="How much of its past a step takes over (an exponential moving average). The "
                 "faint lines are the mean without it.",
-                persist_state="session",
+                **linked("smoothing"),
             )
     arms, steps = run.config.get("arms", ()), run.config.get("settings", {}).get("steps", 1)
 
@@ -272,7 +264,7 @@ def draw() -> None:
     if words := command(run):
         with st.expander("Command"):
             st.code(words, language="bash", wrap_lines=True)
-    st.page_link("pages/learn.py", label="Next: why this works", icon=":material/arrow_forward:")
+    state.page_link("learn", "Next: why this works")
 
 
 try:

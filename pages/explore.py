@@ -8,64 +8,71 @@ import streamlit as st
 
 from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError
+from adarank_core.scoring.options import ScoringOptions
+from adarank_core.scoring.scores import Scores, origin_of
 from pages.parts.explore.scoring_job import ScoringJob
 from pages.parts.shared import cached, charts, phrases, state
+from pages.parts.shared.link import VIEWS, linked
 
 TRIALS = (2, 200)
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
+FEW = 8  # trials that a link may start by itself
 
 
-def controls(choice: state.Choice) -> tuple[bool, int | None, str]:
-    """Draw what can be set; return whether to score, the trials and the sentence."""
+def controls(choice: state.Choice) -> bool:
+    """Draw what can be set; return whether to score."""
     own = choice.source == "sentence"
     with st.form("score", border=False, enter_to_submit=True):
         widths = [6, 1.4, 1.2] if own else [1.4, 1.2, 6]
         columns = st.columns(widths, vertical_alignment="bottom")
-        written = ""
         if own:
-            written = columns.pop(0).text_input(
+            columns.pop(0).text_input(
                 "Your sentence",
                 key="sentence",
                 placeholder="Write a sentence and press Enter",
                 persist_state="session",
             )
-        trials = columns[0].number_input(
+        columns[0].number_input(
             "Trials",
             *TRIALS,
             None,
-            key="trials",
             placeholder="auto",
-            bind="query-params",
-            persist_state="session",
             help="Noisy models a module; each is compared with every other. More take longer and "
             "give smaller errors. By itself 16 for one sentence, 4 for 16 texts.",
+            **linked("trials"),
         )
-        asked = columns[1].form_submit_button("Score", type="primary", width="stretch")
-    return asked, trials, written
+        return columns[1].form_submit_button("Score", type="primary", width="stretch")
 
 
-def start(choice: state.Choice, trials: int | None, written: str) -> None:
+def starts_by_itself(choice: state.Choice, shown: state.Shown) -> bool:
+    """Return whether a link was just opened whose scores are not known, but soon are."""
+    opened = st.session_state.pop("fresh", False)
+    short = choice.source == "generic" or (choice.source, choice.task) == ("task", "docstrings")
+    soon = short and choice.model == "embedded" and (choice.trials or 2) <= FEW
+    return opened and shown.stale and soon
+
+
+def start(choice: state.Choice) -> None:
     """Set up the scoring that was asked for; scores that are known are taken at once."""
-    labels, text = 2, ""
+    st.session_state.pop("job", None)
+    labels, asked = 2, choice.asked
     if choice.source == "task":
+        if choice.file_missing:
+            raise AdaRankError("no file was read yet; upload one at the side, or choose a task")
         bar = st.progress(0.0, text="Loading the task …")
         task = cached.task(choice.task, lambda message, share: bar.progress(share, text=message))
         bar.empty()
-        labels, text = len(task.label_names), choice.task
-        texts = task.sample_texts(16, seed=choice.seed)
-    elif choice.source == "sentence":
-        texts = sentence(written)
-        text = texts.items[0]
+        labels, texts = len(task.label_names), task.sample_texts(16, seed=choice.seed)
     else:
-        texts = generic_texts()
-    job = ScoringJob(choice.model, labels, texts, trials, choice.seed, choice.source, text)
+        texts = sentence(asked.text) if choice.source == "sentence" else generic_texts()
+    job = ScoringJob(
+        choice.model, labels, texts, choice.trials, choice.seed, choice.source, asked.text
+    )
     known = cached.finished_scores(job.key)
     if known is None:
-        job.prepare()
-        st.session_state.job = job
+        st.session_state.job = (job.shared(), asked)
     else:
-        st.session_state.pop("job", None)
-        state.keep(state.Shown(known, "from the cache", job.source, text))
+        state.keep(state.Shown(known, "from the cache", asked.source, asked.text, asked))
 
 
 def cancel() -> None:
@@ -73,17 +80,25 @@ def cancel() -> None:
     st.session_state.pop("job", None)
 
 
-def draw_scoring(job: ScoringJob) -> None:
+def draw_scoring(job: ScoringJob, asked: state.Asked) -> None:
     """Score module after module, drawing what is known so far, until the last one."""
     texts = phrases.of_texts(job.texts.source, len(job.texts))
+    coming = _shown(_none_yet(job), "being computed", asked)
     with heading:
-        title(f"Scoring {len(job.grid)} modules on {texts}")
+        title(f"Scoring on {texts}")
+        state.origin(coming, phrases.detail(coming))
     with st.container(horizontal=True, vertical_alignment="center"):
-        bar = st.progress(job.done / job.total if job.total else 0.0, text="The first pass …")
+        bar = st.progress(0.0, text="Loading the model …")
         st.button("Cancel", on_click=cancel, icon=":material/close:")
     picture = st.empty()
     if job.scores is not None:  # a rerun of the page: what is known is drawn at once
         picture.plotly_chart(charts.heatmap(job.scores, job.grid), width="stretch")
+    how_again(coming)
+    while (place := job.place()) > 0:
+        bar.progress(0.0, text=f"Place {place} in the queue, behind runs and others' scoring")
+        time.sleep(1)
+    job.prepare()
+    bar.progress(0.0, text=f"The first pass through {len(job.grid)} modules …")
     drawn = float("-inf")
     while job.advance():
         if time.monotonic() - drawn < BETWEEN_PICTURES:
@@ -96,9 +111,28 @@ def draw_scoring(job: ScoringJob) -> None:
         )
         picture.plotly_chart(charts.heatmap(job.scores, job.grid), width="stretch")
     cached.keep_scores(job.key, job.scores)
-    state.keep(state.Shown(job.scores, "computed now", job.source, job.text))
+    state.keep(_shown(job.scores, "computed now", asked))
     st.session_state.pop("job", None)
     st.rerun()
+
+
+def _shown(scores: Scores, kind: str, asked: state.Asked) -> state.Shown:
+    return state.Shown(scores, kind, asked.source, asked.text, asked)
+
+
+def _none_yet(job: ScoringJob) -> Scores:
+    """Return scores without a module, which say what they will be of."""
+    options = ScoringOptions(trials=job.trials, seed=job.seed).resolved(len(job.texts))
+    return Scores(
+        job.model,
+        options.mode,
+        options.estimator,
+        options.noise_scale,
+        job.seed,
+        origin_of(job.texts),
+        (),
+        options.trials,
+    )
 
 
 def title(finding: str) -> None:
@@ -110,15 +144,27 @@ def title(finding: str) -> None:
     )
 
 
-def show(shown: state.Shown) -> None:
-    """Draw finished scores: the picture, the numbers, the files, and how to do it again."""
+def how_again(shown: state.Shown) -> None:
+    """Draw the command and the program that give these scores."""
+    with st.expander("The same in a shell and in Python"):
+        st.code(phrases.command(shown), language="shell", wrap_lines=True)
+        st.code(phrases.snippet(shown), language="python", wrap_lines=True)
+
+
+def show(shown: state.Shown, old: str) -> None:
+    """Draw finished scores: the picture, the numbers, the files, and how to do it again.
+
+    Parameters
+    ----------
+    shown : Shown
+    old : str
+        Why it is not what is asked for by now; empty if it is.
+    """
     scores = shown.scores
     # The second picture is drawn when it is looked at: the first one is then there sooner.
-    over_families, over_depth = st.tabs(
-        ["Layers × families", "Profile over depth"], key="view", on_change="rerun"
-    )
+    over_families, over_depth = st.tabs([*VIEWS.values()], key="view", on_change="rerun")
     over_families.plotly_chart(
-        charts.heatmap(scores),
+        charts.say_old(charts.heatmap(scores), old),
         width="stretch",
         key="heatmap",
         alt="Disagreement of every module, layers as rows and families as columns",
@@ -127,7 +173,7 @@ def show(shown: state.Shown) -> None:
         over_families.caption(state.plain(scores.not_scored_note))
     if over_depth.open:
         over_depth.plotly_chart(
-            charts.profile(scores),
+            charts.say_old(charts.profile(scores), old),
             width="stretch",
             key="profile",
             alt="Disagreement over depth, one line a family of modules",
@@ -157,32 +203,36 @@ def show(shown: state.Shown) -> None:
                 on_click="ignore",
             )
     if shown.kind != "your file":
-        with st.expander("The same in a shell and in Python"):
-            st.code(phrases.command(shown), language="shell", wrap_lines=True)
-            st.code(phrases.snippet(shown), language="python", wrap_lines=True)
+        how_again(shown)
 
 
-state.open_page(trials=state.between(*TRIALS))
+state.open_page()
 choice = state.sidebar()
 heading = st.container()
-asked, trials, written = controls(choice)
-if asked:
+pressed = controls(choice)
+shown = state.current(choice)
+if pressed or starts_by_itself(choice, shown):
+    st.session_state.pop("failed", None)
     try:
-        start(choice, trials, written)
+        start(choice)
     except AdaRankError as error:
-        state.show_error(error)
-job = st.session_state.get("job")
-if job is not None:
+        st.session_state.failed = (choice.asked, error)
+if (under_way := st.session_state.get("job")) is not None:
     try:
-        draw_scoring(job)
+        draw_scoring(*under_way)
     except AdaRankError as error:
         cancel()
-        state.show_error(error)
+        st.session_state.failed = (under_way[1], error)
+        st.rerun()  # of what was drawn for it nothing is left
 shown = state.current(choice)
-with heading:
-    title(phrases.score_finding(shown.scores))
-    state.badge(shown.kind, phrases.detail(shown))
-show(shown)
-st.page_link(
-    "pages/ranks.py", label="Turn these scores into ranks", icon=":material/arrow_forward:"
-)
+what, why = st.session_state.get("failed", (None, None))
+if what == choice.asked:
+    with heading:
+        title("There are no scores of this")
+    state.show_error(why)  # under it, an older picture would be taken for what was asked for
+else:
+    with heading:
+        title(phrases.score_finding(shown.scores))
+        state.origin(shown, phrases.detail(shown))
+    show(shown, phrases.old_words(shown, choice.asked) if shown.stale else "")
+state.page_link("ranks", "Turn these scores into ranks")

@@ -1,7 +1,7 @@
 """Lab: studies of the method itself, each a question, a picture and a sentence of answer.
 
 A study that is run is a process of its own; this page starts it and reads its folder. The study
-and the run are in the URL, so that the page is the same after a reload and in another tab.
+and the run are in the link, so that the page is the same after a reload and in another tab.
 """
 
 import shlex
@@ -20,9 +20,9 @@ from pages.parts.compare.outcome import model_label, task_label
 from pages.parts.compare.run_status import draw_status, run_label
 from pages.parts.lab.launcher import arguments, launcher, request_of
 from pages.parts.lab.panel import draw_panel, drawn_result, read_result, stored
-from pages.parts.shared import state, visitor
+from pages.parts.shared import link, state, visitor
+from pages.parts.shared.link import linked
 
-CHOSEN, SHOWN = "lab_study", "lab_run"  # keep both in the session while other pages are visited
 RECENT = 30
 POLL = 2  # seconds
 
@@ -45,23 +45,18 @@ def study_of(name: str) -> str:
 
 
 def show(study: str, run: str | None = None) -> None:
-    """Put a study, and a run of it, into the URL and the session."""
-    st.session_state[CHOSEN], st.session_state[SHOWN] = study, run
-    st.query_params["study"] = study
-    if run is not None:
-        st.query_params["run"] = run
-    else:
-        st.query_params.pop("run", None)
+    """Put a study, and a run of it, into the link."""
+    for name, value in (("study", study), ("study_run", run)):
+        if st.session_state[name] != value:  # else its control may have been drawn already
+            link.choose(name, value)
 
 
 def shown(names: list[str]) -> tuple[Study, jobs.Run | None]:
-    """Return the study and the run that the URL names, or else the session; None is the example.
+    """Return the study and the run that the link names; None is the example.
 
     A run is looked up among those that are there, so that its name can never be a path.
     """
-    study, name = st.query_params.get("study"), st.query_params.get("run")
-    if not study and not name:
-        study, name = st.session_state.get(CHOSEN), st.session_state.get(SHOWN)
+    study, name = st.session_state.study, st.session_state.study_run
     if name and name not in names:
         st.warning("That run is no study on this machine; here is the stored example.")
         name = None
@@ -71,20 +66,19 @@ def shown(names: list[str]) -> tuple[Study, jobs.Run | None]:
             st.warning("That run's study is not known; here is the stored example of another.")
             name = None
     if study not in STUDIES:
-        study = next(iter(STUDIES))
+        study = link.LINK["study"].default
     show(study, name or None)
     return STUDIES[study], jobs.run_folder(visitor.runs_home() / name) if name else None
 
 
-def choose_study(study: Study) -> None:
+def choose_study() -> None:
     """Draw the list of all studies by their questions."""
-    st.session_state["lab_choice"] = study.name
     st.radio(
         "Study",
         list(STUDIES),
-        key="lab_choice",
         format_func=lambda name: STUDIES[name].question,
-        on_change=lambda: show(st.session_state["lab_choice"]),
+        on_change=lambda: show(st.session_state.study),
+        **linked("study"),
     )
 
 
@@ -132,6 +126,7 @@ def start(request: StudyRequest, run: jobs.Run | None = None) -> None:
 
 def draw_run(study: Study, before: jobs.Run, alive: list[jobs.Run]) -> None:
     """Draw how a run stands by now, and all that it has measured."""
+    link.keep()
     run, follower = jobs.run_folder(before.folder), follow(before.folder)
     if (run.state, run.place) != (before.state, before.place):
         st.rerun()  # the rest of the page has to hear of it, and polling may have to end
@@ -205,7 +200,7 @@ def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) 
 
 def draw() -> None:
     """Draw the whole page."""
-    state.open_page(study=state.one_of(STUDIES))
+    state.open_page()
     choice = state.sidebar()
     names = lab_runs()
     study, run = shown(names)
@@ -218,13 +213,13 @@ def draw() -> None:
             with st.expander("Command"):
                 st.code(words, language="bash", wrap_lines=True)
     with form:
-        choose_study(study)
+        choose_study()
         mine = [name for name in names[:RECENT] if study_of(name) == study.name]
         choose_run(study, run, mine, example is not None)
         request = launcher(study, choice)
         if request is not None:
             start(request)
-    st.page_link("pages/learn.py", label="Next: why this works", icon=":material/arrow_forward:")
+    state.page_link("learn", "Next: why this works")
 
 
 try:

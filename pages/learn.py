@@ -10,6 +10,7 @@ from pages.parts.learn import judging, measuring, progress, room_link
 from pages.parts.learn.lesson_data import lesson
 from pages.parts.learn.lesson_layout import draw_check, draw_head, draw_points
 from pages.parts.shared import state
+from pages.parts.shared.link import linked
 
 TOYS = {
     "rank": measuring.rank,
@@ -35,20 +36,11 @@ room = room_link.enter()
 steps = {step["name"]: step for step in words["steps"] if step["id"] in room.steps}
 names = list(steps)
 progress.from_link(words["steps"])
-state.open_page(step=state.one_of(names))
+state.open_page(step=names)
 st.title(words["title"], anchor=False)
 top = st.container()
-# Not a default of the widget: the buttons set its value, and Streamlit wants one or the other.
-if "step" not in st.session_state and "step" not in st.query_params:
-    st.session_state.step = names[0]
 name = st.segmented_control(
-    "Step",
-    names,
-    key="step",
-    required=True,
-    bind="query-params",
-    persist_state="session",
-    label_visibility="collapsed",
+    "Step", names, required=True, label_visibility="collapsed", **linked("step")
 )
 at = names.index(name or names[0])
 step = steps[names[at]]
@@ -71,11 +63,11 @@ with st.container(horizontal=True, horizontal_alignment="distribute" if at else 
         after = names[at + 1]
         st.button(f"Next: {after}", type="primary", on_click=go_to, args=(after,))
     elif not room_link.hidden("explore"):
-        st.page_link("pages/explore.py", label="Explore a text", icon=":material/arrow_forward:")
+        state.page_link("explore", "Explore a text")
 progress.to_link(words["steps"])
 room_link.report(step["id"])
 with st.container(horizontal=True):
     if answered:
         st.button("Forget my answers", on_click=progress.clear, args=(words["steps"],))
     if not room.name:
-        st.page_link("pages/teach.py", label="Teach this to a room", icon=":material/groups:")
+        state.page_link("teach", "Teach this to a room", ":material/groups:")

@@ -13,17 +13,17 @@ from adarank_core.ranks.recipes import CHECKED, recipes
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
 from pages.parts.ranks import reproduction, what_if
-from pages.parts.shared import charts, phrases, state
+from pages.parts.shared import charts, link, phrases, state
+from pages.parts.shared.link import linked
 
 BUDGETS = {"rank": "average rank", "parameters": "LoRA parameters", "adaptive": "adaptive"}
 EQUAL = {"parameters": "LoRA parameters", "rank": "sum of ranks"}
 GROUPS = {"none": "together", "family": "by family"}
 SORTED = {"layer": "layer", "rank": "rank"}
-BOUND = {"bind": "query-params", "persist_state": "session"}
 SMALLEST, LARGEST, TEMPERATURES, PARAMETERS = (0, 64), (1, 4096), (0.0, 3.0), (1, 10**12)
 
 
-def stored_scores(source: str) -> None:
+def stored_scores(choice: state.Choice) -> None:
     """Draw the uploader for a scores.json; a good one becomes the current scores."""
     with st.expander("Start from a stored scores.json"):
         upload = st.file_uploader("scores.json", type="json", key="scores_file", max_upload_size=5)
@@ -38,21 +38,19 @@ def stored_scores(source: str) -> None:
             state.show_error(error, path)
             return
         st.session_state.scores_file_id = upload.file_id
-        state.keep(state.Shown(scores, "your file", source))
+        state.keep(state.Shown(scores, "your file", choice.source, asked=choice.asked))
         st.rerun()
 
 
-def switch(label: str, options: dict, key: str, words: str) -> str:
-    """Draw a segmented control that is in the URL; its first option is the default."""
+def switch(label: str, options: dict, name: str, words: str) -> str:
+    """Draw a segmented control that is in the link by a name."""
     return st.segmented_control(
         label,
         list(options),
-        default=next(iter(options)),
         required=True,
-        key=key,
         format_func=options.get,
         help=words,
-        **BOUND,
+        **linked(name),
     )
 
 
@@ -90,14 +88,14 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
     elif budget == "parameters":
         names = [module.name for module in shown.scores.modules]
         one = lora_parameters(shown.scores, dict.fromkeys(names, 1))
+        if st.session_state.parameters is None:
+            st.session_state.parameters = one * choice.average_rank
         options["parameters"] = place.number_input(
             "LoRA parameters",
             *PARAMETERS,
-            one * choice.average_rank,
             step=one,
-            key="parameters",
             help="At first what uniform ranks have; a step is one rank for every module.",
-            **BOUND,
+            **linked("parameters"),
         )
     else:
         options["adaptive"] = True
@@ -112,31 +110,26 @@ def other_options() -> dict:
         lowest = st.number_input(
             "Smallest rank",
             *SMALLEST,
-            1,
-            key="min",
             width=150,
             help="0 may leave modules out.",
-            **BOUND,
+            **linked("min"),
         )
         highest = st.number_input(
             "Largest rank",
             *LARGEST,
             None,
-            key="max",
             placeholder="no bound",
             width=150,
             help="Never above a module's smaller side in any case.",
-            **BOUND,
+            **linked("max"),
         )
         temperature = st.slider(
             "Temperature",
             *TEMPERATURES,
-            1.0,
-            0.1,
-            key="temperature",
+            step=0.1,
             width=220,
             help="The power to which scores are raised: 0 is uniform, 1 the paper.",
-            **BOUND,
+            **linked("temperature"),
         )
         policy = switch(
             "Alpha", {policy: policy for policy in ALPHA_POLICIES}, "alpha", "How LoRA scales."
@@ -255,37 +248,34 @@ def hand_over(plan: RankPlan) -> None:
         if path is None:
             return
         st.session_state[state.OWN_PLAN] = str(path)
-        # Without a value it refuses where a widget is in the URL.
-        st.switch_page("pages/compare.py", query_params={})
+        st.switch_page("pages/compare.py", query_params=link.query())
 
 
-state.open_page(
-    budget=state.one_of(BUDGETS.values()),
-    equal=state.one_of(EQUAL.values()),
-    share=state.one_of(GROUPS.values()),
-    sort=state.one_of(SORTED.values()),
-    alpha=state.one_of(ALPHA_POLICIES),
-    parameters=state.between(*PARAMETERS),
-    min=state.between(*SMALLEST),
-    max=state.between(*LARGEST),
-    temperature=state.between(*TEMPERATURES),
-)
+state.open_page()
 head = st.container()
 choice, shown, options = controls()
 scores, now = shown.scores, what_if.planned(shown.scores, options)
 with head:
-    title = "No plan meets these wishes" if now is None else phrases.rank_finding(scores, now.plan)
+    title = "No plan meets these wishes"
+    if now is not None:
+        by_choice = (now.options.get("pinned", ()), now.options.get("excluded", ()))
+        title = phrases.rank_finding(scores, now.plan, *by_choice)
     st.title(state.plain(title), anchor=False)
     if now is not None:
         st.markdown(about(now))
-    state.badge(shown.kind, phrases.detail(shown))
+    state.origin(shown, phrases.detail(shown))
+    old = phrases.old_words(shown, choice.asked, "Explore") if shown.stale else ""
+    if old:
+        state.page_link("explore", "Score on Explore")
 if now is not None:
     picture = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         by_rank = switch("Sorted by", SORTED, "sort", "Of the chart and of the table.") == "rank"
         other = what_if.beside(scores, now)
     picture.plotly_chart(
-        charts.rank_bars(scores, now.plan, now.uniform, now.intervals, other, by_rank),
+        charts.say_old(
+            charts.rank_bars(scores, now.plan, now.uniform, now.intervals, other, by_rank), old
+        ),
         width="stretch",
         key="rank_bars",
         alt="LoRA rank of every module, coloured by family and sorted by "
@@ -300,9 +290,5 @@ if now is not None:
     with st.expander("Every module's rank: change it, pin it, leave it out", key="rank_rows"):
         what_if.table(scores, now, other, by_rank)
     hand_over(now.plan)
-stored_scores(choice.source)
-st.page_link(
-    "pages/compare.py",
-    label="Fine-tune: AdaRank's ranks beside uniform ones",
-    icon=":material/arrow_forward:",
-)
+stored_scores(choice)
+state.page_link("compare", "Fine-tune: AdaRank's ranks beside uniform ones")

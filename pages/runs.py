@@ -11,16 +11,19 @@ from adarank_core.limits import is_walled
 from adarank_core.runs import jobs, store
 from pages.parts.compare.outcome import ALIVE
 from pages.parts.runs import run_details, run_table
-from pages.parts.shared import state, visitor
+from pages.parts.shared import link, state, visitor
+from pages.parts.shared.link import linked
 
 SELECTED = "runs_selected"  # names of the selected runs
 DRAWN = "runs_drawn"  # names in the order in which the browser has them
 TABLE = "runs_table"
 DELETED = "runs_deleted"  # what the last deletion moved away, to be undone
 REFUSAL = "runs_said"  # why the last action was refused
-PAGES = {"compare": "pages/compare.py", "lab": "pages/lab.py"}  # that show a run of each kind
+#: Of runs of a kind, the page that shows them, and what their name is called in the link.
+PAGES = {"compare": ("pages/compare.py", "run"), "lab": ("pages/lab.py", "study_run")}
 EVERY = 2  # seconds between two looks at runs that are at work
 MOST_DELETED = 50
+MOST_PICKED = 20  # in a link
 HIGHEST = 420  # pixels; a longer table scrolls by itself
 
 
@@ -104,10 +107,9 @@ def draw_filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
         wanted = st.pills(
             "State",
             present,
-            key="runs_state",
             format_func=lambda one: f"{one} {counts[one]}",
             label_visibility="collapsed",
-            persist_state="session",
+            **linked("state", [None, *present]),  # a link may ask for one that no run is in
         )
     return text, wanted
 
@@ -134,8 +136,8 @@ def draw_table(
     if TABLE in st.session_state:
         drawn = st.session_state.get(DRAWN, [])
         wanted = [drawn[at] for at in st.session_state[TABLE]["selection"]["rows"]]
-    else:  # back from another page
-        wanted = st.session_state.get(SELECTED, [])
+    else:  # back from another page, or by a link
+        wanted = st.session_state.get(SELECTED) or st.session_state.runs_picked.split(",")
     wanted = [name for name in wanted if name in names]
     if TABLE not in st.session_state or st.session_state.get(DRAWN) != names:
         at = [names.index(name) for name in wanted]
@@ -168,6 +170,7 @@ def draw_table(
     )
     changed = st.session_state.get(SELECTED) != wanted
     st.session_state[SELECTED] = wanted
+    link.choose("picked", ",".join(wanted[:MOST_PICKED]))
     if alone and changed:
         st.rerun()  # what is drawn below the table depends on it
 
@@ -191,8 +194,9 @@ def draw_actions(runs: Sequence[jobs.Run]) -> None:
             and run_table.kind(only) in PAGES
             and st.button("Open", key="runs_open", type="primary", icon=":material/open_in_new:")
         ):
-            page = PAGES[run_table.kind(only)]
-            st.switch_page(page, query_params={"run": only.folder.name})
+            page, name = PAGES[run_table.kind(only)]
+            link.choose(name, only.folder.name)
+            st.switch_page(page, query_params=link.query())
         if alive:
             st.button(
                 "Cancel",
@@ -328,9 +332,7 @@ def draw() -> None:
     if known and (picked := set(st.session_state[SELECTED])):
         draw_selection([run for run in known if run.folder.name in picked], known)
     draw_deleted()
-    st.page_link(
-        "pages/compare.py", label="Train several arms side by side", icon=":material/arrow_forward:"
-    )
+    state.page_link("compare", "Train several arms side by side")
 
 
 try:

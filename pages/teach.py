@@ -163,7 +163,7 @@ if st.query_params.get("show") == "answers":
     st.stop()
 if "teach_key" not in st.session_state:
     st.session_state.teach_key = st.query_params.get("key") or new_key()
-choice = state.sidebar()
+state.sidebar()
 st.title("Teach the lesson: one link for the room", anchor=False)
 left, right = st.columns([11, 9], gap="medium")
 with left:
@@ -183,7 +183,7 @@ with left:
 ROOMS.open(room.name)
 steps = [step for step in words["steps"] if step["id"] in room.steps]
 query = room.to_query([step["id"] for step in words["steps"]])
-link = room_link.link_of(address, "learn", query | room_link.sidebar_query(choice))
+link = room_link.link_of(address, "learn", query | room_link.choices())
 own = query | {"key": st.session_state.teach_key}
 room_link.put(own, ("lesson", "hide", "feedback"))
 with right:

@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,6 +41,23 @@ def home(tmp_path, monkeypatch):
     (folder / "cache").symlink_to(_HOME / "cache", target_is_directory=True)
     monkeypatch.setenv("ADARANK_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(tmp_path_factory, monkeypatch):
+    """Give every test no scores that others computed, which would be shown again."""
+    from adarank_core.scoring import known_scores
+
+    folder = []
+
+    def scores_folder():
+        if not folder:
+            folder.append(tmp_path_factory.mktemp("scores"))
+        return folder[0]
+
+    monkeypatch.setattr(known_scores, "scores_folder", scores_folder)
+    if (cached := sys.modules.get("pages.parts.shared.cached")) is not None:
+        cached._scores.clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,10 @@ the turn of the same visitor's run before it: others come in between, and nobody
 """
 
 import os
+import secrets
+import shutil
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +21,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout, lock_descriptor
 
 from adarank_core.errors import AdaRankError
-from adarank_core.files import VISITORS, read_bytes, write_whole
+from adarank_core.files import VISITORS, read_bytes, runs_folder, write_whole
 from adarank_core.hardware import cores, gpus
 from adarank_core.limits import limit
 
-__all__ = ["at_once", "is_locked", "take_gpu", "wait_for_turn"]
+__all__ = ["Turn", "at_once", "is_locked", "take_gpu", "wait_for_turn"]
 
 CORES_A_RUN = 4
 QUEUE_POLL_SECONDS = 1.0
 HELD: list[FileLock] = []  # on the GPU that this process works on
+TURN = ".turn-"
 PATIENCE = 60.0  # seconds; a ticket is taken within some milliseconds
 ROUND = 10  # turns between two runs of one visitor
 
@@ -161,6 +165,67 @@ def wait_for_turn(recorder, waits: bool) -> bool:
     return True
 
 
+class Turn:
+    """A place in the queue of runs for short work inside this process, such as a page's scoring.
+
+    Its turn comes as a run's does, a visitor's too; but one more may work than there are runs at
+    once, so that a few seconds of scoring need not wait for the run at work. It ends with `end`,
+    with the object or with the process.
+
+    Parameters
+    ----------
+    home : pathlib.Path, optional
+        The folder of a visitor's runs; that of all runs by default.
+
+    Examples
+    --------
+    >>> first, second, third = Turn(), Turn(), Turn()
+    >>> first.place(), first.place() <= second.place() <= third.place()
+    (0, True)
+    >>> for turn in (first, second, third):
+    ...     turn.end()
+    """
+
+    def __init__(self, home: Path | None = None):
+        self._ticket = None
+        with suppress(OSError, AdaRankError):  # to be counted is not worth failing for
+            home = (home or runs_folder()).resolve()
+            for left in home.glob(f"{TURN}*"):  # by a process that was killed
+                if not is_locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            name = f"{TURN}{secrets.token_hex(8)}"
+            folder, begun = home / name, home / f".begun{name}"
+            begun.mkdir()
+            descriptor = os.open(begun / "lock", os.O_RDWR | os.O_CREAT)
+            lock_descriptor(descriptor, blocking=False)
+            begun.rename(folder)  # nobody takes it for one that was left, without a lock
+            # Threads may end it, and a FileLock belongs to one.
+            self.end = weakref.finalize(self, _end_turn, descriptor, folder)
+            self._ticket = _take(*_queue_of(folder))
+
+    def place(self) -> int:
+        """Return how many of those before it have to end first."""
+        if self._ticket is None or self._ticket.works:
+            return 0
+        try:
+            place = max(0, _ahead(self._ticket) - at_once())
+            if place == 0:
+                if not _begin(self._ticket, more=1):
+                    return 1
+                self._ticket = replace(self._ticket, works=True)
+        except (OSError, AdaRankError):
+            return 0
+        return place
+
+    def end(self) -> None:
+        """Give the place back; does nothing the second time."""
+
+
+def _end_turn(descriptor: int, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)  # whose ticket is that of a dead one now
+
+
 def take_gpu(folder: Path) -> None:
     """Let this process see one GPU alone: the first that no other run holds, if one is free.
 
@@ -205,10 +270,10 @@ def _take(queue: Path, owner: str, works: bool = False) -> _Ticket:
     return taken
 
 
-def _begin(ticket: _Ticket) -> bool:
+def _begin(ticket: _Ticket, more: int = 0) -> bool:
     """Mark a ticket as that of a run at work, unless another was quicker."""
     with FileLock(ticket.path.parent / "lock", timeout=PATIENCE):
-        if _ahead(ticket) >= at_once():
+        if _ahead(ticket) >= at_once() + more:
             return False
         replace(ticket, works=True).write()
         return True

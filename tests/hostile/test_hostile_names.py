@@ -18,7 +18,12 @@ HOSTILE = "www.evil.org <b>b</b> [l](http://evil.org) :red[r] me@evil.org %{x} *
 RAW = ("www.evil", "<b>b", "](http", ":red[r", "me@evil", "**zork", "$y$")  # what must not be left
 IN_FIGURES = ("<b>b", "%{x} **")
 # What shows any text as it is, whatever stands in it.
-PLAIN = {("code", "code_text"), ("selectbox", "options"), ("selectbox", "raw_value")}
+PLAIN = {
+    ("page_link", "query_string"),  # quoted
+    ("code", "code_text"),
+    ("selectbox", "options"),
+    ("selectbox", "raw_value"),
+}
 PLAIN |= {("multiselect", "options"), ("multiselect", "raw_values")}
 STAMP = "20261124-23092{}-000001-{}"
 

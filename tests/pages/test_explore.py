@@ -26,13 +26,13 @@ def explore(tiny_bert, tiny_task, monkeypatch):
     monkeypatch.setattr(cached, "model", model)
     monkeypatch.setattr(cached, "task", lambda name, progress=None: tiny_task)
     cached._scores.clear()
-    at = AppTest.from_file(APP, default_timeout=60)
-    at.query_params["trials"] = "2"
+    at = AppTest.from_file(APP, default_timeout=60).run()
     at.labels_asked = labels_asked
-    return at.run()
+    return at
 
 
 def score(at):
+    at.number_input(key="trials").set_value(2)
     button = next(b for b in at.button if b.label == "Score")
     at = button.click().run()
     assert not at.exception
@@ -80,10 +80,14 @@ def test_a_sentence_is_scored_shown_and_kept(explore):
     assert len(at.dataframe[0].value) == len(expected.modules)
 
 
-def test_the_sentence_never_reaches_the_url(explore):
-    at = write(explore, "a secret dog")
-    bound = {w.key: w.proto.query_param_key for w in (*at.text_input, *at.number_input)}
-    assert bound == {"sentence": "", "trials": "trials", "seed": "seed"}
+def test_the_sentence_never_reaches_the_url_or_the_disk(explore, tmp_path, monkeypatch):
+    from adarank_core.scoring import known_scores
+
+    monkeypatch.setattr(known_scores, "scores_folder", lambda: tmp_path)
+    at = score(write(explore, "a secret dog"))
+    assert at.query_params == {"text": "sentence", "trials": "2"}
+    files = [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()]
+    assert len(files) == 2 and not any("secret" in text for text in files)
 
 
 def test_the_same_question_is_answered_from_the_cache(explore, monkeypatch):
@@ -128,23 +132,30 @@ def test_what_was_not_scored_is_said(explore, monkeypatch):
     assert said.startswith(plain("1 × experts_*up*:"))
 
 
-@pytest.mark.parametrize(("text", "said"), [("   ", "no words"), ("", "no words")])
-def test_a_blank_sentence_is_one_sentence_and_the_picture_stays(explore, text, said):
+@pytest.mark.parametrize("text", ["   ", ""])
+def test_a_blank_sentence_stands_for_the_stored_one(explore, text):
     at = score(write(explore, "the red cat"))
-    before = picture(at)["data"][0]["customdata"]
+    assert any("the red cat" in words.value for words in at.markdown)
     at.text_input(key="sentence").set_value(text)
     at = score(at)
+    assert "computed now" in badge(at)
+    assert any(state.example_about()["sentence"] in words.value for words in at.markdown)
+
+
+def only_the_error(at, said):
+    """Whether the page tells an error, and shows no older picture that would be taken for it."""
     (error,) = at.error
     assert said in error.value
-    assert picture(at)["data"][0]["customdata"] == before
-    assert "computed now" in badge(at)
+    assert not at.get("plotly_chart") and not at.code
+    assert [title.value for title in at.title] == ["There are no scores of this"]
+    return at
 
 
 def test_a_sentence_past_the_models_length_is_one_sentence(explore):
-    at = score(write(explore, "cat " * 400))
-    (error,) = at.error
-    assert "tokens" in error.value
-    assert "stored example" in badge(at)
+    at = only_the_error(score(write(explore, "cat " * 400)), "tokens")
+    at = only_the_error(at.run(), "tokens")
+    at = at.segmented_control(key="text").set_value("generic").run()
+    assert not at.error and picture(at)
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(explore, monkeypatch):
@@ -152,10 +163,7 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(explore, monkeypatch):
         raise AdaRankError(f"the model {name!r} cannot be loaded: no *such* model")
 
     monkeypatch.setattr(cached, "model", broken)
-    at = score(explore)
-    (error,) = at.error
-    assert r"no \*such\* model" in error.value
-    assert "stored example" in badge(at)
+    only_the_error(score(explore), r"no \*such\* model")
 
 
 def test_an_error_while_scoring_ends_it(explore, monkeypatch):
@@ -165,11 +173,50 @@ def test_an_error_while_scoring_ends_it(explore, monkeypatch):
         raise AdaRankError("the logits are not finite")
 
     monkeypatch.setattr(ScoringJob, "advance", broken)
-    at = score(explore)
-    assert [error.value for error in at.error] == ["the logits are not finite"]
-    assert "stored example" in badge(at)
+    at = only_the_error(score(explore), "the logits are not finite")
     assert "job" not in at.session_state
-    assert not at.run().error
+    monkeypatch.undo()
+
+
+def test_what_is_older_than_its_settings_says_so_on_the_picture(explore):
+    at = score(explore)
+    assert "annotations" not in picture(at)["layout"]
+    at = at.number_input(key="seed").set_value(8).run()
+    (said,) = picture(at)["layout"]["annotations"]
+    assert said["text"].replace("<br>", " ") == (
+        "This is seed 0 on generic text; press Score for seed 8."
+    )
+    at.switch_page("pages/ranks.py").run()
+    (said,) = picture(at)["layout"]["annotations"]
+    assert "Score on Explore for seed 8" in said["text"].replace("<br>", " ")
+    at = at.number_input(key="seed").set_value(0).run()
+    assert "annotations" not in picture(at)["layout"]
+
+
+def test_a_link_shows_the_numbers_that_were_computed_for_it(explore):
+    at = score(explore.number_input(key="seed").set_value(8).run())
+    shown, link = list(at.dataframe[0].value["disagreement"]), dict(at.query_params)
+    cached._scores.clear()  # as after a new start
+    other = AppTest.from_file(APP, default_timeout=60)
+    other.query_params |= link
+    other.run()
+    assert "from the cache" in badge(other)
+    assert list(other.dataframe[0].value["disagreement"]) == shown
+
+
+def test_a_fresh_link_of_the_embedded_model_starts_by_itself(explore):
+    other = AppTest.from_file(APP, default_timeout=60)
+    other.query_params |= {"seed": "9", "trials": "2"}
+    assert "computed now" in badge(other.run())
+    again = other.number_input(key="seed").set_value(10).run()
+    assert picture(again)["layout"]["annotations"]  # from then on it is asked for
+
+
+def test_a_task_without_its_file_is_not_scored_on_another(explore):
+    at = explore.segmented_control(key="text").set_value("task").run()
+    at = at.selectbox(key="task").select(state.OWN_FILE).run()
+    assert "own file" in picture(at)["layout"]["annotations"][0]["text"]
+    only_the_error(score(at), "no file was read yet")
 
 
 def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, monkeypatch):
@@ -187,15 +234,14 @@ def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, mo
 
     monkeypatch.setattr(ScoringJob, "advance", interrupted)
     at = score(explore)
-    assert at.title[0].value.startswith("Scoring 12 modules on 16 generic texts")
+    assert at.title[0].value.startswith("Scoring on 16 generic texts")
     assert "job" in at.session_state
     assert len([b for b in at.button if b.label == "Cancel"]) == 1
     at = at.run()
     assert steps[:5] == [0, 1, 2, 3, 3]  # went on where it was, not from the start
     assert "computed now" in badge(at)
-    cached._scores.clear()
     steps.clear()
-    at = score(at)
+    at = score(at.number_input(key="seed").set_value(1).run())
     at = next(b for b in at.button if b.label == "Cancel").click().run()
     assert "job" not in at.session_state
     assert len(steps) == 4  # nothing more was scored

@@ -46,10 +46,10 @@ def started(home, monkeypatch):
     return calls
 
 
-def opened(**address):
-    at = AppTest.from_file(APP, default_timeout=60).run()
-    for key, value in address.items():
-        at.query_params[key] = value
+def opened(**link):
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.query_params |= link
+    at.run()
     at.switch_page("pages/lab.py").run()
     assert not at.exception
     return at
@@ -91,9 +91,9 @@ def test_every_study_is_drawn_from_its_stored_example(home, tmp_path, monkeypatc
         write_json(tmp_path / f"{name}.json", result.to_dict())
     at = opened()
     for name in NAMES:
-        at.radio(key="lab_choice").set_value(name).run()
+        at.radio(key="study").set_value(name).run()
         assert not at.exception
-        assert at.query_params["study"] in (name, [name])
+        assert at.query_params.get("study", NAMES[0]) == name  # the first is not in a link
         assert at.title[0].value.replace("\\", "") == STUDIES[name].question
         assert f"{name}: a half." in texts(at) and "stored example" in texts(at)
         assert len(at.get("plotly_chart")) == 1
@@ -109,8 +109,8 @@ def test_a_study_without_an_example_shows_its_question_and_its_cost(home, tmp_pa
 
 def test_start_passes_what_was_chosen(started):
     at = opened(study="noise")
-    at.text_input(key="lab_noise_scales").set_value("0.5, 1")
-    at.number_input(key="lab_noise_repeats").set_value(2)
+    at.text_input(key="noise.scales").set_value("0.5, 1")
+    at.number_input(key="noise.repeats").set_value(2)
     at.number_input(key="seed").set_value(7)
     at.button(key="lab_start").click().run()
     assert not at.exception
@@ -124,7 +124,7 @@ def test_start_passes_what_was_chosen(started):
 
 def test_a_wrong_setting_is_told_and_nothing_is_started(started):
     at = opened(study="noise")
-    at.text_input(key="lab_noise_scales").set_value("0.5, x")
+    at.text_input(key="noise.scales").set_value("0.5, x")
     at.button(key="lab_start").click().run()
     assert "an entry of scales is 'x'; it must be a number above 0" in texts(at)
     assert not started
@@ -132,7 +132,7 @@ def test_a_wrong_setting_is_told_and_nothing_is_started(started):
 
 def test_a_run_at_work_has_progress_and_can_be_cancelled(home):
     with recorded("rank-binds", "") as recorder:
-        at = opened(run=recorder.folder.name)
+        at = opened(study_run=recorder.folder.name)
         assert "study" in at.query_params
         (progress,) = at.get("progress")
         assert "1 of 4 measured: uniform, 3" in progress.proto.text.replace("\\", "")
@@ -143,7 +143,7 @@ def test_a_run_at_work_has_progress_and_can_be_cancelled(home):
 
 def test_an_interrupted_run_keeps_its_rows_and_goes_on(started):
     folder = interrupted("data-size", seed=3)
-    at = opened(study="data-size", run=folder.name)
+    at = opened(study="data-size", study_run=folder.name)
     assert len(at.get("plotly_chart")) == 1
     button(at, "Go on").click().run()
     ((arguments, where),) = started
@@ -159,7 +159,7 @@ def test_earlier_runs_of_the_study_can_be_opened(home):
     assert len(box.options) == 2
     box.set_value(mine.folder.name).run()
     assert "It was mine (1.0)." in texts(at) and "your run" in texts(at)
-    at = opened(study="reset", run=other.folder.name)  # the run is what is shown
+    at = opened(study="reset", study_run=other.folder.name)  # the run is what is shown
     assert at.title[0].value.replace("\\", "") == STUDIES["noise"].question
 
 
@@ -168,14 +168,45 @@ def test_a_damaged_result_is_told_and_can_be_made_anew(started, content):
     with recorded("reset") as recorder:
         pass
     (recorder.folder / "study.json").write_text(content)
-    at = opened(run=recorder.folder.name)
+    at = opened(study_run=recorder.folder.name)
     assert "folder is damaged: the study's rows cannot be read" in texts(at)
     button(at, "Go on").click().run()
     assert len(started) == 1
 
 
-def test_an_address_of_nothing_is_told(home):
-    at = opened(run="../../etc")
-    assert "no study on this machine" in texts(at)
-    at = opened(study="zork")
-    assert "study='zork' in the address cannot be chosen" in texts(at)
+def test_an_address_of_nothing_is_the_first_study(home):
+    for name, value in {"study_run": "../../etc", "study": "zork"}.items():
+        at = opened(**{name: value})  # the page that was opened first said that it cannot be chosen
+        assert at.query_params == {} and "stored example" in texts(at)
+
+
+def test_a_link_has_the_study_and_its_settings():
+    at = opened(study="reset", **{"reset.trials": "7"})
+    assert at.title[0].value == STUDIES["reset"].question
+    assert at.number_input(key="reset.trials").value == 7
+    at.radio(key="study").set_value("noise").run()
+    assert not at.exception and at.title[0].value == STUDIES["noise"].question
+    at.text_input(key="noise.scales").set_value("0.1, 1").run()
+    wanted = {"study": "noise", "reset.trials": "7", "noise.scales": "0.1, 1"}
+    assert at.query_params == wanted
+
+
+def test_a_run_in_the_link_is_shown_as_long_as_it_is_there(home, monkeypatch):
+    monkeypatch.setattr(jobs, "versions", dict)
+    folder = jobs.new_run_folder("lab")
+    config = {"command": "lab", "study": "reset", "model": "embedded", "task": "docstrings"}
+    with jobs.open_run(folder, {**config, "seed": 0, "study_settings": {}}):
+        pass
+    write_json(folder / "study.json", {})
+    at = opened(study_run=folder.name)
+    assert at.title[0].value == STUDIES["reset"].question
+    assert at.query_params == {"study": "reset", "study_run": folder.name}
+    at.radio(key="study").set_value("noise").run()
+    assert not at.exception and at.query_params == {"study": "noise"}
+
+
+@pytest.mark.parametrize("name", ["20261124-230929-000001-lab", "nothing"])
+def test_a_run_that_is_not_there_is_said(home, name):
+    at = opened(study_run=name)
+    assert "no study on this machine" in at.warning[0].value
+    assert at.query_params == {}

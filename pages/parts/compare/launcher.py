@@ -19,12 +19,11 @@ from pages.parts.compare.asked import ALPHAS
 from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
+from pages.parts.shared.link import GRID, RATES, linked
 
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
-GRID = "1e-3, 5e-3, 2e-2"
-ONE, SEVERAL, GROWING = "one for all", "best of a grid", "growing grid"
-KEPT = {"persist_state": "session"}
+ONE, SEVERAL, GROWING = RATES.values()
 
 
 def arguments(config: dict) -> list[str]:
@@ -99,15 +98,15 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     first = choice.seed
     seeds = st.text_input(
         "Seeds",
-        f"{first},{first + 1},{first + 2}",
-        key=f"compare_seeds_{first}",
+        placeholder=f"{first},{first + 1},{first + 2}",
         help="Every arm is trained once with each. One seed decides nothing; five are better "
-        "than three.",
-        **KEPT,
+        "than three. Left empty, they are the sidebar's and the two after it.",
+        **linked("seeds"),
     )
+    seeds = seeds.strip() or f"{first},{first + 1},{first + 2}"
     left, right = st.columns(2)
-    steps = left.number_input("Steps", 1, 100_000, 150, key="compare_steps", **KEPT)
-    batch = right.number_input("Batch size", 1, 1024, 32, key="compare_batch", **KEPT)
+    steps = left.number_input("Steps", 1, 100_000, **linked("steps"))
+    batch = right.number_input("Batch size", 1, 1024, **linked("batch"))
     config = {
         "model": model_path(choice.model),  # the run has another working folder
         "task": choice.task,
@@ -159,11 +158,10 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
     alpha = st.selectbox(
         "Alpha",
         list(ALPHA_POLICIES),
-        key="compare_alpha",
         format_func=lambda policy: f"{policy}: {ALPHAS[policy]}",
         help="LoRA multiplies by alpha over the rank (rsLoRA: over its root), and with Adam a "
         "module moves about as far as that times its rank. A ranks.json keeps its own alpha.",
-        **KEPT,
+        **linked("arm_alpha"),
     )
     if alpha != "proportional":
         config["alpha"] = alpha
@@ -172,11 +170,9 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
             "Trials",
             2,
             200,
-            8,
-            key="compare_trials",
             help="Noisy models a module, for the arms whose ranks come from disagreement. "
             "More take longer and give surer ranks.",
-            **KEPT,
+            **linked("arm_trials"),
         )
     )
     _question(config)
@@ -195,10 +191,9 @@ def _question(config: dict) -> None:
         "Primary metric",
         list(METRICS),
         format_func=METRICS.get,
-        key="compare_primary",
         help="Settled before anything is measured. The verdict is about it; the others are shown "
         "without a claim. AUC is measured of two classes.",
-        **KEPT,
+        **linked("metric"),
     )
     if metric != "test_loss":
         config["metric"] = metric
@@ -206,14 +201,12 @@ def _question(config: dict) -> None:
         "Smallest difference of interest",
         0.0,
         100.0,
-        0.0,
         step=0.005,
         format="%g",
-        key="compare_smallest",
         help="In the metric's unit (nats a text, or a share such as 0.01): one below it matters to "
         "nobody. 0 leaves it to the arms: a tenth of what uniform gains over head-only, where both "
         "are there.",
-        **KEPT,
+        **linked("smallest"),
     )
     if smallest > 0:
         config["smallest_of_interest"] = float(smallest)
@@ -221,9 +214,7 @@ def _question(config: dict) -> None:
 
 def _arms() -> list[str]:
     """Draw the choice of arms, with the plan that came from the page Ranks."""
-    arms = st.multiselect(
-        "Arms", list(ARMS), ["uniform", "adarank"], key="compare_arms", placeholder="none", **KEPT
-    )
+    arms = st.multiselect("Arms", list(ARMS), placeholder="none", **linked("arms"))
     for arm in arms:
         st.caption(f"**{arm}**: {ARMS[arm].question}")
     plan = st.session_state.get(state.OWN_PLAN)
@@ -259,16 +250,14 @@ def _learning_rate() -> tuple[float, str | None]:
     how = st.segmented_control(
         "Learning rate",
         [ONE, SEVERAL, GROWING],
-        default=ONE,
         required=True,
-        key="compare_rate_how",
         help="With a grid, every arm is first trained at each rate with two seeds of their own, "
         "and takes the one with the lowest validation loss. A *growing grid* goes on by factors "
         "of 2 until the best is not at the end. That time is counted as the arm's.",
-        **KEPT,
+        **linked("rates"),
     )
     if how == SEVERAL:
-        grid = st.text_input("Rates to try", GRID, key="compare_rates", **KEPT)
+        grid = st.text_input("Rates to try", **linked("grid"))
         return Settings.learning_rate, grid
     if how == GROWING:
         return Settings.learning_rate, AUTO
@@ -276,12 +265,10 @@ def _learning_rate() -> tuple[float, str | None]:
         "Rate",
         1e-6,
         1.0,
-        Settings.learning_rate,
         step=1e-3,
         format="%g",
-        key="compare_rate",
         label_visibility="collapsed",
-        **KEPT,
+        **linked("rate"),
     )
     return float(rate), None
 
@@ -290,15 +277,15 @@ def _side_by_side() -> int:
     """Draw how many seeds are trained at the same time, where there is a choice."""
     if cores() == 1:
         return 1
+    if st.session_state.compare_side_by_side > cores():  # a link from a larger machine
+        st.session_state.compare_side_by_side = cores()
     return int(
         st.number_input(
             "Seeds side by side",
             1,
             cores(),
-            1,
-            key="compare_side_by_side",
             help="Each is a process of its own, and they share the cores: more memory, and often "
             "less time. Never more than there are seeds.",
-            **KEPT,
+            **linked("side_by_side"),
         )
     )

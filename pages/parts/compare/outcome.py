@@ -16,6 +16,7 @@ from pages.parts.compare import trade_offs
 from pages.parts.compare.asked import alpha_sentence, rates_sentence
 from pages.parts.compare.judgement import METRICS, draw_comparisons, draw_data, draw_pictures
 from pages.parts.shared import curves, state
+from pages.parts.shared.link import linked
 
 __all__ = [
     "ALIVE",
@@ -28,6 +29,7 @@ __all__ = [
     "task_label",
 ]
 
+FEWEST_SEEDS = 3  # for a verdict's word in the title
 COSTS = {"parameters": "LoRA parameters", "seconds": "Seconds"}
 
 
@@ -95,17 +97,21 @@ def headline(run: Run, verdict: Verdict | None) -> str:
         return f"One arm alone on {task}: nothing to compare"
     pair = next((pair for pair in found if pair[0] == "adarank"), next(iter(found)))
     arm, other = map(arm_label, pair)
-    word = found[pair]["verdict"]
-    if word in ("better", "worse"):
-        title = f"On {task}, {arm} is {word} than {other}"
+    word, seeds = found[pair]["verdict"], verdict.seeds
+    over = f" over {seeds} seeds"
+    if word == ONE_SEED:
+        title = f"On {task}, one seed cannot tell {arm} from {other}"
+    elif seeds < FEWEST_SEEDS:
+        title = f"On {task}, {seeds} seeds are too few to tell {arm} from {other}"
+    elif word in ("better", "worse"):
+        title = f"On {task}, {arm} is {word} than {other}{over}"
         shuffled = found.get(("adarank", "permuted"))
         if word == "better" and shuffled and shuffled["verdict"] != "better":
             title += ", but so may be any shuffling of its ranks"
     elif word == NO_PRACTICAL:
-        title = f"On {task}, {arm} or {other} makes no practical difference"
+        title = f"On {task}, {arm} or {other} makes no practical difference{over}"
     else:
-        nobody = "one seed cannot" if word == ONE_SEED else "nobody can"
-        title = f"On {task}, {nobody} tell {arm} from {other}"
+        title = f"On {task}, nobody can tell {arm} from {other}{over}"
     return title + (" (exploratory)" if verdict.exploratory else "")
 
 
@@ -157,12 +163,10 @@ def _costs(verdict: Verdict, metric: str) -> None:
     cost = st.segmented_control(
         "Cost",
         list(COSTS),
-        default="seconds",
         required=True,
         format_func=COSTS.get,
-        key="compare_cost",
         label_visibility="collapsed",
-        persist_state="session",
+        **linked("cost"),
     )
     table = cost_table(verdict.arms, metric, cost)
     st.plotly_chart(

@@ -8,11 +8,9 @@ from adarank_core.lab.studies import study_named
 from adarank_core.lab.study import Study, StudyRequest
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
+from pages.parts.shared.link import LEAST_SETTING, MOST_SETTING, linked
 
 __all__ = ["arguments", "launcher", "list_from", "request_of"]
-
-KEPT = {"persist_state": "session"}
-LEAST = 1e-9  # of a setting that must be above 0
 
 
 def arguments(request: StudyRequest) -> list[str]:
@@ -136,13 +134,12 @@ def launcher(study: Study, choice: state.Choice) -> StudyRequest | None:
 
 def _setting(study: Study, name: str):
     """Draw one of the study's own settings, as its default is; return its value."""
-    default, key = study.defaults[name], f"lab_{study.name}_{name}"
+    default, kept = study.defaults[name], linked(f"{study.name}.{name}")
     label = name.replace("_", " ").capitalize()
     if isinstance(default, list):
-        text = st.text_input(label, ", ".join(map(str, default)), key=key, **KEPT)
-        return list_from(text, default)
+        return list_from(st.text_input(label, **kept), default)
     if isinstance(default, str):
-        return st.text_input(label, default, key=key, **KEPT)
+        return st.text_input(label, **kept)
     if isinstance(default, int):
-        return int(st.number_input(label, 1, 10**9, default, key=key, **KEPT))
-    return float(st.number_input(label, LEAST, None, default, format="%g", key=key, **KEPT))
+        return int(st.number_input(label, 1, int(MOST_SETTING), **kept))
+    return float(st.number_input(label, LEAST_SETTING, MOST_SETTING, format="%g", **kept))

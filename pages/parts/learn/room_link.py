@@ -6,17 +6,17 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import streamlit as st
 
-from adarank_core.data.tasks import task_names
 from pages.parts.learn.lesson_data import languages, lesson
 from pages.parts.learn.progress import answers
 from pages.parts.learn.rooms import ROOMS, VISITOR, Attendee, Room, new_visitor
-from pages.parts.shared import state
+from pages.parts.shared import link
+from pages.parts.shared.link import OWN_FILE
 
 __all__ = [
     "THIS_MACHINE",
     "link_of",
     "own_address",
-    "sidebar_query",
+    "choices",
     "enter",
     "hidden",
     "language",
@@ -25,6 +25,7 @@ __all__ = [
     "room",
 ]
 
+OWN = ("step", "run", "study_run", "picked")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -58,10 +59,10 @@ def enter() -> Room:
     if asked.name and asked != st.session_state.get("room"):
         visitor = st.query_params.get("me", "")
         st.session_state.room, st.session_state.hidden_parts = asked, asked.hidden
-        st.session_state.visitor = visitor if VISITOR.fullmatch(visitor) else new_visitor()
+        st.session_state.attendee = visitor if VISITOR.fullmatch(visitor) else new_visitor()
         st.rerun()  # so that the pages' list, which is drawn before, hides what it should
     if "room" in st.session_state:
-        put({**st.session_state.room.to_query(every), "me": st.session_state.visitor})
+        put({**st.session_state.room.to_query(every), "me": st.session_state.attendee})
     return room()
 
 
@@ -79,7 +80,7 @@ def report(step: str) -> None:
     """Tell the room's board how far this session is, without a name."""
     if room().name:
         steps = lesson(language())["steps"]
-        ROOMS.report(room().name, st.session_state.visitor, Attendee(step, answers(steps)))
+        ROOMS.report(room().name, st.session_state.attendee, Attendee(step, answers(steps)))
 
 
 def own_address() -> str:
@@ -109,15 +110,12 @@ def link_of(address: str, page: str, query: dict) -> str:
     return f"{address.rstrip('/')}/{page}?{urlencode(query, quote_via=quote)}"
 
 
-def sidebar_query(choice: state.Choice) -> dict[str, str]:
-    """Return what the sidebar says, as far as it is not as usual, for the room's link.
+def choices() -> dict[str, str]:
+    """Return what is chosen and not as usual, for the room's link.
 
-    An uploaded file stays out: it is known to the teacher's session alone.
+    An uploaded file and runs stay out: they are known to the teacher's session alone.
     """
-    said = {"model": choice.model, "text": choice.source, "task": choice.task}
-    said |= {"seed": str(choice.seed), "rank": str(choice.average_rank)}
-    usual = {"model": "embedded", "text": "generic", "task": task_names()[0]}
-    usual |= {"seed": "0", "rank": "8"}
-    if choice.task not in task_names():
+    said = {name: text for name, text in link.query().items() if name not in OWN}
+    if said.get("task") == OWN_FILE:
         del said["task"]
-    return {key: value for key, value in said.items() if value != usual[key]}
+    return said

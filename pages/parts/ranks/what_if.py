@@ -13,7 +13,8 @@ from adarank_core.ranks.intervals import average_interval, rank_intervals
 from adarank_core.ranks.plan_files import read_plan
 from adarank_core.scoring.labels import public_name
 from adarank_core.scoring.scores import Scores
-from pages.parts.shared import charts, state
+from pages.parts.shared import charts, link, state
+from pages.parts.shared.link import linked
 
 __all__ = ["Planned", "Wishes", "beside", "costs", "planned", "table", "wishes_after"]
 
@@ -91,7 +92,7 @@ def planned(scores: Scores, options: dict) -> Planned | None:
         ``None`` where there is no good plan yet.
     """
     names = {module.name for module in scores.modules}
-    before = st.session_state.get("rank_wishes", Wishes())
+    before = _wishes_of_link(scores)
     typed = _wishes_with_edits(before)
     last = st.session_state.get("planned")
     refusal = st.session_state.get("rank_refusal")
@@ -109,8 +110,8 @@ def planned(scores: Scores, options: dict) -> Planned | None:
                 cells = {name: value for name, value in refused.items() if had.get(name) != value}
                 st.session_state.rank_refusal = Refusal(str(error), cells, options)
             continue
-        st.session_state.rank_wishes = wishes
         st.session_state.planned = new
+        _keep_wishes(wishes, scores)
         return new
     if last is None or set(last.plan.ranks) != names:
         return None
@@ -181,6 +182,36 @@ def wishes_after(
     return Wishes(pinned, tuple(excluded))
 
 
+def _wishes_of_link(scores: Scores) -> Wishes:
+    """Return the wishes of this session, or those of a link that was opened since.
+
+    In the link a module is its place in the model: a pin is such as ``3:12``, with its rank.
+    """
+    texts = (st.session_state.pins_link, st.session_state.without_link)
+    if texts != st.session_state.get("rank_wishes_link", ("", "")):
+        names = [module.name for module in scores.modules]
+        pairs = [map(int, pair.split(":")) for pair in texts[0].split(",") if pair]
+        left_out = [int(at) for at in texts[1].split(",") if at]
+        excluded = tuple(dict.fromkeys(names[at] for at in left_out if at < len(names)))
+        pinned = {names[at]: rank for at, rank in pairs if at < len(names)}
+        pinned = {name: rank for name, rank in pinned.items() if name not in excluded}
+        st.session_state.rank_wishes = Wishes(pinned, excluded)
+        st.session_state.rank_wishes_link = texts
+    return st.session_state.get("rank_wishes", Wishes())
+
+
+def _keep_wishes(wishes: Wishes, scores: Scores) -> None:
+    """Keep the wishes for all models in the session, and those for this one in the link."""
+    here = list(enumerate(module.name for module in scores.modules))
+    pins = ",".join(f"{at}:{wishes.pinned[name]}" for at, name in here if name in wishes.pinned)
+    without = ",".join(str(at) for at, name in here if name in wishes.excluded)
+    st.session_state.rank_wishes = wishes
+    st.session_state.rank_wishes_link = pins, without
+    for name, text in (("pins", pins), ("without", without)):
+        if text != st.session_state[f"{name}_link"]:
+            link.choose(name, text)
+
+
 def _wishes_with_edits(wishes: Wishes) -> Wishes:
     """Return the wishes with what was typed since the last run; the table then begins anew.
 
@@ -200,7 +231,7 @@ def _renew_table() -> None:
 
 
 def _forget_wishes() -> None:
-    st.session_state.rank_wishes = Wishes()
+    st.session_state.rank_wishes = Wishes()  # the next plan takes them out of the link
     st.session_state.pop("rank_refusal", None)
     _renew_table()
 
@@ -380,11 +411,9 @@ def beside(scores: Scores, now: Planned) -> tuple[str, dict[str, int]] | None:
     kind = st.segmented_control(
         "Lay beside",
         [NONE, UNIFORM, REMEMBERED, FILE],
-        default=NONE,
         required=True,
-        key="beside",
-        persist_state="session",
         help="A second plan: grey diamonds in the chart, a column in the table.",
+        **linked("beside"),
     )
     if kind == UNIFORM:
         rank = max(1, round(now.uniform))

@@ -1,4 +1,4 @@
-"""What all sessions of the app share: loaded models, tasks and finished scores.
+"""What all sessions of the app share: loaded models, tasks and finished scores, these on disk too.
 
 The only place where ``st.cache_*`` is used. The core's slow modules (they import torch) are
 imported inside the functions, so that the first page does not wait for them.
@@ -14,6 +14,7 @@ from adarank_core.data.task import Task
 from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import Texts
 from adarank_core.limits import hide_token
+from adarank_core.scoring.known_scores import keep_known, known, model_revision
 from adarank_core.scoring.scores import Scores
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
@@ -21,7 +22,7 @@ from adarank_core.scoring.scores import Scores
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 hide_token()
 
-__all__ = ["finished_scores", "keep_scores", "model", "scores_key", "task"]
+__all__ = ["finished_scores", "is_loaded", "keep_scores", "model", "scores_key", "task"]
 
 MOST_MODELS, MOST_TASKS, MOST_SCORES = 3, 8, 200
 
@@ -66,6 +67,11 @@ def task(name: str, progress: Callable[[str, float], None] | None = None) -> Tas
     return _tasks().put(name, load_task(name, progress)) if found is None else found
 
 
+def is_loaded(name: str) -> bool:
+    """Return whether `task` would answer at once."""
+    return _tasks().get(name) is not None
+
+
 def scores_key(
     model_name: str, labels: int, texts: Texts, trials: int | None, seed: int, owner: str = ""
 ) -> tuple:
@@ -80,17 +86,32 @@ def scores_key(
     >>> scores_key("embedded", 2, one, 5, 0) == scores_key("embedded", 2, other, 5, 0)
     False
     """
-    return (model_name, labels, texts.source, len(texts), texts.sha256, trials, seed, owner)
+    return (
+        model_name,
+        model_revision(model_name),
+        labels,
+        texts.source,
+        len(texts),
+        texts.sha256,
+        texts.sampled,
+        trials,
+        seed,
+        owner,
+    )
 
 
 def finished_scores(key: tuple) -> Scores | None:
-    """Return scores that any session of this process finished, or ``None``."""
-    return _scores().get(key)
+    """Return scores that were finished on this machine, or ``None``."""
+    scores = _scores().get(key)
+    if scores is None and (scores := known(key)) is not None:
+        _scores().put(key, scores)
+    return scores
 
 
 def keep_scores(key: tuple, scores: Scores) -> None:
-    """Keep finished scores for all sessions; beyond 200 the oldest are dropped."""
+    """Keep finished scores for all sessions, and for the next start of the app."""
     _scores().put(key, scores)
+    keep_known(key, scores)
 
 
 class Store:

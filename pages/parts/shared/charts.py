@@ -6,6 +6,7 @@ Families take their colours from the core, which draws them in reports too.
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
@@ -35,6 +36,7 @@ __all__ = [
     "number",
     "profile",
     "rank_bars",
+    "say_old",
     "set_layout",
     "with_error",
 ]
@@ -117,6 +119,32 @@ def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         hoverlabel={"align": "left"},
     ).update_layout(more)
+
+
+def say_old(figure: go.Figure, words: str) -> go.Figure:
+    """Write over a picture that it is not of what is asked for by now, and make it pale.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+    words : str
+        As `phrases.old_words` has them; nothing is done without any.
+    """
+    if not words:
+        return figure
+    figure.update_traces(opacity=0.35)
+    return figure.add_annotation(
+        text="<br>".join(map(drawn, wrap(words, 40))),
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        align="center",
+        font={"size": 15, "color": "#FFFFFF"},
+        bgcolor="#3A3748",
+        borderpad=10,
+    )
 
 
 def hide_scale(figure: go.Figure) -> None:

@@ -1,22 +1,22 @@
 """What a person has chosen, and what is being shown: shared by all pages.
 
-The choice is in the URL, except for the sentence, which stays in the session.
+The choice is in the URL (`pages.parts.shared.link`), except for the sentence, which stays in the
+session.
 """
 
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Container
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.pages_manager import PagesManager  # no public name
 
 from adarank_core.data.tables import KINDS
 from adarank_core.data.tasks import load_task, task_names
+from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError, by_name, quoted
 from adarank_core.files import read_json, write_whole
 from adarank_core.limits import (
@@ -26,27 +26,28 @@ from adarank_core.limits import (
     is_walled,
     limit,
     models,
-    tasks,
 )
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.runs.visitors import UPLOADS, check_room
 from adarank_core.scoring.scores import Scores
 from adarank_core.server_paths import without_paths
-from pages.parts.shared import visitor
+from pages.parts.shared import cached, link, visitor
+from pages.parts.shared.link import LARGEST_SEED, OWN_FILE, SOURCES, linked
 
 __all__ = [
     "OWN_PLAN",
+    "Asked",
     "Choice",
     "Shown",
     "badge",
-    "between",
     "current",
     "example_about",
     "example_run",
     "example_scores",
     "keep",
-    "one_of",
     "open_page",
+    "origin",
+    "page_link",
     "plain",
     "save_upload",
     "show_error",
@@ -54,12 +55,9 @@ __all__ = [
 ]
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "assets" / "example"
-SOURCES = ("generic", "task", "sentence")
-OWN_FILE = "own file"
 #: Where the page Ranks leaves the path of a plan that is to be an arm on Compare.
 OWN_PLAN = "compare_own_plan"
 LARGEST_RANK = 64
-LARGEST_SEED = 2**31 - 1
 MOST_UPLOADED = 500  # megabytes a session
 LINKED = re.compile(r"www(?=\.)|https?(?=:)|[\w.+-](?=@)", re.IGNORECASE)
 COLOURS = {"stored example": "gray", "computed now": "green", "from the cache": "blue"}
@@ -79,6 +77,12 @@ class Choice:
         A task's name or the path of an uploaded file; never empty.
     seed : int
     average_rank : int
+    trials : int, optional
+        Of Explore; None leaves them to the program.
+    sentence : str
+        The one that was entered last, else the stored one.
+    file_missing : bool
+        An own file is the task, but none was read yet; ``task`` is the embedded one until then.
     """
 
     model: str
@@ -86,6 +90,29 @@ class Choice:
     task: str
     seed: int
     average_rank: int
+    trials: int | None = None
+    sentence: str = ""
+    file_missing: bool = False
+
+    @property
+    def asked(self) -> "Asked":
+        """What scores are wanted of."""
+        text = {"task": OWN_FILE if self.file_missing else self.task, "sentence": self.sentence}
+        return Asked(self.model, self.source, text.get(self.source, ""), self.trials, self.seed)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that scores depend on, as it was chosen: two equal ones have equal scores.
+
+    ``text`` is the sentence or the task, and empty for generic text.
+    """
+
+    model: str
+    source: str
+    text: str
+    trials: int | None
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -101,12 +128,18 @@ class Shown:
     source : {"generic", "task", "sentence"}
     text : str
         The sentence or the task, so that the scores can be computed again; empty for a file.
+    asked : Asked, optional
+        What they answer.
+    stale : bool
+        Something else is asked for by now.
     """
 
     scores: Scores
     kind: str
     source: str
     text: str = ""
+    asked: Asked | None = None
+    stale: bool = False
 
 
 def sidebar(budget_at=None, budget: bool = True) -> Choice:
@@ -123,19 +156,19 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
     -------
     Choice
     """
-    bound = {"bind": "query-params", "persist_state": "session"}
     # A teacher may have settled for a room what all its sessions use; see parts/learn/rooms.py.
-    settled = {**bound, "disabled": "settings" in st.session_state.get("hidden_parts", ())}
+    settled = {"disabled": "settings" in st.session_state.get("hidden_parts", ())}
     with st.sidebar:
-        offered = models()
+        offered, may_be_typed = models(), _may_be_typed()
+        listed = ["embedded"] if offered is None else [one for one in offered if one != ANY]
         local = "" if is_walled() else ", or a local folder,"
         typed = f" Or type a Hub id such as `bert-base-cased`{local} and press Enter."
         model = st.selectbox(
             "Model",
-            ["embedded"] if offered is None else [one for one in offered if one != ANY],
-            key="model",
-            accept_new_options=_may_be_typed(),
-            help="**embedded** is MiniLM-L6, which came with the app." + typed * _may_be_typed(),
+            listed,
+            accept_new_options=may_be_typed,
+            help="**embedded** is MiniLM-L6, which came with the app." + typed * may_be_typed,
+            **linked("model", None if may_be_typed else listed),
             **settled,
         )
         try:
@@ -146,95 +179,91 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
         source = st.segmented_control(
             "Text",
             SOURCES,
-            key="text",
-            default="generic",
             required=True,
             help="What the modules are scored on: sixteen sentences of no task, sixteen training "
             "texts of a task, or one sentence of yours.",
+            **linked("text"),
             **settled,
         )
+        offered_tasks = [*link.offered_tasks(), OWN_FILE]
         task = st.selectbox(
             "Task",
-            [*_offered_tasks(), OWN_FILE],
-            key="task",
+            offered_tasks,
             help="Where task text comes from, and what Compare trains on. **docstrings** came "
             "with the app; the others are fetched from the Hugging Face Hub.",
+            **linked("task", offered_tasks),
             **settled,
         )
+        file_missing = False
         if task == OWN_FILE:
-            task = _own_file()
+            path = _own_file()
+            task, file_missing = path or task_names()[0], path is None
         seed = st.number_input(
             "Seed",
             0,
             LARGEST_SEED,
-            0,
-            key="seed",
             help="Draws the noise, the head and the task's texts: the same seed gives the same "
             "numbers.",
+            **linked("seed"),
             **settled,
         )
-    if not budget:
-        average_rank = int(st.session_state.get("rank") or st.query_params.get("rank") or 8)
-        return Choice(model or "embedded", source or "generic", task, int(seed), average_rank)
-    with budget_at or st.sidebar:
-        average_rank = st.slider(
-            "Budget: average rank",
-            1,
-            LARGEST_RANK,
-            8,
-            key="rank",
-            help="What uniform LoRA would give every module.",
-            **bound,
-        )
-    return Choice(model or "embedded", source or "generic", task, int(seed), average_rank)
+    average_rank = st.session_state.rank
+    if budget:
+        with budget_at or st.sidebar:
+            average_rank = st.slider(
+                "Budget: average rank",
+                1,
+                LARGEST_RANK,
+                help="What uniform LoRA would give every module.",
+                **linked("rank"),
+            )
+    written = st.session_state.get("sentence") or ""
+    return Choice(
+        model or "embedded",
+        source or "generic",
+        task,
+        int(seed),
+        average_rank,
+        st.session_state.trials,
+        written.strip() or example_about()["sentence"],
+        file_missing,
+    )
 
 
-def open_page(**own: Callable[[str], bool]) -> None:
+def open_page(**only: Collection[str]) -> None:
     """Begin a page; every page calls it first.
 
-    What no widget can have is taken out of the address, and a line says so: Streamlit would end
-    some of it in an error and pass over the rest without a word.
+    What no control can have is taken out of the address, and a line says so.
 
     Parameters
     ----------
-    own : callable
-        By the key of a widget that is in the address, beside the sidebar's: whether it can have a
-        value; see `one_of` and `between`.
+    only : collection of str
+        By a name in `link.LINK`: what this page alone knows can be chosen.
     """
     first, st.session_state.begun = "begun" not in st.session_state, True
-    if first and PagesManager.uses_pages_directory:
-        # A link into a fresh server: Streamlit found the folder called pages and ran the page by
-        # itself. From the next run on it goes through app.py, as it always does after that.
-        PagesManager.uses_pages_directory = False
-        st.rerun()
-    refused, found = st.session_state.setdefault("refused", {}), False
-    for key, fits in {**_in_sidebar(), **own}.items():
-        values = st.query_params.get_all(key)
-        if not values or (len(values) == 1 and fits(values[0])):
-            continue
-        if key not in refused:
-            used = "what was chosen stays" if key in st.session_state else "the default is used"
-            given = f"{key}={quoted(', '.join(values), 40)}"
-            refused[key], found = f"{given} in the address cannot be chosen; {used}.", True
-            with suppress(StreamlitAPIException):  # a widget that was drawn before holds on to it
-                del st.query_params[key]
-        elif key in st.session_state:  # back to such an address by the browser's own button
-            st.session_state[key] = st.session_state[key]  # comes before the address, and mends it
-    if found:
-        st.rerun()  # a widget takes its value from the address that the run began with
-    for words in refused.values():
-        st.caption(plain(words))
-    refused.clear()
+    said = link.adopt()
+    for name, choices in only.items():
+        if (value := st.session_state[name]) not in choices:
+            link.choose(name, next(iter(choices)))
+            if value != link.LINK[name].default:
+                said = f"{name}={quoted(value, 40)} in the address cannot be chosen; "
+                said += "the default is used."
+    if said:
+        st.session_state.refused = said
+    if first:
+        st.session_state.fresh = True
+        if PagesManager.uses_pages_directory:
+            # A link into a fresh server: Streamlit found the folder called pages and ran the page
+            # by itself. From the next run on it goes through app.py, as it always does after that.
+            PagesManager.uses_pages_directory = False
+            st.rerun()
+    if said := st.session_state.pop("refused", ""):
+        st.caption(plain(said))
 
 
-def _in_sidebar() -> dict[str, Callable[[str], bool]]:
-    return {
-        "model": _is_model,
-        "text": one_of(SOURCES),
-        "task": one_of([*_offered_tasks(), OWN_FILE]),
-        "seed": between(0, LARGEST_SEED),
-        "rank": between(1, LARGEST_RANK),
-    }
+def page_link(page: str, label: str, icon: str = ":material/arrow_forward:") -> None:
+    """Draw a link to another page that has all choices in it, also for another tab."""
+    st.page_link(f"pages/{page}.py", label=label, icon=icon, query_params=link.query())
 
 
 def _may_be_typed() -> bool:
@@ -242,54 +271,8 @@ def _may_be_typed() -> bool:
     return offered is None or ANY in offered
 
 
-def _is_model(name: str) -> bool:
-    with suppress(AdaRankError):
-        check_model_name(name)
-        return bool(name.strip()) and name.isprintable()
-    return False
-
-
-def _offered_tasks() -> tuple[str, ...]:
-    offered = tasks(task_names())
-    return task_names() if offered is None else offered
-
-
-def one_of(choices: Container[str]) -> Callable[[str], bool]:
-    """Return whether a value in the address is one of these; for `open_page`.
-
-    Examples
-    --------
-    >>> one_of(["rank", "layer"])("zork")
-    False
-    """
-    return lambda value: value in choices
-
-
-def between(low: float, high: float) -> Callable[[str], bool]:
-    """Return whether a value in the address is a number from low to high; for `open_page`.
-
-    Whole numbers if these are.
-
-    Examples
-    --------
-    >>> [between(0, 3)(value) for value in ("3", "2.5", "4", "inf", "x")]
-    [True, False, False, False, False]
-    >>> [between(0.0, 3.0)(value) for value in ("2.5", "nan")]
-    [True, False]
-    """
-    kind = type(low)
-
-    def fits(value: str) -> bool:
-        try:
-            return low <= kind(value) <= high  # which infinity and NaN never are
-        except ValueError:
-            return False
-
-    return fits
-
-
-def _own_file() -> str:
-    """Draw the uploader; return the path of the newest file that could be read."""
+def _own_file() -> str | None:
+    """Draw the uploader; return the path of the newest file that could be read, if there is one."""
     upload = st.file_uploader(
         "CSV, JSONL or Parquet with the columns text and label",
         type=[kind.removeprefix(".") for kind in KINDS],
@@ -309,8 +292,8 @@ def _own_file() -> str:
             st.session_state.task_path = str(path)
     path = st.session_state.get("task_path")
     if path is None:
-        st.caption("No file yet: docstrings is used.")
-        return task_names()[0]
+        st.caption("No file is in use yet.")
+        return None
     st.caption(f"In use: {plain(Path(path).name)}")
     return path
 
@@ -391,13 +374,45 @@ def example_run() -> Run:
 
 
 def current(choice: Choice) -> Shown:
-    """Return the newest scores of the chosen kind of text, else the stored example."""
-    kept = st.session_state.get("scores", {})
-    if choice.source in kept:
-        return kept[choice.source]
-    about = example_about()
-    scores, text = example_scores(choice.source), about.get(choice.source, "")
-    return Shown(scores, "stored example", choice.source, text)
+    """Return the scores that are asked for, if they are known; else older ones, marked as stale.
+
+    Known are those that this session came to last, those that were computed on this machine and
+    the stored example. Older ones are of the same kind of text.
+    """
+    kept = st.session_state.get("scores", {}).get(choice.source)
+    if kept is not None and kept.asked in (None, choice.asked):
+        return kept
+    scores = _known(choice)
+    if scores is not None:
+        text = choice.asked.text
+        keep(Shown(scores, "from the cache", choice.source, text, choice.asked))
+        return st.session_state.scores[choice.source]
+    about, scores = example_about(), example_scores(choice.source)
+    text = about.get(choice.source, "")
+    asked = Asked(scores.model, choice.source, text, None, scores.seed)
+    example = Shown(scores, "stored example", choice.source, text, asked)
+    if choice.asked in (asked, replace(asked, trials=about["trials"])):
+        return example
+    return replace(kept or example, stale=True)
+
+
+def _known(choice: Choice) -> Scores | None:
+    """Return scores that were computed before, where that can be told at once."""
+    labels = 2
+    try:
+        if choice.source == "task":
+            if choice.file_missing or not cached.is_loaded(choice.task):
+                return None
+            task = cached.task(choice.task)
+            labels, texts = len(task.label_names), task.sample_texts(16, seed=choice.seed)
+        else:
+            own = choice.source == "sentence"
+            texts = sentence(choice.sentence) if own else generic_texts()
+    except AdaRankError:
+        return None
+    owner = visitor.owner_of(choice.source, choice.asked.text)
+    key = cached.scores_key(choice.model, labels, texts, choice.trials, choice.seed, owner)
+    return cached.finished_scores(key)
 
 
 def keep(shown: Shown) -> None:
@@ -417,6 +432,20 @@ def badge(kind: str, detail: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(kind, color=COLOURS.get(kind, "violet"))
         st.caption(plain(detail), width="content")
+
+
+def origin(shown: Shown, detail: str) -> None:
+    """Tell where scores come from, and the sentence that they are of.
+
+    Parameters
+    ----------
+    shown : Shown
+    detail : str
+        As `badge` takes it.
+    """
+    badge(shown.kind, detail)
+    if shown.source == "sentence" and shown.text:
+        st.markdown(f"“{plain(shown.text)}”")
 
 
 def show_error(error: AdaRankError, path: Path | None = None) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from adarank_core.data.tasks import task_names
 from adarank_core.files import runs_folder
 from adarank_core.limits import is_walled
 from adarank_core.runs import visitors
 
-__all__ = ["COOKIE", "WORD", "new_word", "owner", "runs_home"]
+__all__ = ["COOKIE", "WORD", "new_word", "owner", "owner_of", "runs_home"]
 
 COOKIE = "adarank_visitor"
 WORD = re.compile(r"[\w-]{43}", re.ASCII)  # 256 random bits
@@ -39,6 +40,24 @@ def owner() -> str:
         word = st.context.cookies.get(COOKIE, "")
         st.session_state.visitor = word if WORD.fullmatch(word) else new_word()
     return st.session_state.visitor
+
+
+def owner_of(source: str, text: str) -> str:
+    """Return whose scores of a text are: a visitor's where the text is his own, else nobody's.
+
+    Parameters
+    ----------
+    source : {"generic", "task", "sentence"}
+    text : str
+        The sentence or the task.
+
+    Examples
+    --------
+    >>> owner_of("generic", "")
+    ''
+    """
+    named = source == "generic" or (source == "task" and text in task_names())
+    return "" if named else owner()
 
 
 def runs_home() -> Path:

@@ -46,15 +46,15 @@ def test_without_a_verdict_the_title_says_how_the_run_stands(state, config, titl
         ({"uniform": [0.5], "adarank": [0.4]}, "one seed cannot tell adarank from uniform"),
         (
             {"uniform": [0.5, 0.6, 0.7], "ramp-up": [0.4, 0.51, 0.6]},
-            "On docstrings, ramp-up is better than uniform",
+            "On docstrings, ramp-up is better than uniform over 3 seeds",
         ),
         (
             {"uniform": [0.5, 0.6, 0.7], "adarank": [0.6, 0.7, 0.4]},
-            "nobody can tell adarank from uniform",
+            "nobody can tell adarank from uniform over 3 seeds",
         ),
         (
             {"uniform": [0.5, 0.6, 0.7], "adarank": [0.5001, 0.6002, 0.6999], "smallest": 0.1},
-            "adarank or uniform makes no practical difference",
+            "adarank or uniform makes no practical difference over 3 seeds",
         ),
     ],
 )

@@ -3,27 +3,23 @@ from types import SimpleNamespace
 import pytest
 
 from pages.parts.learn import room_link
-from pages.parts.shared.state import Choice
-
-USUAL = {"model": "embedded", "source": "generic", "task": "docstrings", "seed": 0}
-USUAL |= {"average_rank": 8}
 
 
 @pytest.mark.parametrize(
     ("chosen", "query"),
     [
         ({}, {}),
-        ({"seed": 7, "average_rank": 4}, {"seed": "7", "rank": "4"}),
+        ({"seed": 7, "rank": 4, "min": 1}, {"seed": "7", "rank": "4"}),
         (
-            {"model": "bert-base-cased", "source": "task"},
-            {"model": "bert-base-cased", "text": "task"},
+            {"model": "bert-base-cased", "task": "trec"},
+            {"model": "bert-base-cased", "task": "trec"},
         ),
-        ({"task": "trec"}, {"task": "trec"}),
-        ({"task": "/somewhere/on/the/server.csv"}, {}),  # an upload
+        ({"task": "own file", "step": "Noise", "run": "mine", "picked": "a,b"}, {}),
     ],
 )
-def test_a_link_says_what_is_not_as_usual(chosen, query):
-    assert room_link.sidebar_query(Choice(**{**USUAL, **chosen})) == query
+def test_a_link_says_what_is_not_as_usual_and_nothing_of_ones_own(monkeypatch, chosen, query):
+    monkeypatch.setattr(room_link.link.st, "session_state", {room_link.link.MEMORY: chosen})
+    assert room_link.choices() == query
 
 
 @pytest.mark.parametrize(

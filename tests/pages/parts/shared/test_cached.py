@@ -40,7 +40,8 @@ def test_finished_scores_are_kept_by_their_key_and_the_oldest_go(made_up):
     assert cached.finished_scores(key) == made_up()
     for seed in range(cached.MOST_SCORES):
         cached.keep_scores((seed,), made_up())
-    assert cached.finished_scores(key) is None
+    assert cached._scores().get(key) is None
+    assert cached.finished_scores(key) == made_up()  # from the disk
     assert cached.finished_scores((0,)) is not None
 
 

@@ -34,9 +34,18 @@ def with_values(scores, values, error):
     return replace(scores, modules=modules)
 
 
-def test_finding_names_the_two_layers_and_their_ratio(scores):
+def test_finding_names_the_strongest_with_its_error(scores):
     said = phrases.score_finding(with_values(scores, [0.5, 1, 1, 1, 1, 4], 0.01))
-    assert said == "Layer 6's value projections matter about 8× more than layer 1's"
+    assert said == "Layer 6's value projection matters most: 4.000 ± 0.010, about 4× the next"
+    said = phrases.score_finding(with_values(scores, [0.5, 1, 1, 1, 3.9, 4], 0.05))
+    assert said == "The value projections of layers 5 and 6 matter most, up to 4.000 ± 0.050"
+
+
+def test_rank_finding_follows_pins(scores):
+    first = scores.modules[0].name
+    plan = allocation.allocate(scores, 8, pinned={first: 100})
+    said = phrases.rank_finding(scores, plan, [first])
+    assert "rank 100" not in said and said.endswith("; 1 rank is pinned by hand")
 
 
 def test_finding_says_so_when_the_error_bars_overlap(scores):

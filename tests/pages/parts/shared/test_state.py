@@ -1,5 +1,6 @@
 import doctest
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 from adarank_core.errors import AdaRankError
 from pages.parts.shared import state
 
+STORED = state.example_about()["sentence"]
 MOODS = "text,label\n" + "".join(
     f"I am {mood} {at}.,{mood}\n" for at in range(60) for mood in ("glad", "sad")
 )
@@ -43,21 +45,22 @@ def test_plain_leaves_no_markdown():
 
 def test_the_first_choice_needs_no_network(sidebar):
     choice = given(sidebar.run())
-    assert choice == state.Choice("embedded", "generic", "docstrings", 0, 8)
+    assert choice == state.Choice("embedded", "generic", "docstrings", 0, 8, None, STORED)
 
 
 def test_the_choice_comes_from_the_url(sidebar):
     for key, value in {"text": "task", "task": "sst2", "seed": "5", "rank": "16"}.items():
         sidebar.query_params[key] = value
-    assert given(sidebar.run()) == state.Choice("embedded", "task", "sst2", 5, 16)
+    assert given(sidebar.run()) == state.Choice("embedded", "task", "sst2", 5, 16, None, STORED)
 
 
 def test_nonsense_in_the_url_is_passed_over_and_all_of_it_is_said(sidebar):
     wrong = {"model": "\0", "text": "poem", "task": "/etc", "seed": "-1", "rank": ["4", "8"]}
     sidebar.query_params |= wrong
-    assert given(sidebar.run()) == state.Choice("embedded", "generic", "docstrings", 0, 8)
-    said = [caption.value for caption in sidebar.caption if "in the address" in caption.value]
-    assert [words.partition("=")[0] for words in said] == list(wrong)
+    usual = state.Choice("embedded", "generic", "docstrings", 0, 8, None, STORED)
+    assert given(sidebar.run()) == usual
+    (said,) = [caption.value for caption in sidebar.caption if "in the address" in caption.value]
+    assert all(f"{name}=" in said for name in wrong)
     sidebar.run()
     assert not any("in the address" in caption.value for caption in sidebar.caption)  # said once
 
@@ -170,11 +173,14 @@ def test_the_stored_comparison_is_finished():
 
 def test_current_is_the_example_until_something_is_kept(monkeypatch, made_up):
     monkeypatch.setattr(state.st, "session_state", Session())
-    choice = state.Choice("embedded", "sentence", "docstrings", 0, 8)
+    choice = state.Choice("embedded", "sentence", "docstrings", 0, 8, None, STORED)
     first = state.current(choice)
     assert (first.kind, first.text) == ("stored example", state.example_about()["sentence"])
-    state.keep(state.Shown(made_up(), "computed now", "sentence", "mine"))
-    assert state.current(choice).text == "mine"
+    mine = replace(choice, sentence="mine")
+    assert state.current(mine).stale
+    state.keep(state.Shown(made_up(), "computed now", "sentence", "mine", mine.asked))
+    assert (state.current(mine).text, state.current(mine).stale) == ("mine", False)
+    assert state.current(replace(mine, seed=1)).stale
     other = state.Choice("embedded", "generic", "docstrings", 0, 8)
     assert state.current(other).kind == "stored example"
 
