@@ -424,3 +424,23 @@ def test_edited_ranks_go_to_compare_as_an_arm(ranks):
     assert list(plan.ranks.values()) == shown
     assert "arms" in [box.label.lower() for box in at.multiselect]  # it is Compare by now
     assert at.number_input(key="seed").value == 5
+
+
+def test_a_link_has_what_was_pinned_and_left_out():
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.query_params |= {"pins": "3:12", "without": "5,6"}
+    at.run()
+    at.switch_page("pages/ranks.py").run()
+    assert not at.exception
+    names = [module.name for module in state.example_scores("generic").modules]
+    plan = allocate(
+        state.example_scores("generic"),
+        8,
+        budget_by="parameters",
+        pinned={names[3]: 12},
+        excluded=[names[5], names[6]],
+    )
+    assert list(table(at)["rank"]) == [plan.ranks.get(name, 0) for name in names]
+    assert "1 rank is pinned by hand" in at.title[0].value
+    edit(at, {5: {"left out": False}, 0: {"rank": 4}})
+    assert at.query_params == {"pins": "0:4,3:12", "without": "6"}

@@ -168,3 +168,10 @@ def test_a_link_names_no_folder(name, mode):
     at.run()
     assert "in the address cannot be chosen" in at.caption[0].value
     assert at.selectbox(key="model").value == "embedded"
+
+
+def test_a_rooms_link_makes_nobody_another_visitor(mode):
+    at = visit("learn", room="7e8af291f94a6872", me="0123abcd")
+    assert at.session_state["attendee"] == "0123abcd"
+    visit("runs", at)
+    assert len(at.session_state["visitor"]) == 43

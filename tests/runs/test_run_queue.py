@@ -17,7 +17,8 @@ from adarank_core import AdaRankError, hardware
 from adarank_core.hardware import cores
 from adarank_core.runs import run_queue
 from adarank_core.runs.jobs import cancel, open_run, run_folder
-from adarank_core.runs.run_queue import at_once, take_gpu, wait_for_turn
+from adarank_core.runs.run_queue import Turn, at_once, take_gpu, wait_for_turn
+from adarank_core.runs.visitors import home_of
 
 ROOT = Path(run_queue.__file__).resolve().parents[2]
 WAIT = 60
@@ -391,6 +392,21 @@ def test_a_run_at_work_is_before_whoever_comes_with_an_earlier_turn(tmp_path, mo
         newcomer = run_queue._take(tmp_path / ".queue", "b/1")
         assert newcomer.turn < second.turn
         assert run_queue._ahead(newcomer) == 1 and not run_queue._begin(newcomer)
+
+
+def test_pages_take_turns_with_one_place_more_than_runs(home, monkeypatch):
+    monkeypatch.setattr(run_queue, "at_once", lambda: 1)
+    mine, other = home_of("a"), home_of("b")
+    turns = [Turn(mine), Turn(mine), Turn(mine), Turn(other)]
+    assert [turn.place() for turn in turns] == [0, 1, 2, 0]  # the other's goes before my second
+    with open_run(other / "run", {}) as recorder:
+        run = run_queue._take(*run_queue._queue_of(recorder.folder))
+        assert not run_queue._begin(run)
+    turns[0].end()
+    assert [turns[1].place(), turns[2].place()] == [0, 1]
+    for turn in turns:
+        turn.end()
+    assert not list(mine.iterdir()) and Turn(mine).place() == 0
 
 
 def test_a_cap_on_runs_at_once_only_lowers(monkeypatch):
