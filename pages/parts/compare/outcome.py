@@ -111,7 +111,7 @@ def headline(run: Run, verdict: Verdict | None) -> str:
     elif word == NO_PRACTICAL:
         title = f"On {task}, {arm} or {other} makes no practical difference{over}"
     else:
-        title = f"On {task}, nobody can tell {arm} from {other}{over}"
+        title = f"On {task}, {seeds} seeds detect no difference between {arm} and {other}"
     return title + (" (exploratory)" if verdict.exploratory else "")
 
 

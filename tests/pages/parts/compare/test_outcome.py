@@ -50,7 +50,7 @@ def test_without_a_verdict_the_title_says_how_the_run_stands(state, config, titl
         ),
         (
             {"uniform": [0.5, 0.6, 0.7], "adarank": [0.6, 0.7, 0.4]},
-            "nobody can tell adarank from uniform over 3 seeds",
+            "3 seeds detect no difference between adarank and uniform",
         ),
         (
             {"uniform": [0.5, 0.6, 0.7], "adarank": [0.5001, 0.6002, 0.6999], "smallest": 0.1},
