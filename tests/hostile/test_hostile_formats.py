@@ -104,7 +104,7 @@ def read_verdict(path):
 def config_file():
     settings = vars(Settings(steps=9))
     whole = ComparisonRequest(
-        "m", "t", ("uniform",), 2.5, (0, 1), 8, Settings(), (0.1, 0.2), 2, "auc", 0.1
+        "m", "t", ("uniform",), 2.5, (0, 1), 8, Settings(), (0.1, 0.2), 2, "rslora", "auc", 0.1
     )
     versions = {"python": "3.11", "torch": "2.13"}
     return {**whole.to_dict(), "settings": settings, "versions": versions}

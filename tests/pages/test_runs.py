@@ -8,6 +8,8 @@ from streamlit.testing.v1 import AppTest
 from adarank_core.comparison.judging import verdict_of
 from adarank_core.errors import AdaRankError
 from adarank_core.files import runs_folder, write_json
+from adarank_core.lab.studies import STUDIES
+from adarank_core.lab.study import StudyRequest, StudyResult
 from adarank_core.runs import jobs, store
 from pages.parts.shared import state
 
@@ -287,3 +289,29 @@ def test_a_home_that_cannot_be_made_is_said_on_the_page(tmp_path, monkeypatch):
     page = AppTest.from_file(APP, default_timeout=60).run().switch_page("pages/runs.py").run()
     assert not page.exception
     assert [error for error in page.error if "cannot be used" in error.value]
+
+
+def test_a_study_has_its_name_and_answer_and_opens_on_the_page_lab(home):
+    request = StudyRequest(STUDIES["reset"])
+    folder = jobs.new_run_folder("lab")
+    with jobs.open_run(folder, request.config()):
+        result = StudyResult("reset", request.to_dict()["settings"], {}, (), "It is half (0.5).")
+        write_json(folder / "study.json", result.to_dict())
+    at = opened()
+    (row,) = at.dataframe[0].value.to_dict("records")
+    assert (row["kind"], row["arms"], row["state"]) == ("lab", "reset", "finished")
+    assert row["verdict"] == "It is half (0.5)."
+    select(at, folder)
+    assert "It is half (0.5)" in texts(at).replace("\\", "")
+    at.button(key="runs_open").click().run()
+    assert not at.exception
+    assert at.title[0].value.replace("\\", "") == STUDIES["reset"].question
+
+
+def test_a_studys_damaged_configuration_is_told(home):
+    folder = jobs.new_run_folder("lab")
+    with jobs.open_run(folder, StudyRequest(STUDIES["reset"]).config()):
+        pass
+    write_json(folder / "config.json", {"command": "lab", "study": 3})
+    at = opened()
+    assert at.dataframe[0].value["state"].tolist() == ["damaged"]

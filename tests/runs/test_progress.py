@@ -6,7 +6,13 @@ from adarank_core.comparison.judging import verdict_of
 from adarank_core.comparison.learning_rates import SEARCH_SEEDS
 from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
-from adarank_core.runs.progress import ComparisonWork, duration, seconds_expected, seconds_left
+from adarank_core.runs.progress import (
+    ComparisonWork,
+    duration,
+    seconds_expected,
+    seconds_left,
+    study_progress,
+)
 
 CONFIG = {"arms": ["uniform", "adarank"], "seeds": [0, 1], "settings": {"steps": 10}}
 
@@ -225,3 +231,18 @@ def test_nothing_is_foretold_from_a_run_that_was_other_or_is_damaged(tmp_path):
 def test_the_time_left_is_that_of_the_pace_so_far():
     assert seconds_left(0, 9, 3.0) is None
     assert seconds_left(3, 9, 6.0) == 12.0 and seconds_left(9, 9, 6.0) == 0.0
+
+
+def test_a_study_that_goes_on_takes_nothing_for_measured_that_was_taken_over():
+    def told(*events):
+        said = {"event": "study", "now": "noise"}
+        return study_progress(
+            [{"event": "started"}]
+            + [{**said, "done": done, "total": total, "time": time} for done, total, time in events]
+        )
+
+    assert told().now.startswith("starting") and told((0, 0, 0.0)).now == "noise"
+    taken_over = ((0, 0, 0.0), (1, 6, 5.0), (2, 6, 5.0), (2, 6, 5.0))
+    assert told(*taken_over).seconds_left is None and told(*taken_over).share == 2 / 6
+    assert told(*taken_over, (3, 6, 15.0)).seconds_left == 30.0  # three left of ten seconds each
+    assert told(*taken_over, (3, 6, 15.0), (3, 6, 15.0), (4, 6, 35.0)).seconds_left == 30.0

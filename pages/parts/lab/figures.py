@@ -227,8 +227,8 @@ def agreement_picture(
         Picture(
             matrix(rows, of),
             f"Spearman correlation of the {of}, everything with everything",
-            "The diagonal is agreement with oneself on other draws: about the most that another can "
-            "reach.",
+            "The diagonal is agreement with oneself on other draws: about the most that another "
+            "can reach.",
         )
     ]
 

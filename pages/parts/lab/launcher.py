@@ -27,9 +27,9 @@ def arguments(request: StudyRequest) -> list[str]:
 
     Examples
     --------
-    >>> request = StudyRequest(study_named("reset"), seed=3, settings={"trials": 5})
+    >>> request = StudyRequest(study_named("reset"), seed=3, settings={"trials": 7})
     >>> arguments(request)
-    ['lab', 'reset', '--model=embedded', '--task=docstrings', '--seed=3', '--set=trials=5']
+    ['lab', 'reset', '--model=embedded', '--task=docstrings', '--seed=3', '--set=trials=7']
     """
     asked = {"model": request.model, "task": request.task, "seed": request.seed}
     placed = {"device": request.device, "dtype": request.dtype}

@@ -43,7 +43,7 @@ def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
     for row in rows:
         place = trials.index(row["trials"]), texts.index(row["texts"])
         value = row["spearman"]
-        written = f"{with_error(value, None)}<br>{row['seconds']:.1f} s"
+        written = f"{with_error(value, None, 3)}<br>{row['seconds']:.1f} s"
         words = (
             f"{row['trials']} noisy instances of {row['texts']} texts:<br>Spearman "
             f"{with_error(value, row.get('standard_error'), 3)} between two draws,<br>"

@@ -1,7 +1,9 @@
 """Every study is drawn from the rows that it makes itself, and from any part of them."""
 
 import doctest
+import itertools
 import random
+from functools import cache
 
 import pytest
 
@@ -99,7 +101,7 @@ def of_training(name, draw):
     if name == "generalisation":
         by_name = lambda: dict(zip(MODULES, scores(draw), strict=True))  # noqa: E731
         return [
-            {"score": s, "scores": by_name(), "seconds": 1.0} for s in settings["scores"]
+            {"score": s, "scores": by_name(), "seconds": 1.0} for s in settings["scores"][:2]
         ] + found
     return found
 
@@ -111,6 +113,7 @@ def measured(name):
     return (of_scoring if name in scoring else of_training)(name, draw)
 
 
+@cache
 def rows_of(name, some=None):
     """Return a study's rows of all that is measured, or of the first few."""
     study = STUDIES[name]
@@ -140,7 +143,7 @@ SHOWN = {
     "learning-rate": [9],
     "rank-binds": [6],
     "data-size": [4],
-    "generalisation": [36],
+    "generalisation": [12],
     "reset": [18],
     "which-score": [len(scoring_arms()) ** 2],
 }
@@ -150,7 +153,7 @@ SHOWN = {
 def test_every_study_is_drawn_from_its_own_rows(name):
     rows = rows_of(name)
     if name == "trials-and-texts":  # random scores agree with nothing
-        rows[3]["cheapest"] = True
+        rows = [*rows[:3], {**rows[3], "cheapest": True}, *rows[4:]]
     drawn = pictures.pictures(name, rows)
     assert [points(picture.figure) for picture in drawn] == SHOWN[name]
     for picture in drawn:
@@ -170,8 +173,8 @@ def test_rows_of_half_a_study_are_drawn_too(name):
 def test_rows_that_are_damaged_are_passed_over(name):
     rows = rows_of(name)
     for key in {key for row in rows for key in row} - {"table"}:
-        for wrong in (None, "x", True, [1], -1):
-            pictures.pictures(name, [{**row, key: wrong} for row in rows])
+        wrong = itertools.cycle((None, "x", True, [1], -1))
+        pictures.pictures(name, [{**row, key: next(wrong)} for row in rows])
         pictures.pictures(name, [{k: v for k, v in row.items() if k != key} for row in rows])
     assert pictures.pictures(name, [{"table": 1}, {}]) == []
 
@@ -188,19 +191,3 @@ def test_the_best_learning_rate_is_a_diamond():
     }
     assert marked == best and len(best) == 3
     assert picture.figure.layout.xaxis.type == "log"
-
-
-def test_whiskers_are_the_interval_and_the_error():
-    rows = [{"x": 1.0, "y": 2.0, "low": 1.5, "high": 3.0, "error": 0.25}]
-    figure = figures.go.Figure()
-    figures.add_line(figure, rows, "x", "y", [""], ("low", "high"))
-    figures.add_line(figure, rows, "x", "y", [""], "error")
-    between, error = figure.data
-    assert (between.error_y.array, between.error_y.arrayminus) == ((1.0,), (0.5,))
-    assert (error.error_y.array, error.error_y.arrayminus) == ((0.25,), (0.25,))
-
-
-def test_a_name_is_no_markup_in_a_figure():
-    rows = [{"first": "<b>x</b>", "second": "%{x}", "spearman": 0.5}]
-    text = figures.matrix(rows).to_json()
-    assert "<b>" not in text.replace("\\u003c", "<") and '"%{x}' not in text
