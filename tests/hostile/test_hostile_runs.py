@@ -24,6 +24,7 @@ from pages.parts.compare.outcome import read_verdict
 from pages.parts.compare.run_status import progress_line, run_label
 from pages.parts.runs import run_table
 from pages.parts.shared.link import LINK
+from pages.parts.shared.state import plain
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 NAME = "20261124-230929-000001-compare"
@@ -398,7 +399,7 @@ def test_no_widget_takes_a_value_from_the_address_unchecked(home, page):
     at.run()
     assert not at.exception
     (said,) = [one.value for one in at.caption if "in the address cannot be chosen" in one.value]
-    assert all(f"{name}=".replace("_", "\\_") in said for name in LINK)
+    assert all(f"{plain(name)}=" in said for name in LINK)
 
 
 def test_a_hanging_pattern_in_an_upload_is_one_sentence(home):
