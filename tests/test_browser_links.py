@@ -61,6 +61,8 @@ def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
 
 
 def test_what_is_chosen_by_hand_goes_along(page, address):  # noqa: F811
+    from playwright.sync_api import expect
+
     page.goto(address)
     settle(page)
     assert choices(page) == {}
@@ -75,7 +77,7 @@ def test_what_is_chosen_by_hand_goes_along(page, address):  # noqa: F811
     page.go_back()
     settle(page)
     page.wait_for_url(re.compile(r"seed=8"))
-    assert page.get_by_label("Seed", exact=True).input_value() == "8"
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("8")  # which the page draws soon
     box.fill("0")
     box.press("Enter")
     page.wait_for_url(lambda url: "seed" not in url)
