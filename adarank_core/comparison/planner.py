@@ -97,9 +97,8 @@ class Planner:
         self.on_event, self.should_stop = on_event, should_stop
         self.plain = plain_scores(self.bundle)
         self.average_rank, self.alpha = request.average_rank, request.alpha
-        allocate(
-            self.plain, self.average_rank, budget_by="parameters"
-        )  # refuses a bad rank at once
+        # Refuses a bad rank at once, where uniform ranks would be cut.
+        allocate(self.plain, self.average_rank, budget_by="parameters")
         self.one_alpha = None
         uniform = self.uniform_plan(self.average_rank)
         if self.alpha != "proportional":

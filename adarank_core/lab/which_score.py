@@ -67,7 +67,10 @@ def _answer(rows: list[dict]) -> str:
     own = found.pop(OWN, None)
     if own is None or len(found) < 2:
         return "Nothing can be told: all modules score the same."
-    of_others = [row for name, row in found.items() if ARMS[name].scores is None]
+    # Ramps and chance look at no weight: they are in the matrix to be held against.
+    of_others = [
+        row for name, row in found.items() if ARMS[name].scores is None and not ARMS[name].free
+    ]
     nearest = max(of_others, key=lambda row: row["spearman"])
     furthest = min(of_others, key=lambda row: row["spearman"])
     told = [

@@ -41,9 +41,8 @@ from adarank_core.lab.study import Cell
 from adarank_core.limits import limit, variable
 from adarank_core.ranks.plans import Ranks
 from adarank_core.runs import events
+from adarank_core.runs.answers import answer_or_damage, verdict_or_damage
 from adarank_core.runs.run_queue import at_once, is_locked
-from adarank_core.runs.study_file import answer_or_damage
-from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 from adarank_core.training.settings import MOST, SettingsEntry
 from adarank_core.versions import versions

@@ -16,9 +16,8 @@ from filelock import FileLock, Timeout
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_bytes, read_json, replacing, runs_folder, write_json
 from adarank_core.limits import is_walled
+from adarank_core.runs.answers import answer_or_damage, verdict_or_damage
 from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
-from adarank_core.runs.study_file import answer_or_damage
-from adarank_core.runs.verdict_file import verdict_or_damage
 from adarank_core.server_paths import without_paths
 
 __all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]

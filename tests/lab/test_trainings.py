@@ -34,14 +34,6 @@ def test_an_arm_is_trained_and_judged_on_validation_texts(tiny_bert, tiny_file, 
     assert "not finite" in too_fast["failed"]
 
 
-def test_a_planner_is_made_anew_for_another_budget_alone(tiny_bert, tiny_file, tmp_path):
-    bench = Bench(StudyRequest(study_named("rank-binds"), tiny_bert, tiny_file), tmp_path)
-    first = bench.planner(2)
-    assert bench.planner(2) is first
-    assert bench.planner(4) is not first
-    assert bench.planner(4).parameters == 2 * first.parameters
-
-
 def test_one_that_is_told_to_stop_gives_nothing(tiny_bert, tiny_file, tmp_path):
     request = StudyRequest(study_named("rank-binds"), tiny_bert, tiny_file)
     bench = Bench(request, tmp_path, should_stop=lambda: True)

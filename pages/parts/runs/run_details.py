@@ -11,9 +11,9 @@ from adarank_core.comparison.sentences import describe, why_no_verdict
 from adarank_core.comparison.verdicts import Count, Verdict
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
+from adarank_core.runs.answers import answer_or_damage
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
-from adarank_core.runs.study_file import answer_or_damage
 from adarank_core.schemas import STRICT, validated
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table

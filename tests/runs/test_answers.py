@@ -1,11 +1,12 @@
-"""A verdict's word is read anew where its file has changed."""
+"""What a run answers is read anew where its file has changed."""
 
 from adarank_core.comparison.judging import verdict_of
 from adarank_core.files import write_json
-from adarank_core.runs.verdict_file import verdict_or_damage
+from adarank_core.lab.study import StudyResult
+from adarank_core.runs.answers import answer_or_damage, verdict_or_damage
 
 
-def test_a_word_or_what_is_wrong(tmp_path):
+def test_a_verdicts_word_or_what_is_wrong(tmp_path):
     runs = [{"seed": 0, "test_loss": 0.5, "test_accuracy": 0.75}]
     arm = {"lora_parameters": 9, "allocation_seconds": 0.0, "runs": runs}
     verdict = verdict_of("docstrings", "embedded", {"uniform": arm, "adarank": arm})
@@ -15,3 +16,12 @@ def test_a_word_or_what_is_wrong(tmp_path):
     path.write_text(path.read_text()[:200])
     word, damage = verdict_or_damage(tmp_path)
     assert word == "" and damage.startswith("'verdict.json' is not valid JSON")
+
+
+def test_a_studys_answer_or_what_is_wrong(tmp_path):
+    path = tmp_path / "study.json"
+    write_json(path, StudyResult("mine", {}, {}, ({"x": 1},), "It is one (1).").to_dict())
+    assert answer_or_damage(tmp_path) == ("It is one (1).", "")
+    path.write_text("{")
+    answer, damage = answer_or_damage(tmp_path)
+    assert not answer and "study.json" in damage

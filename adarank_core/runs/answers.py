@@ -1,0 +1,97 @@
+"""What a run answers in a word or a sentence, or what is wrong with its file."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from adarank_core.comparison.verdicts import Verdict
+from adarank_core.errors import AdaRankError, by_name
+from adarank_core.files import read_json
+from adarank_core.lab.study import StudyResult
+
+__all__ = ["answer_or_damage", "verdict_or_damage"]
+
+
+def verdict_or_damage(folder: Path) -> tuple[str, str]:
+    """Return the word of a comparison's verdict, and what is wrong with its file.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+
+    Returns
+    -------
+    verdict : str
+        On the primary metric, of ``adarank`` or else of the first arm that is compared, against
+        the reference; ``"better (exploratory)"`` where it was not the first look. Empty where
+        there is none.
+    damage : str
+        A sentence; empty where the file is in order or there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> verdict_or_damage(folder)
+    ('', '')
+    >>> _ = (folder / "verdict.json").write_text("[]")
+    >>> verdict_or_damage(folder)[1] != ""
+    True
+    """
+    return _told(folder / "verdict.json", _verdict)
+
+
+def answer_or_damage(folder: Path) -> tuple[str, str]:
+    """Return the answer of a study, and what is wrong with its file.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+
+    Returns
+    -------
+    answer : str
+        Empty as long as not all is measured.
+    damage : str
+        A sentence; empty where the file is in order or there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> answer_or_damage(Path(tempfile.mkdtemp()))
+    ('', '')
+    """
+    return _told(folder / "study.json", _answer)
+
+
+def _told(path: Path, word: Callable[[dict], str]) -> tuple[str, str]:
+    try:
+        about = path.stat()
+    except OSError:
+        return "", ""
+    return _read(path, word, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, word: Callable, changed: int, size: int) -> tuple[str, str]:
+    """Read the file as it was changed last."""
+    try:
+        return word(read_json(path)), ""
+    except AdaRankError as error:
+        return "", by_name(error, path)
+
+
+def _verdict(data: dict) -> str:
+    verdict = Verdict.from_dict(data)
+    if not verdict.arms:
+        raise AdaRankError("the verdict has no arms")
+    # Against the reference come before all others.
+    of_adarank = [compared for compared in verdict.primary if compared["arm"] == "adarank"]
+    words = [compared["verdict"] for compared in (*of_adarank, *verdict.primary)]
+    if not words:
+        return ""
+    return words[0] + (" (exploratory)" if verdict.exploratory else "")
+
+
+def _answer(data: dict) -> str:
+    return StudyResult.from_dict(data).answer
