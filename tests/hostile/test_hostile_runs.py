@@ -286,7 +286,7 @@ def test_a_verdict_that_is_not_right_is_one_sentence(home, case):
         read_verdict(run)
     assert part in str(caught.value) and str(home) not in str(caught.value)
     if case != "no arms":
-        assert store.summary(run) == {"verdict": ""}
+        assert store.summary(run) == {"verdict": "", "effect": ""}
     assert seconds_expected(CONFIG, [run]) is None
 
 
