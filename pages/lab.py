@@ -22,6 +22,7 @@ from pages.parts.lab.launcher import arguments, launcher, request_of
 from pages.parts.lab.panel import draw_panel, drawn_result, read_result, stored
 from pages.parts.shared import link, state, visitor
 from pages.parts.shared.link import linked
+from pages.parts.shared.sidebar import sidebar
 
 RECENT = 30
 POLL = 2  # seconds
@@ -201,7 +202,7 @@ def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) 
 def draw() -> None:
     """Draw the whole page."""
     state.open_page()
-    choice = state.sidebar()
+    choice = sidebar(("model", "task", "seed"))
     names = lab_runs()
     study, run = shown(names)
     st.title(state.plain(study.question), anchor=False)

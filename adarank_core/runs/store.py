@@ -20,7 +20,17 @@ from adarank_core.runs.answers import answer_or_damage, effect, verdict_or_damag
 from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
 from adarank_core.server_paths import without_paths
 
-__all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
+__all__ = [
+    "LONGEST_TAG",
+    "delete",
+    "deleted",
+    "empty",
+    "restore",
+    "set_tags",
+    "summary",
+    "tags",
+    "write_zip",
+]
 
 DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40

@@ -173,7 +173,7 @@ def test_where_nothing_is_judged_a_sentence_says_why(arms, metric, why):
 
 
 def test_below_three_seeds_and_where_nobody_learned_there_is_no_word():
-    found = dict.fromkeys(("uniform", "adarank"), {"test_accuracy": 0.5, "test_loss": 0.69})
+    found = {arm: {"test_accuracy": 0.5, "test_loss": 0.69} for arm in ("uniform", "adarank")}
     for seeds, share, word in ((3, 0.4, "better"), (2, 0.4, "too few seeds to tell"), (3, 0.5, "")):
         arms = {
             arm: {"runs": [{"seed": seed, **about} for seed in range(seeds)]}

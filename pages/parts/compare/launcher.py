@@ -20,6 +20,7 @@ from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
 from pages.parts.shared import state
 from pages.parts.shared.link import GRID, RATES, linked
+from pages.parts.shared.uploads import save_upload
 
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
@@ -179,7 +180,7 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
     side_by_side, path = _side_by_side(), None
     own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
     if own is not None:
-        path = state.save_upload(own.name, own.getvalue())
+        path = save_upload(own.name, own.getvalue())
         if path is not None and str(path) not in config["arms"]:
             config["arms"].append(str(path))
     return grid, side_by_side, path
@@ -214,9 +215,15 @@ def _question(config: dict) -> None:
 
 def _arms() -> list[str]:
     """Draw the choice of arms, with the plan that came from the page Ranks."""
-    arms = st.multiselect("Arms", list(ARMS), placeholder="none", **linked("arms"))
-    for arm in arms:
-        st.caption(f"**{arm}**: {ARMS[arm].question}")
+    arms = st.multiselect(
+        "Arms",
+        list(ARMS),
+        format_func=lambda arm: f"{arm}: {ARMS[arm].question}",
+        placeholder="none",
+        help="The ways of choosing ranks that are trained beside each other, each with what it "
+        "controls for.",
+        **linked("arms"),
+    )
     plan = st.session_state.get(state.OWN_PLAN)
     if plan is not None and not Path(plan).is_file():
         del st.session_state[state.OWN_PLAN]
@@ -240,8 +247,6 @@ def _arms() -> list[str]:
             "Worth adding: **permuted**. If AdaRank's ranks do as well when they are shuffled, it "
             "did not find the right modules."
         )
-    with st.popover("What each arm is for", icon=":material/help:", type="tertiary"):
-        st.markdown("\n".join(f"- **{arm.name}**: {arm.question}" for arm in ARMS.values()))
     return [*arms, *([] if plan is None else [str(plan)])]
 
 
