@@ -15,7 +15,7 @@ PAGES = ("Explore", "Ranks", "Compare", "Learn", "Runs")
 LINKED = {
     name: text
     for name, text in OTHERS.items()
-    if name not in ("model", "text", "task", "run", "picked", "state", "side_by_side")
+    if name not in ("model", "text", "task", "run", "picked", "only", "secondary", "side_by_side")
 }
 SHOWN = {"Explore": ("Seed", "7"), "Ranks": ("Seed", "7"), "Compare": ("Steps", "20")}
 

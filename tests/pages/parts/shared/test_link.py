@@ -42,11 +42,13 @@ OTHERS = {
     "curve": "train_loss",
     "smoothing": "0.3",
     "cost": "parameters",
+    "secondary": "macro_f1",
     "study": "noise",
     "study_run": "20261124-230929-000001-lab",
     "reset.trials": "7",
     "step": "Noise",
-    "state": "failed",
+    "group": "task",
+    "only": "docstrings",
     "picked": "20261124-230929-000001-compare",
 }
 
