@@ -18,7 +18,7 @@ from adarank_core.training.settings import Settings
 from pages.parts.compare.asked import ALPHAS
 from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
-from pages.parts.shared import state
+from pages.parts.shared import link, state
 from pages.parts.shared.link import GRID, RATES, linked
 from pages.parts.shared.uploads import save_upload
 
@@ -213,17 +213,31 @@ def _question(config: dict) -> None:
         config["smallest_of_interest"] = float(smallest)
 
 
+def _toggle(arm: str) -> None:
+    """Take an arm into the comparison, or out of it."""
+    arms = st.session_state.compare_arms
+    link.choose("arms", [one for one in arms if one != arm] if arm in arms else [*arms, arm])
+
+
 def _arms() -> list[str]:
-    """Draw the choice of arms, with the plan that came from the page Ranks."""
-    arms = st.multiselect(
-        "Arms",
-        list(ARMS),
-        format_func=lambda arm: f"{arm}: {ARMS[arm].question}",
-        placeholder="none",
-        help="The ways of choosing ranks that are trained beside each other, each with what it "
-        "controls for.",
-        **linked("arms"),
-    )
+    """Draw the list of arms, with the plan that came from the page Ranks; return the chosen."""
+    arms = st.session_state.compare_arms
+    with st.popover(
+        f"Arms: {', '.join(arms) or 'none'}", icon=":material/checklist:", width="stretch"
+    ):
+        st.caption(
+            "What is trained beside each other. Each way of choosing ranks has its question."
+        )
+        for arm in ARMS.values():
+            st.session_state[f"compare_arm_{arm.name}"] = arm.name in arms
+            st.checkbox(
+                f"**{arm.name}**: {arm.question}",
+                key=f"compare_arm_{arm.name}",
+                on_change=_toggle,
+                args=(arm.name,),
+            )
+    for arm in arms:
+        st.caption(f"**{arm}**: {ARMS[arm].question}")
     plan = st.session_state.get(state.OWN_PLAN)
     if plan is not None and not Path(plan).is_file():
         del st.session_state[state.OWN_PLAN]

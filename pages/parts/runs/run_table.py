@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 #: Of the table of all runs, in their order.
-COLUMNS = ["when", "kind", "task", "state", "verdict", "effect", "arms", "rank", "steps", "batch"]
-COLUMNS += ["rate", "seeds", "tags", "model"]
+COLUMNS = ["when", "kind", "task", "state", "verdict", "effect", "rank", "steps", "batch"]
+COLUMNS += ["seeds", "arms", "tags", "rate", "model"]
 RESULTS = ["arm", "run", "mean test loss", "mean test accuracy", "LoRA parameters", "seeds"]
 MARKERS = ("circle", "diamond-open")
 

@@ -27,6 +27,7 @@ SETTINGS = (
     "task", "arms", "rank", "steps", "batch", "rate", "seeds", "model", "verdict", "kind",
 )  # fmt: skip
 KNOWN = {*STATES, *VERDICTS, NOBODY, *task_names(), *ARMS, *STUDIES}
+NUMBER = re.compile(r"-?\d{1,19}(\.\d{1,6})?(e[+-]?\d{1,3})?", re.ASCII)
 KNOWN |= {"compare", "finetune", "lab", "embedded", "embedded-llm"}
 
 
@@ -43,6 +44,6 @@ def own_words(text: str) -> str:
     ValueError: my-file.csv
     """
     for word in text.removesuffix(" (exploratory)").split(", "):
-        if word not in KNOWN and not re.fullmatch(r"-?\d{1,19}(\.\d{1,6})?(e-?\d{1,3})?", word):
+        if word not in KNOWN and not NUMBER.fullmatch(word):
             raise ValueError(text)
     return text

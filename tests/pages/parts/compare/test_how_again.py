@@ -39,15 +39,11 @@ def test_examples():
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_the_command_is_read_as_the_same_request(monkeypatch, request_):
     asked = []
-    monkeypatch.setattr(
-        train, "_run_comparison", lambda request, *more: asked.append((request, more))
-    )
+    monkeypatch.setattr(train, "_run_comparison", lambda *given: asked.append(given))
     words = shlex.split(how_again.command(request_.to_dict(), "mine-again"))
     assert words[:3] == ["python", "-m", "adarank_core"]
-    with pytest.raises(SystemExit) as ended:
-        main(words[3:])
-    assert not ended.value.code
-    ((found, (output, resume, queue)),) = asked
+    assert main(words[3:]) == 0
+    ((found, output, resume, queue),) = asked
     assert found == request_
     assert (str(output), resume, queue) == ("mine-again", False, False)
 

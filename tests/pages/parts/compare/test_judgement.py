@@ -31,7 +31,9 @@ def drawn(metric, smallest, texts):
         declared = Declared(metric, smallest)
         verdict = verdict_of("t", "m", arms, declared=declared, texts=kept if texts else None)
         judgement.draw_comparisons(verdict)
-        judgement.draw_pictures(verdict)
+        judgement.draw_differences(verdict, verdict.primary_metric)
+        judgement.draw_numbers(verdict, verdict.primary_metric)
+        judgement.draw_secondary(verdict)
 
     at = AppTest.from_function(script, args=(metric, smallest, texts), default_timeout=60).run()
     assert not at.exception
