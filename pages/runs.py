@@ -176,7 +176,7 @@ def draw_table(
     st.session_state[DRAWN] = names
     # Above the table's right end its own buttons lie, so nothing else does.
     of = "" if len(names) == len(known) else f"{len(names):,} of {len(known):,}. "
-    st.caption(f"{of}Select one run, or two comparisons.")
+    st.caption(f"{of}Select one run, or two comparisons: by keyboard with arrows and Shift+Space.")
     column, number = st.column_config.TextColumn, st.column_config.NumberColumn
     first = [grouped] if (grouped := st.session_state.runs_group) else []
     st.dataframe(
@@ -208,8 +208,7 @@ def draw_table(
             "arms": column(width=175, help="Of a study, its name."),
             "tags": column(width=105),
         },
-        alt="All runs that fit the filters, the newest first; the arrow keys walk through it, and "
-        "Shift with the space bar selects a row",
+        alt="All runs that fit the filters, the newest first",
     )
     changed = st.session_state.get(SELECTED) != wanted
     st.session_state[SELECTED] = wanted

@@ -10,7 +10,9 @@ def drawn(metric, smallest, texts):
 
         from adarank_core.comparison.judging import Declared, verdict_of
         from pages.parts.compare import judgement
+        from pages.parts.shared import link
 
+        link.keep()
         draw = np.random.default_rng(0)
         kept = {
             arm: [{"test_loss": draw.normal(size=30), "test_accuracy": draw.random(30) < 0.5}
