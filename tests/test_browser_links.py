@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from adarank_core.files import runs_folder, write_json
 from tests.pages.parts.shared.test_link import OTHERS
 from tests.test_browser_walk import address, page  # noqa: F401
 
@@ -81,3 +82,17 @@ def test_what_is_chosen_by_hand_goes_along(page, address):  # noqa: F811
     box.fill("0")
     box.press("Enter")
     page.wait_for_url(lambda url: "seed" not in url)
+
+
+def test_a_run_is_selected_by_keyboard_and_told_by_the_browsers_clock(page, address):  # noqa: F811
+    folder = runs_folder() / "20260701-223000-000000-finetune"
+    folder.mkdir()
+    write_json(folder / "config.json", {"command": "finetune", "task": "docstrings"})
+    clock = {"timezoneId": "Asia/Kolkata"}
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", clock)
+    page.goto(f"{address}/runs")
+    settle(page)
+    page.get_by_test_id("data-grid-canvas").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Shift+Space")
+    page.get_by_role("heading", name=re.compile("^2026-07-02 04:00 · finetune")).wait_for()
