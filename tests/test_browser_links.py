@@ -38,6 +38,8 @@ def opens(tab, name):
 
 
 def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
+    from playwright.sync_api import expect
+
     query = "&".join(f"{name}={text}" for name, text in LINKED.items())
     page.goto(f"{address}/?{query}")
     page.get_by_text("computed now", exact=True).wait_for(timeout=300_000)  # it starts by itself
@@ -48,7 +50,7 @@ def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
         assert choices(page) == LINKED, name
         if name in SHOWN:
             label, value = SHOWN[name]
-            assert page.get_by_label(label, exact=True).input_value() == value
+            expect(page.get_by_label(label, exact=True)).to_have_value(value)  # drawn soon
         page.reload()
         settle(page)
         assert choices(page) == LINKED, name
