@@ -4,7 +4,7 @@ A comparison is a process of its own; this page starts it and reads its folder, 
 the URL. It is therefore the same after a reload, in another tab and after a restart.
 """
 
-import shlex
+import math
 from pathlib import Path
 
 import streamlit as st
@@ -15,13 +15,15 @@ from adarank_core.limits import is_walled
 from adarank_core.runs import jobs, visitors
 from adarank_core.runs.curves import curve_table
 from adarank_core.runs.events import finished_results
-from adarank_core.server_paths import without_paths
+from adarank_core.training.settings import Settings
 from pages.parts.compare.asked import ALPHAS, rate_phrase
 from pages.parts.compare.event_follower import Follower, follow
+from pages.parts.compare.how_again import draw_how_again
 from pages.parts.compare.launcher import arguments, launcher
 from pages.parts.compare.legend import draw_legend
 from pages.parts.compare.outcome import (
     ALIVE,
+    draw_details,
     draw_results,
     draw_verdict,
     headline,
@@ -33,6 +35,7 @@ from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
 from pages.parts.shared import curves, link, state, visitor
 from pages.parts.shared.link import linked
+from pages.parts.shared.sidebar import sidebar
 
 CURVE_NAMES = {
     "validation_loss": "Validation loss",
@@ -40,6 +43,7 @@ CURVE_NAMES = {
     "train_loss": "Train loss",
 }
 SHOWN = link.LINK["run"].key
+SEEN = "compare_seen"  # runs that were shown in this session
 MORE_SEEDS = 4
 RECENT = 30
 POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events are recorded
@@ -75,8 +79,22 @@ def shown_run() -> jobs.Run | None:
     return jobs.run_folder(visitor.runs_home() / name)
 
 
+def come_back() -> None:
+    """Show the newest run at work, where none is asked for and this session has not seen it."""
+    for name in () if st.session_state.get(SHOWN) else comparison_names()[:RECENT]:
+        if name not in seen() and jobs.run_folder(visitor.runs_home() / name).state in ALIVE:
+            show(name)
+            return
+
+
+def seen() -> set[str]:
+    """Return the names of the runs that this session has shown."""
+    return st.session_state.setdefault(SEEN, set())
+
+
 def show(name: str | None) -> None:
     """Put a run's name into the link, or take it out."""
+    seen().add(name)
     if st.session_state.get(SHOWN) != name:
         link.choose("run", name)
 
@@ -139,13 +157,13 @@ def settings_line(run: jobs.Run) -> str:
 
 
 def draw_run(shown: jobs.Run, alive: list[jobs.Run]) -> None:
-    """Draw how a run stands by now, the curves of all arms, and what is known of them."""
+    """Draw how far a run is, the curves of all arms, and what is known of them."""
     link.keep()
     run, follower = jobs.run_folder(shown.folder), follow(shown.folder)
     if (run.state, run.place) != (shown.state, shown.place):
         st.rerun()  # the rest of the page has to hear of it, and polling may have to end
-    if draw_status(run, follower.progress(run.config), alive, show):
-        start(run.config, run.folder)
+    if run.state in ALIVE:
+        draw_status(run, follower.progress(run.config), alive, show)
     draw_curves(run, follower)
     draw_legend(run.config, follower.events)
 
@@ -181,8 +199,12 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
 
     key = (metric, smoothing, run.state, tuple(arms))
     table, figure = follower.cached_drawing(key, table_and_figure)
-    if run.state not in ALIVE and table.empty:
+    if table.empty and run.state not in ALIVE:
         st.caption("No curves are left.")
+        return
+    if table.empty:
+        with st.container(height=curves.HEIGHT, vertical_alignment="center", border=True):
+            st.markdown(coming(run, follower, metric), text_alignment="center")
         return
     st.plotly_chart(
         figure,
@@ -190,8 +212,6 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
         key=f"compare_curves_{metric}",
         alt=f"{CURVE_NAMES[metric]} over the steps, one colour an arm",
     )
-    if run.state in ALIVE and table.empty and run.config.get("learning_rates"):
-        st.caption("Trainings that only look for a learning rate are not drawn.")
     if metric == "train_loss" and "adalora" in arms:
         st.caption(
             "**adalora**'s train loss has the penalty in it that keeps its matrices orthogonal, "
@@ -212,12 +232,21 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
             )
 
 
-def command(run: jobs.Run) -> str:
-    """Return the shell command of a run; the stored example's is put together from its config."""
-    words = jobs.start_command(run.folder)
-    if not words and run.config:
-        words = ["python", "-m", "adarank_core", *arguments(run.config)]
-    return without_paths(shlex.join(words))
+def coming(run: jobs.Run, follower: Follower, metric: str) -> str:
+    """Say what comes before the first point of a curve."""
+    if run.state == "queued":
+        return "The curves begin when it is this run's turn."
+    if metric != "train_loss" and any(event["event"] == "step" for event in follower.events):
+        settings = Settings(**run.config["settings"])
+        first = math.ceil(settings.steps / settings.evaluations)
+        return (
+            f"The validation texts are read for the first time after step {first:,}. **Train "
+            "loss** has every step."
+        )
+    before = "the task and the model are loaded, and the modules are scored"
+    if run.config.get("learning_rates"):
+        before += ", and every arm looks for its learning rate, which is not drawn"
+    return f"The curves begin with the first training step. Before it {before}."
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -226,7 +255,9 @@ def command(run: jobs.Run) -> str:
 def draw() -> None:
     """Draw the whole page."""
     state.open_page()
-    choice = state.sidebar()
+    if st.session_state.pop(link.ARRIVED, False):
+        come_back()
+    choice = sidebar(("model", "task", "seed", "rank"))
     opened = shown_run()
     run = opened or state.example_run()
     try:
@@ -246,24 +277,24 @@ def draw() -> None:
     alive = [one for one in jobs.runs(home) if one.state in ALIVE] if under_way else []
     picture, form = st.columns([2, 1], gap="large")
     with picture:
+        if not under_way and draw_status(run, None, (), show):
+            start(run.config, run.folder)
+        if verdict is not None and draw_verdict(verdict, opened is not None and bool(run.config)):
+            known = run.config["seeds"]
+            more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
+            start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
         st.fragment(draw_run, run_every=POLL if under_way else None)(run, alive)
     with form:
         asked = launcher(choice, recent)
         if asked is not None:
             start(asked)
     if verdict is not None:
-        more = opened is not None and bool(run.config)
-        if draw_verdict(run, follow(run.folder).events, verdict, more):
-            known = run.config["seeds"]
-            more = [seed for seed in range(len(known) + MORE_SEEDS) if seed not in known]
-            start({**run.config, "seeds": [*known, *more[:MORE_SEEDS]]}, run.folder)
+        draw_details(run, follow(run.folder).events, verdict)
         draw_rates(verdict.arms)
     elif not under_way and (done := finished_results(follow(run.folder).events)):
         st.subheader("What had finished", anchor=False)
         draw_results(done)
-    if words := command(run):
-        with st.expander("Command"):
-            st.code(words, language="bash", wrap_lines=True)
+    draw_how_again(run)
     state.page_link("learn", "Next: why this works")
 
 

@@ -13,6 +13,7 @@ from adarank_core.scoring.scores import Scores, origin_of
 from pages.parts.explore.scoring_job import ScoringJob
 from pages.parts.shared import cached, charts, phrases, state
 from pages.parts.shared.link import VIEWS, linked
+from pages.parts.shared.sidebar import sidebar
 
 TRIALS = (2, 200)
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
@@ -207,7 +208,7 @@ def show(shown: state.Shown, old: str) -> None:
 
 
 state.open_page()
-choice = state.sidebar()
+choice = sidebar(("model", "text", "seed"))
 heading = st.container()
 pressed = controls(choice)
 shown = state.current(choice)

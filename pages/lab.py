@@ -5,6 +5,7 @@ and the run are in the link, so that the page is the same after a reload and in 
 """
 
 import shlex
+from dataclasses import replace
 
 import streamlit as st
 
@@ -22,6 +23,7 @@ from pages.parts.lab.launcher import arguments, launcher, request_of
 from pages.parts.lab.panel import draw_panel, drawn_result, read_result, stored
 from pages.parts.shared import link, state, visitor
 from pages.parts.shared.link import linked
+from pages.parts.shared.sidebar import sidebar
 
 RECENT = 30
 POLL = 2  # seconds
@@ -172,10 +174,15 @@ def settings_line(settings: dict) -> str:
 
 
 def command(study: Study, run: jobs.Run | None) -> str:
-    """Return the shell command of a run, or of the stored example."""
-    if run is not None:
-        return without_paths(shlex.join(jobs.start_command(run.folder)))
-    return shlex.join(["python", "-m", "adarank_core", *arguments(StudyRequest(study))])
+    """Return the shell command of a run, or of the stored example, into a new folder."""
+    try:
+        request = StudyRequest(study) if run is None else request_of(run.config)
+    except AdaRankError:  # not known yet, or of another version
+        return ""
+    # A file is called as it is where somebody has it.
+    request = replace(request, task=task_label(request.task), model=without_paths(request.model))
+    output = f"--output={study.name if run is None else run.folder.name}-again"
+    return shlex.join(["python", "-m", "adarank_core", *arguments(request), output])
 
 
 def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) -> None:
@@ -201,7 +208,7 @@ def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) 
 def draw() -> None:
     """Draw the whole page."""
     state.open_page()
-    choice = state.sidebar()
+    choice = sidebar(("model", "task", "seed"))
     names = lab_runs()
     study, run = shown(names)
     st.title(state.plain(study.question), anchor=False)

@@ -15,6 +15,8 @@ from adarank_core.scoring.scores import Scores
 from pages.parts.ranks import reproduction, what_if
 from pages.parts.shared import charts, link, phrases, state
 from pages.parts.shared.link import linked
+from pages.parts.shared.sidebar import sidebar
+from pages.parts.shared.uploads import save_upload
 
 BUDGETS = {"rank": "average rank", "parameters": "LoRA parameters", "adaptive": "adaptive"}
 EQUAL = {"parameters": "LoRA parameters", "rank": "sum of ranks"}
@@ -29,7 +31,7 @@ def stored_scores(choice: state.Choice) -> None:
         upload = st.file_uploader("scores.json", type="json", key="scores_file", max_upload_size=5)
         if upload is None or st.session_state.get("scores_file_id") == upload.file_id:
             return
-        path = state.save_upload(upload.name, upload.getvalue())
+        path = save_upload(upload.name, upload.getvalue())
         if path is None:
             return
         try:
@@ -80,7 +82,8 @@ def controls() -> tuple[state.Choice, state.Shown, dict]:
             "share",
             "In the published code each family of modules has a budget of its own.",
         )
-    choice = state.sidebar(budget_at=place, budget=budget == "rank")
+    uses = ("model", "text", "seed", *(["rank"] if budget == "rank" else []))
+    choice = sidebar(uses, budget_at=place)
     shown = state.current(choice)
     options = {"group_by": group_by}
     if budget == "rank":
@@ -244,7 +247,7 @@ def hand_over(plan: RankPlan) -> None:
         help="They become one more arm on the page Compare.",
     ):
         content = json.dumps(plan.to_dict(), indent=1) + "\n"
-        path = state.save_upload("edited-ranks.json", content.encode())
+        path = save_upload("edited-ranks.json", content.encode())
         if path is None:
             return
         st.session_state[state.OWN_PLAN] = str(path)

@@ -12,7 +12,9 @@ from adarank_core.runs import jobs, store
 from pages.parts.compare.outcome import ALIVE
 from pages.parts.runs import run_details, run_table
 from pages.parts.shared import link, state, visitor
+from pages.parts.shared.clock import started, zone_name
 from pages.parts.shared.link import linked
+from pages.parts.shared.own_words import SETTINGS
 
 SELECTED = "runs_selected"  # names of the selected runs
 DRAWN = "runs_drawn"  # names in the order in which the browser has them
@@ -24,6 +26,8 @@ PAGES = {"compare": ("pages/compare.py", "run"), "lab": ("pages/lab.py", "study_
 EVERY = 2  # seconds between two looks at runs that are at work
 MOST_DELETED = 50
 MOST_PICKED = 20  # in a link
+MOST_GROUPS = 20  # offered; a text finds the others
+MOST_TAGS = 20  # of other runs that are offered
 HIGHEST = 420  # pixels; a longer table scrolls by itself
 
 
@@ -64,14 +68,20 @@ def set_tags(folder: Path, key: str) -> None:
     apply_to_each(lambda run: store.set_tags(run, st.session_state[key]), [folder])
 
 
+def add_tag(folder: Path, key: str) -> None:
+    """Write the tag that was just typed beside the others, and empty its box."""
+    if tag := st.session_state[key].strip():
+        apply_to_each(lambda run: store.set_tags(run, [*store.tags(run), tag]), [folder])
+    st.session_state[key] = ""
+
+
 # The table ---------------------------------------------------------------------------------------
 
 
-def row(run: jobs.Run) -> dict[str, str]:
+def row(run: jobs.Run) -> dict:
     """Return what the table says of a run."""
     stopping = run.state in ALIVE and (run.folder / "cancel").exists()
-    verdict = store.summary(run)["verdict"]
-    return run_table.row(run, verdict, store.tags(run.folder), stopping)
+    return run_table.row(run, store.summary(run), store.tags(run.folder), stopping)
 
 
 def draw_cancel_all(known: Sequence[jobs.Run]) -> None:
@@ -92,10 +102,8 @@ def draw_cancel_all(known: Sequence[jobs.Run]) -> None:
         )
 
 
-def draw_filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
-    """Draw the filters; return a text and a state."""
-    counts = {one: sum(run.state == one for run in known) for one in run_table.STATES}
-    present = [one for one, count in counts.items() if count]
+def draw_filters(rows: dict[str, dict]) -> Callable[[dict[str, dict]], list[str]]:
+    """Draw the filters; return what names the rows that are shown, in their order."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Filter",
@@ -104,14 +112,37 @@ def draw_filters(known: Sequence[jobs.Run]) -> tuple[str, str | None]:
             width=260,
             persist_state="session",
         )
-        wanted = st.pills(
-            "State",
-            present,
-            format_func=lambda one: f"{one} {counts[one]}",
-            label_visibility="collapsed",
-            **linked("state", [None, *present]),  # a link may ask for one that no run is in
+        grouped = st.selectbox(
+            "Group by",
+            SETTINGS,
+            None,
+            placeholder="nothing",
+            width=160,
+            help="Runs of equal settings stand together, and one group can be chosen.",
+            **linked("group"),
         )
-    return text, wanted
+        setting = grouped or "state"
+        counts = run_table.groups(rows, setting)
+        offered = list(counts)[:MOST_GROUPS]
+        only = st.pills(
+            setting.capitalize(),
+            offered,
+            format_func=lambda value: f"{state.plain(value)} {counts[value]}",
+            label_visibility="collapsed",
+            **linked("only", [None, *offered]),  # a link may ask for one that no run is in
+        )
+
+    def shown(rows: dict[str, dict]) -> list[str]:
+        names = run_table.matching(rows, text)
+        if only is not None:
+            names = [name for name in names if run_table.value_of(rows[name], setting) == only]
+        if grouped:
+            places = {value: at for at, value in enumerate(run_table.groups(rows, grouped))}
+            values = {name: run_table.value_of(rows[name], grouped) for name in names}
+            names.sort(key=lambda name: places.get(values[name], len(places)))
+        return names
+
+    return shown
 
 
 def draw_table(
@@ -145,8 +176,9 @@ def draw_table(
     st.session_state[DRAWN] = names
     # Above the table's right end its own buttons lie, so nothing else does.
     of = "" if len(names) == len(known) else f"{len(names):,} of {len(known):,}. "
-    st.caption(f"{of}Select one run, or two comparisons.")
-    column = st.column_config.TextColumn
+    st.caption(f"{of}Select one run, or two comparisons: by keyboard with arrows and Shift+Space.")
+    column, number = st.column_config.TextColumn, st.column_config.NumberColumn
+    first = [grouped] if (grouped := st.session_state.runs_group) else []
     st.dataframe(
         [rows[name] for name in names],
         key=TABLE,
@@ -156,12 +188,22 @@ def draw_table(
         width="stretch",
         height="content" if len(names) < HIGHEST / 35 else HIGHEST,
         placeholder="",
+        column_order=list(dict.fromkeys([*first, *run_table.COLUMNS])),
         column_config={
+            "when": column(help=f"When it was started, by your clock: {zone_name()}."),
             "verdict": column(
                 width=162,
-                help="On the test loss of adarank, else of the first compared arm; of a study, "
-                "its answer.",
+                help="On adarank, else on the first compared arm, against the reference; of a "
+                "study, its answer.",
             ),
+            "effect": column(
+                help="How far that arm is above the other in the primary metric, and the interval "
+                "for other seeds. Of a loss, below is better."
+            ),
+            "rank": number(format="%g", help="The average rank."),
+            "steps": number(format="localized"),
+            "batch": number(format="localized", help="Texts a step."),
+            "rate": number(format="%g", help="The learning rate, or what a grid began with."),
             "state": column(help="In brackets, the place in the queue: 1 is next."),
             "arms": column(width=175, help="Of a study, its name."),
             "tags": column(width=105),
@@ -239,18 +281,29 @@ def zip_bytes(folder: Path) -> bytes:
 
 def draw_tags(run: jobs.Run, in_use: Iterable[str]) -> None:
     """Draw a run's tags, to be changed; the tags of all runs are offered."""
-    key = f"runs_tags_{run.folder.name}"
+    given, new = f"runs_tags_{run.folder.name}", f"runs_new_tag_{run.folder.name}"
     own = list(store.tags(run.folder))
-    st.session_state[key] = own
-    st.multiselect(
-        "Tags",
-        sorted({*own, *in_use}),
-        key=key,
-        accept_new_options=True,
-        placeholder="Type a tag and press Enter",
-        on_change=set_tags,
-        args=(run.folder, key),
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if offered := sorted({*own, *sorted(in_use)[:MOST_TAGS]}):
+            st.session_state[given] = own
+            st.pills(
+                "Tags",
+                offered,
+                selection_mode="multi",
+                format_func=state.plain,
+                key=given,
+                on_change=set_tags,
+                args=(run.folder, given),
+            )
+        st.text_input(
+            "New tag",
+            key=new,
+            max_chars=store.LONGEST_TAG,
+            placeholder="Type it and press Enter",
+            width=220,
+            on_change=add_tag,
+            args=(run.folder, new),
+        )
 
 
 def draw_selection(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
@@ -301,9 +354,8 @@ def draw_deleted() -> None:
 def draw() -> None:
     """Draw the whole page."""
     state.open_page()
-    state.sidebar()
     home = visitor.runs_home()
-    known = sorted(jobs.runs(home), key=run_table.when, reverse=True)  # of one minute, by name
+    known = sorted(jobs.runs(home), key=started, reverse=True)  # of one second, by name
     st.title(run_table.finding([run.state for run in known]), anchor=False)
     about = (
         f"All that {'you' if is_walled() else 'was'} trained or studied on this machine."
@@ -319,13 +371,8 @@ def draw() -> None:
     if said := st.session_state.pop(REFUSAL, ""):
         st.error(state.plain(said))
     if known:
-        text, wanted = draw_filters(known)
         rows = {run.folder.name: row(run) for run in known}
-        of_state = {run.folder.name for run in known if wanted in (None, run.state)}
-
-        def shown(rows: dict[str, dict]) -> list[str]:
-            return [name for name in run_table.matching(rows, text) if name in of_state]
-
+        shown = draw_filters(rows)
         busy = any(run.state in ALIVE for run in known)
         st.fragment(run_every=EVERY if busy else None)(draw_table)(known, rows, shown, [True])
     draw_undo()

@@ -16,6 +16,7 @@ from pages.parts.learn.handout import handout_html, qr_png, time_plan
 from pages.parts.learn.lesson_data import Lesson, Step, lesson
 from pages.parts.learn.rooms import HIDEABLE, ROOMS, Room, name_of, new_key
 from pages.parts.shared import state
+from pages.parts.shared.sidebar import sidebar
 
 LOOK = 3  # seconds between two looks at the board
 LONGEST = 200  # signs of an address
@@ -163,7 +164,7 @@ if st.query_params.get("show") == "answers":
     st.stop()
 if "teach_key" not in st.session_state:
     st.session_state.teach_key = st.query_params.get("key") or new_key()
-state.sidebar()
+sidebar()
 st.title("Teach the lesson: one link for the room", anchor=False)
 left, right = st.columns([11, 9], gap="medium")
 with left:

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from adarank_core.files import runs_folder, write_json
 from tests.pages.parts.shared.test_link import OTHERS
 from tests.test_browser_walk import address, page  # noqa: F401
 
@@ -15,7 +16,7 @@ PAGES = ("Explore", "Ranks", "Compare", "Learn", "Runs")
 LINKED = {
     name: text
     for name, text in OTHERS.items()
-    if name not in ("model", "text", "task", "run", "picked", "state", "side_by_side")
+    if name not in ("model", "text", "task", "run", "picked", "only", "secondary", "side_by_side")
 }
 SHOWN = {"Explore": ("Seed", "7"), "Ranks": ("Seed", "7"), "Compare": ("Steps", "20")}
 
@@ -37,6 +38,8 @@ def opens(tab, name):
 
 
 def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
+    from playwright.sync_api import expect
+
     query = "&".join(f"{name}={text}" for name, text in LINKED.items())
     page.goto(f"{address}/?{query}")
     page.get_by_text("computed now", exact=True).wait_for(timeout=300_000)  # it starts by itself
@@ -47,7 +50,7 @@ def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
         assert choices(page) == LINKED, name
         if name in SHOWN:
             label, value = SHOWN[name]
-            assert page.get_by_label(label, exact=True).input_value() == value
+            expect(page.get_by_label(label, exact=True)).to_have_value(value)  # drawn soon
         page.reload()
         settle(page)
         assert choices(page) == LINKED, name
@@ -81,3 +84,17 @@ def test_what_is_chosen_by_hand_goes_along(page, address):  # noqa: F811
     box.fill("0")
     box.press("Enter")
     page.wait_for_url(lambda url: "seed" not in url)
+
+
+def test_a_run_is_selected_by_keyboard_and_told_by_the_browsers_clock(page, address):  # noqa: F811
+    folder = runs_folder() / "20260701-223000-000000-finetune"
+    folder.mkdir()
+    write_json(folder / "config.json", {"command": "finetune", "task": "docstrings"})
+    clock = {"timezoneId": "Asia/Kolkata"}
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", clock)
+    page.goto(f"{address}/runs")
+    settle(page)
+    page.get_by_test_id("data-grid-canvas").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Shift+Space")
+    page.get_by_role("heading", name=re.compile("^2026-07-02 04:00 · finetune")).wait_for()

@@ -30,7 +30,7 @@ from adarank_core.commands.options import (
 from adarank_core.comparison import parallel_seeds
 from adarank_core.comparison.arms import has_lora, is_matched
 from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
-from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import METRIC_NAMES
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
@@ -346,7 +346,7 @@ def _print_comparisons(verdict) -> None:
                 _interval(compared, ""),
                 _interval(compared, "_texts"),
                 "" if compared["seeds_needed"] is None else f"{compared['seeds_needed']:,}",
-                compared["verdict"],
+                word_of(compared, verdict),
             )
             for compared in verdict.comparisons
         ],

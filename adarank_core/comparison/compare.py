@@ -245,6 +245,7 @@ class Comparison:
         declared = count_look(self.output, self.request)
         texts = {arm: self._texts(arm) for arm in arms}
         verdict = verdict_of(self.task.name, self.request.model, done, self.failed, declared, texts)
+        verdict = replace(verdict, guessing=self.planner.objective.guessing())
         write_json(self.output / "verdict.json", verdict.to_dict())
         return verdict
 

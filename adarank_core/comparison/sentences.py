@@ -11,7 +11,36 @@ from adarank_core.comparison.verdicts import (
     Verdict,
 )
 
-__all__ = ["describe", "size", "why_no_verdict"]
+__all__ = ["FEWEST_SEEDS", "NOBODY", "describe", "size", "why_no_verdict", "word_of"]
+
+FEWEST_SEEDS = 3  # for a word; the t-test of two seeds has one degree of freedom
+NOBODY = "nobody has learned yet"
+
+
+def word_of(compared: dict, verdict: Verdict) -> str:
+    """Return the word that people are told of a comparison.
+
+    It is the verdict's own, but for two cases in which that one says more than can be known: all
+    arms are no better than guessing, or there are fewer than three seeds.
+
+    Parameters
+    ----------
+    compared : dict
+        One of the verdict's ``comparisons``.
+    verdict : Verdict
+
+    Examples
+    --------
+    >>> arms = {"uniform": {"runs": [{"seed": 0}, {"seed": 1}]}}
+    >>> word_of({"verdict": "better"}, Verdict("t", "m", arms, ()))
+    'too few seeds to tell'
+    """
+    word = compared["verdict"]
+    if word == SECONDARY:
+        return word
+    if verdict.nobody_learned:
+        return NOBODY
+    return TOO_FEW if word != ONE_SEED and verdict.seeds < FEWEST_SEEDS else word
 
 
 def describe(compared: dict, verdict: Verdict) -> str:
@@ -26,8 +55,8 @@ def describe(compared: dict, verdict: Verdict) -> str:
     Returns
     -------
     str
-        With both intervals, the verdict's word after a colon, what it hangs on, and whether it is
-        exploratory.
+        With both intervals, the word of `word_of` after a colon, what it hangs on, and whether it
+        is exploratory. Without a word where nobody has learned.
 
     Examples
     --------
@@ -40,7 +69,7 @@ def describe(compared: dict, verdict: Verdict) -> str:
 5 seeds): better"
     """
     metric, difference = METRIC_NAMES[compared["metric"]], compared["difference"]
-    arm, against, word = (compared[key] for key in ("arm", "against", "verdict"))
+    arm, against, word = compared["arm"], compared["against"], word_of(compared, verdict)
     seeds = verdict.seeds
     found = f"{arm}'s {metric} is {_way(difference)} than {against}'s by {size(difference)}"
     if difference == 0:
@@ -57,7 +86,7 @@ def describe(compared: dict, verdict: Verdict) -> str:
             of_texts = compared["ci_low_texts"], compared["ci_high_texts"]
             inside += f"; {_interval(*of_texts, difference)} for other texts too"
         found = f"{found} ({inside})"
-    if word == SECONDARY:
+    if word in (SECONDARY, NOBODY):
         return found
     look = f" (exploratory: look {len(verdict.looks)})" if verdict.exploratory else ""
     return f"{found}: {word}{look}{_because(compared, verdict)}"
@@ -65,7 +94,7 @@ def describe(compared: dict, verdict: Verdict) -> str:
 
 def _because(compared: dict, verdict: Verdict) -> str:
     """Say what a verdict's word hangs on."""
-    word, smallest = compared["verdict"], verdict.smallest_of_interest
+    word, smallest = word_of(compared, verdict), verdict.smallest_of_interest
     real = compared["p_value"] < verdict.level
     if word == NO_PRACTICAL:
         is_there = compared["p_adjusted"] < verdict.level
@@ -102,6 +131,13 @@ another arm.'
         return (
             f"There is no verdict: {METRIC_NAMES[verdict.primary_metric]}, which was declared the "
             "primary metric, was not measured on these test texts."
+        )
+    if verdict.nobody_learned:
+        share = verdict.guessing["accuracy"]
+        return (
+            f"There is no verdict: {NOBODY}. No arm is clearly better than always naming the most "
+            f"frequent class, which is right for {share:.1%} of the test texts; give more steps, "
+            "or another learning rate."
         )
     if all(compared["verdict"] == ONE_SEED for compared in verdict.primary):
         return (

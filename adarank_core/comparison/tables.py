@@ -3,6 +3,7 @@
 import pandas as pd
 
 from adarank_core.comparison.arms import is_matched
+from adarank_core.comparison.sentences import word_of
 from adarank_core.comparison.verdicts import METRICS, Verdict
 
 __all__ = [
@@ -192,7 +193,8 @@ def comparison_table(verdict: Verdict) -> pd.DataFrame:
     columns = ["metric", "arm", "against", "difference", "ci_low", "ci_high", "ci_low_texts"]
     columns += ["ci_high_texts", "p_adjusted", "smallest_detectable", "seeds_needed", "verdict"]
     ordered = sorted(verdict.comparisons, key=lambda c: c["metric"] != verdict.primary_metric)
-    table = pd.DataFrame(ordered).reindex(columns=columns)
+    told = [{**compared, "verdict": word_of(compared, verdict)} for compared in ordered]
+    table = pd.DataFrame(told).reindex(columns=columns)
     return table.dropna(axis="columns", how="all")
 
 

@@ -45,6 +45,7 @@ seeds over seeds over seeds and texts
 ===== ========== ====================
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NotRequired
 
@@ -93,6 +94,8 @@ ONE_SEED = "one seed decides nothing"
 SECONDARY = "secondary"  # numbers to look at, about which nothing is claimed
 VERDICTS = ("better", "worse", NO_PRACTICAL, TOO_FEW, NO_DIFFERENCE, ONE_SEED, SECONDARY)
 
+# A loss that is lower by this share than that of guessing is no luck.
+LEARNED = 0.05
 # Where the smallest difference of interest comes from.
 GIVEN, FROM_HEAD_ONLY = "given", "head-only"
 
@@ -156,6 +159,13 @@ class _ComparedEntry(TypedDict):
     seeds_needed: NotRequired[Count | None]
 
 
+class _Guessing(TypedDict):
+    __pydantic_config__ = STRICT
+    accuracy: Annotated[float, Interval(ge=0, le=1)]
+    loss: Annotated[float, Interval(ge=0, le=1e15)]
+    texts: Annotated[int, Interval(ge=1, le=10**12)]
+
+
 class _VerdictFile(TypedDict):
     __pydantic_config__ = STRICT
     task: Name
@@ -168,6 +178,7 @@ class _VerdictFile(TypedDict):
     smallest_of_interest_from: NotRequired[Literal[GIVEN, FROM_HEAD_ONLY] | None]
     planned_seeds: NotRequired[Annotated[list[Seed], FailFast()]]
     looks: NotRequired[Annotated[list[LookEntry], FailFast()]]
+    guessing: NotRequired[_Guessing | None]
 
 
 @dataclass(frozen=True)
@@ -195,6 +206,9 @@ class Verdict:
     planned_seeds : tuple of int
     looks : tuple of dict
         See `adarank_core.comparison.judging.Declared`.
+    guessing : dict or None
+        What guessing from the classes' frequencies comes to; see `Classification.guessing`. None
+        where there are no classes, and in older files.
 
     Examples
     --------
@@ -213,6 +227,30 @@ class Verdict:
     smallest_of_interest_from: str | None = None
     planned_seeds: tuple[int, ...] = ()
     looks: tuple[dict, ...] = ()
+    guessing: dict | None = None
+
+    @property
+    def nobody_learned(self) -> bool:
+        """Whether no arm is clearly better than guessing, so that nothing can be compared.
+
+        An arm has learned where its mean test accuracy is above that of always naming the most
+        frequent class by more than two standard errors of a share of so many texts, or its mean
+        test loss is below that of guessing by more than a twentieth: where nearly all texts are
+        of one class, the loss can fall long before the accuracy rises.
+        """
+        if self.guessing is None or not self.arms:
+            return False
+        share, texts = self.guessing["accuracy"], self.guessing["texts"]
+        accuracy = share + 2 * math.sqrt(share * (1 - share) / texts)
+        loss = (1 - LEARNED) * self.guessing["loss"]
+        for about in self.arms.values():
+            accuracies = [run.get("test_accuracy") for run in about["runs"]]
+            losses = [run["test_loss"] for run in about["runs"]]
+            if None in accuracies or sum(accuracies) / len(accuracies) > accuracy:
+                return False
+            if sum(losses) / len(losses) < loss:
+                return False
+        return True
 
     @property
     def exploratory(self) -> bool:
@@ -253,6 +291,7 @@ class Verdict:
             "exploratory": self.exploratory,
             "arms": self.arms,
             "comparisons": list(self.comparisons),
+            **({} if self.guessing is None else {"guessing": self.guessing}),
             **failed,
         }
 
@@ -282,6 +321,7 @@ class Verdict:
             data.get("smallest_of_interest_from"),
             tuple(data.get("planned_seeds", ())),
             tuple(data.get("looks", ())),
+            data.get("guessing"),
         )
 
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from adarank_core.comparison.sentences import word_of
 from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
 from adarank_core.lab.study import StudyResult
 
-__all__ = ["answer_or_damage", "verdict_or_damage"]
+__all__ = ["answer_or_damage", "effect", "verdict_or_damage"]
 
 
 def verdict_or_damage(folder: Path) -> tuple[str, str]:
@@ -23,8 +24,8 @@ def verdict_or_damage(folder: Path) -> tuple[str, str]:
     -------
     verdict : str
         On the primary metric, of ``adarank`` or else of the first arm that is compared, against
-        the reference; ``"better (exploratory)"`` where it was not the first look. Empty where
-        there is none.
+        the reference, as `word_of` has it; ``"better (exploratory)"`` where it was not the first
+        look. Empty where there is none.
     damage : str
         A sentence; empty where the file is in order or there is none.
 
@@ -38,7 +39,21 @@ def verdict_or_damage(folder: Path) -> tuple[str, str]:
     >>> verdict_or_damage(folder)[1] != ""
     True
     """
-    return _told(folder / "verdict.json", _verdict)
+    told, damage = _told(folder / "verdict.json", _verdict)
+    return (told[0] if told else ""), damage
+
+
+def effect(folder: Path) -> str:
+    """Return the difference that `verdict_or_damage` has the word of, and its interval.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> effect(Path(tempfile.mkdtemp()))
+    ''
+    """
+    told, _ = _told(folder / "verdict.json", _verdict)
+    return told[1] if told else ""
 
 
 def answer_or_damage(folder: Path) -> tuple[str, str]:
@@ -64,7 +79,7 @@ def answer_or_damage(folder: Path) -> tuple[str, str]:
     return _told(folder / "study.json", _answer)
 
 
-def _told(path: Path, word: Callable[[dict], str]) -> tuple[str, str]:
+def _told(path: Path, word: Callable) -> tuple:
     try:
         about = path.stat()
     except OSError:
@@ -73,7 +88,7 @@ def _told(path: Path, word: Callable[[dict], str]) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=4096)
-def _read(path: Path, word: Callable, changed: int, size: int) -> tuple[str, str]:
+def _read(path: Path, word: Callable, changed: int, size: int) -> tuple:
     """Read the file as it was changed last."""
     try:
         return word(read_json(path)), ""
@@ -81,16 +96,24 @@ def _read(path: Path, word: Callable, changed: int, size: int) -> tuple[str, str
         return "", by_name(error, path)
 
 
-def _verdict(data: dict) -> str:
+def _verdict(data: dict) -> tuple[str, str]:
+    """Return the word and the effect, or nothing where nothing is compared."""
     verdict = Verdict.from_dict(data)
     if not verdict.arms:
         raise AdaRankError("the verdict has no arms")
     # Against the reference come before all others.
     of_adarank = [compared for compared in verdict.primary if compared["arm"] == "adarank"]
-    words = [compared["verdict"] for compared in (*of_adarank, *verdict.primary)]
-    if not words:
-        return ""
-    return words[0] + (" (exploratory)" if verdict.exploratory else "")
+    compared = next(iter((*of_adarank, *verdict.primary)), None)
+    if compared is None:
+        return "", ""
+    low, high = compared["ci_low"], compared["ci_high"]
+    interval = "" if low is None else f" ({_signed(low)} to {_signed(high)})"
+    word = word_of(compared, verdict) + (" (exploratory)" if verdict.exploratory else "")
+    return word, f"{_signed(compared['difference'])}{interval}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def _answer(data: dict) -> str:

@@ -16,11 +16,21 @@ from filelock import FileLock, Timeout
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_bytes, read_json, replacing, runs_folder, write_json
 from adarank_core.limits import is_walled
-from adarank_core.runs.answers import answer_or_damage, verdict_or_damage
+from adarank_core.runs.answers import answer_or_damage, effect, verdict_or_damage
 from adarank_core.runs.jobs import ALIVE, RUN_FILES, Run, new_run_folder, run_folder
 from adarank_core.server_paths import without_paths
 
-__all__ = ["delete", "deleted", "empty", "restore", "set_tags", "summary", "tags", "write_zip"]
+__all__ = [
+    "LONGEST_TAG",
+    "delete",
+    "deleted",
+    "empty",
+    "restore",
+    "set_tags",
+    "summary",
+    "tags",
+    "write_zip",
+]
 
 DELETED = ".deleted"
 MOST_TAGS, LONGEST_TAG = 10, 40
@@ -259,16 +269,18 @@ def summary(run: Run) -> dict:
     -------
     dict
         ``verdict``: the word of `verdict_or_damage`, such as ``"better"``, or a study's answer;
-        ``""`` as long as there is none.
+        ``effect``: the difference behind it, as `effect` has it. Both are ``""`` as long as there
+        is none.
 
     Examples
     --------
     >>> summary(Run(Path("run"), {}, "running"))
-    {'verdict': ''}
+    {'verdict': '', 'effect': ''}
     """
     if run.state in ALIVE:
-        return {"verdict": ""}
-    return {"verdict": verdict_or_damage(run.folder)[0] or answer_or_damage(run.folder)[0]}
+        return {"verdict": "", "effect": ""}
+    word = verdict_or_damage(run.folder)[0] or answer_or_damage(run.folder)[0]
+    return {"verdict": word, "effect": effect(run.folder)}
 
 
 def _checked(folder: Path) -> Path:

@@ -145,6 +145,27 @@ class Classification:
             "test_accuracy": logits.argmax(axis=1) == labels,
         }
 
+    def guessing(self) -> dict | None:
+        """Return what guessing from the classes' frequencies in the test texts comes to.
+
+        Returns
+        -------
+        dict
+            ``accuracy`` of always naming the most frequent class; ``loss``, in nats, of giving
+            every class its frequency; ``texts``, how many there are.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"text": list("abcd"), "label": [0, 1, 1, 1]})
+        >>> Classification(Task("mine", ("bad", "good"), rows, rows, rows)).guessing()
+        {'accuracy': 0.75, 'loss': 0.5623, 'texts': 4}
+        """
+        shares = self.task.test["label"].value_counts(normalize=True).to_numpy(float)
+        loss = float(-(shares * np.log(shares)).sum())
+        texts = len(self.task.test)
+        return {"accuracy": float(shares.max()), "loss": round(loss, 4) + 0.0, "texts": texts}
+
     def check_metric(self, metric: str) -> None:
         """Raise `AdaRankError` if the test texts will not tell a metric.
 

@@ -78,6 +78,8 @@ def test_a_verdict_says_what_was_declared_and_has_an_interval_over_texts(compare
         if over_texts:
             assert one["ci_low_texts"] <= one["ci_low"] < one["ci_high"] <= one["ci_high_texts"]
     assert verdict.primary[0]["ci_low_texts"] is not None
+    # Half of the 48 test texts are of either class.
+    assert verdict.guessing == {"accuracy": 0.5, "loss": 0.6931, "texts": 48}
 
 
 def test_seeds_that_are_added_make_another_look_and_a_lost_file_no_error(

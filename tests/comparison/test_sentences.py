@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from adarank_core import Verdict
 from adarank_core.comparison.judging import Declared, verdict_of
-from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
 
 values = st.lists(st.floats(-10, 10), min_size=2, max_size=9)
 LOOK = {"arms": ["uniform"], "seeds": [0]}
@@ -22,22 +22,24 @@ def runs_of(**metrics):
     }
 
 
+PAIR = {
+    "arm": "adarank",
+    "against": "uniform",
+    "metric": "test_loss",
+    "difference": -0.034,
+    "ci_low": -0.056,
+    "ci_high": -0.012,
+    "p_value": 0.01,
+    "p_adjusted": 0.01,
+    "verdict": "better",
+    "smallest_detectable": 0.03,
+}
+
+
 def said(seeds=5, looks=1, smallest=None, **changed):
-    compared = {
-        "arm": "adarank",
-        "against": "uniform",
-        "metric": "test_loss",
-        "difference": -0.034,
-        "ci_low": -0.056,
-        "ci_high": -0.012,
-        "p_value": 0.01,
-        "p_adjusted": 0.01,
-        "verdict": "better",
-        "smallest_detectable": 0.03,
-    }
     arms = {"uniform": {"runs": [{"seed": seed} for seed in range(seeds)]}}
     about = {"smallest_of_interest": smallest, "looks": (LOOK,) * looks}
-    return describe({**compared, **changed}, Verdict("t", "m", arms, (), **about))
+    return describe({**PAIR, **changed}, Verdict("t", "m", arms, (), **about))
 
 
 NONE = {"verdict": "no detectable difference", "p_value": 0.4, "p_adjusted": 0.4}
@@ -140,7 +142,7 @@ def test_every_comparison_can_be_said(two, smallest):
     verdict = verdict_of("t", "m", arms, declared=Declared(smallest_of_interest=smallest))
     (compared,) = verdict.comparisons
     sentence = describe(compared, verdict)
-    assert compared["verdict"] in sentence and "\n" not in sentence
+    assert word_of(compared, verdict) in sentence and "\n" not in sentence
 
 
 @pytest.mark.parametrize(
@@ -168,3 +170,18 @@ def test_every_comparison_can_be_said(two, smallest):
 def test_where_nothing_is_judged_a_sentence_says_why(arms, metric, why):
     said = why_no_verdict(verdict_of("t", "m", arms, declared=Declared(metric)))
     assert why in said and bool(said) == bool(why) and "\n" not in said
+
+
+def test_below_three_seeds_and_where_nobody_learned_there_is_no_word():
+    found = {arm: {"test_accuracy": 0.5, "test_loss": 0.69} for arm in ("uniform", "adarank")}
+    for seeds, share, word in ((3, 0.4, "better"), (2, 0.4, "too few seeds to tell"), (3, 0.5, "")):
+        arms = {
+            arm: {"runs": [{"seed": seed, **about} for seed in range(seeds)]}
+            for arm, about in found.items()
+        }
+        guessing = {"accuracy": share, "loss": 0.69, "texts": 1000}
+        verdict = Verdict("t", "m", arms, (PAIR,), guessing=guessing)
+        said = describe(PAIR, verdict)
+        assert said.endswith(f"{seeds} seeds)") if not word else f"seeds): {word}" in said
+        assert ("nobody has learned yet" in why_no_verdict(verdict)) == (not word)
+        assert word_of(PAIR, verdict) == (word or "nobody has learned yet")

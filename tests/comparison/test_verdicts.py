@@ -116,3 +116,33 @@ def test_corrupt_verdicts_are_refused(judged):
         with pytest.raises(AdaRankError) as caught:
             Verdict.from_dict(data)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "loss", "guessing", "nobody"),
+    [
+        ((0.5, 0.52), 0.69, (0.5, 0.6931, 400), True),  # two standard errors are 0.05
+        ((0.5, 0.56), 0.69, (0.5, 0.6931, 400), False),  # one arm of two has learned
+        ((0.5, 0.56), 0.69, (0.5, 0.6931, 100), True),  # of so few texts that is luck
+        ((0.9, 0.9), 0.2, (0.9, 0.3251, 400), False),  # the loss tells, the accuracy cannot yet
+        ((0.9, 0.9), 2.0, (0.9, 0.3251, 400), True),
+        ((0.5, None), 0.69, (0.5, 0.6931, 400), False),  # not known
+        ((0.5, 0.5), 0.69, None, False),  # an older file, or answers in words
+    ],
+)
+def test_nobody_has_learned_where_no_arm_is_clearly_better_than_guessing(
+    accuracies, loss, guessing, nobody
+):
+    arms = {
+        name: {
+            "lora_parameters": 9,
+            "allocation_seconds": 0.5,
+            "runs": [{"seed": 0, "test_loss": loss, "test_accuracy": accuracy}],
+        }
+        for name, accuracy in zip(("uniform", "adarank"), accuracies, strict=True)
+    }
+    if guessing is not None:
+        guessing = dict(zip(("accuracy", "loss", "texts"), guessing, strict=True))
+    verdict = Verdict("t", "m", arms, (), guessing=guessing)
+    assert verdict.nobody_learned is nobody
+    assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict

@@ -152,7 +152,7 @@ def test_a_config_that_is_not_right_is_a_damaged_run(home, case):
     run = jobs.run_folder(folder)
     assert (run.state, run.config) == ("damaged", {})
     assert part in run.message and run.message.isprintable() and str(home) not in run.message
-    assert run_table.row(run, store.summary(run)["verdict"], ())["state"] == "damaged"
+    assert run_table.row(run, store.summary(run), ())["state"] == "damaged"
     assert "damaged" in run_label(run) and run_table.kind(run) == "compare"
     assert read_verdict(run).arms and len(run.events) == 2  # what is left
     assert [one.folder.name for one in jobs.runs()] == [NAME]
@@ -286,7 +286,7 @@ def test_a_verdict_that_is_not_right_is_one_sentence(home, case):
         read_verdict(run)
     assert part in str(caught.value) and str(home) not in str(caught.value)
     if case != "no arms":
-        assert store.summary(run) == {"verdict": ""}
+        assert store.summary(run) == {"verdict": "", "effect": ""}
     assert seconds_expected(CONFIG, [run]) is None
 
 

@@ -51,6 +51,7 @@ def opened(run=None):
         at.session_state["compare_run"] = run
     at.switch_page("pages/compare.py").run()
     assert not at.exception
+    assert not [one for one in at.sidebar.button_group if one.key == "text"]  # without effect
     return at
 
 
@@ -108,9 +109,22 @@ def figure(at, number=0):
     return json.loads(at.get("plotly_chart")[number].proto.spec)
 
 
+def curves(at):
+    """The lines of the curves, by arm; they have an axis of steps."""
+    drawn = [figure(at, number) for number in range(len(at.get("plotly_chart")))]
+    (one,) = [one for one in drawn if one["layout"]["xaxis"]["title"]["text"] == "optimizer step"]
+    return one["data"]
+
+
 def texts(at):
     kinds = (at.markdown, at.caption, at.title, at.info, at.warning, at.error)
     return "\n".join(element.value for kind in kinds for element in kind)
+
+
+def choose_arms(at, *wanted):
+    for arm in {"uniform", "adarank", *wanted}:
+        if at.checkbox(key=f"compare_arm_{arm}").value != (arm in wanted):
+            at.checkbox(key=f"compare_arm_{arm}").set_value(arm in wanted).run()
 
 
 def button(at, label):
@@ -120,7 +134,7 @@ def button(at, label):
 def test_the_stored_example_is_shown_before_anything_was_started(home):
     at = opened()
     assert "stored example" in texts(at)
-    names = {trace.get("name") for trace in figure(at)["data"]}
+    names = {trace.get("name") for trace in curves(at)}
     assert set(state.example_run().config["arms"]) <= names
     assert at.subheader[-1].value == "Verdict" or "Verdict" in [s.value for s in at.subheader]
     assert "run" not in at.query_params
@@ -129,7 +143,10 @@ def test_the_stored_example_is_shown_before_anything_was_started(home):
 
 def test_start_passes_all_that_was_chosen_as_arguments(started):
     at = opened()
-    at.multiselect(key="compare_arms").set_value(["uniform", "ramp-up"])
+    choose_arms(at, "uniform", "ramp-up")
+    permuted = at.checkbox(key="compare_arm_permuted").label  # its question is read where it is
+    assert permuted.startswith("**permuted**: AdaRank's ranks shuffled among modules of equal size")
+    assert at.query_params["arms"] in ("uniform,ramp-up", ["uniform,ramp-up"])
     at.text_input(key="compare_seeds").set_value("3, 4")
     at.number_input(key="compare_steps").set_value(12)
     at.number_input(key="compare_batch").set_value(8)
@@ -173,7 +190,7 @@ def test_bad_seeds_are_one_sentence_and_start_nothing(started, seeds):
 
 def test_no_arms_are_refused(started):
     at = opened()
-    at.multiselect(key="compare_arms").set_value([])
+    choose_arms(at)
     at.button(key="compare_start").click().run()
     assert "no arms" in at.error[0].value
     assert not started
@@ -290,7 +307,8 @@ def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
     assert "3 seeds\\): **better**." in texts(at)
     assert "compare with the arm **permuted** too" in texts(at)
     assert button(at, "Run four more") is None
-    assert figure(at, 1)["layout"]["shapes"][0]["x0"] == 0
+    assert figure(at)["layout"]["shapes"][0]["x0"] == 0  # before the curves
+    assert figure(at, 1)["layout"]["xaxis"]["title"]["text"] == "optimizer step"
     (shown,) = at.dataframe[0].value.to_dict("records")
     assert (shown["pair"], shown["verdict"]) == ("adarank − uniform", "better")
     found = at.dataframe[2].value.set_index("arm")
@@ -298,8 +316,8 @@ def test_the_verdict_is_a_sentence_a_picture_and_a_table(home):
     assert "82,944 in every arm" in texts(at)
     for kept_equal in ("Head", "Data", "Learning rate", "Schedule", "Alpha", "Dropout", "Test"):
         assert f"**{kept_equal}" in texts(at)
-    assert len(at.get("plotly_chart")) == 3  # curves, differences, costs
-    assert "adarank_core compare" in at.code[0].value
+    assert len(at.get("plotly_chart")) == 3  # differences, curves, costs
+    assert "adarank_core compare" in at.code[0].value and "ar.compare(" in at.code[1].value
 
 
 def test_a_later_look_is_marked_and_secondary_metrics_are_folded(home):
@@ -313,10 +331,10 @@ def test_a_later_look_is_marked_and_secondary_metrics_are_folded(home):
     assert "look 2 at the comparison, which was planned with 2 seeds" in said
     assert "with its 99% interval" in said and "Nothing is claimed" not in said
     assert "a difference below 0.02 is of no interest, as was given" in said
-    at.session_state["compare_secondary"] = True
-    at.run()
+    at.button_group(key="compare_metric").set_value("test_accuracy").run()
+    assert at.query_params["secondary"] in ("test_accuracy", ["test_accuracy"])
     said = texts(at).replace("\\", "")
-    assert "Nothing is claimed about them" in said
+    assert "Nothing is claimed about it" in said
     assert "adarank's test accuracy is the same as uniform's with each of 3 seeds." in said
 
 
@@ -532,3 +550,45 @@ def test_a_home_that_cannot_be_made_is_said_on_the_page(tmp_path, monkeypatch):
     page = AppTest.from_file(APP, default_timeout=60).run().switch_page("pages/compare.py").run()
     assert not page.exception
     assert [error for error in page.error if "cannot be used" in error.value]
+
+
+def test_before_the_first_point_a_line_says_what_comes_and_no_chart_is_empty(home):
+    folder = jobs.new_run_folder("compare")
+    with jobs.open_run(folder, CONFIG) as recorder:
+        at = opened(folder.name)
+        assert not at.get("plotly_chart")
+        assert "Before it the task and the model are loaded" in texts(at)
+        pair = {"arm": "uniform", "seed": 0}
+        recorder.record({"event": "plan", **pair, "budget": {}})
+        recorder.record({"event": "step", **pair, "step": 1, "train_loss": 1.5})
+        at.run()
+        # 8 evaluations in 10 steps: every second one.
+        assert "for the first time after step 2" in texts(at) and not at.get("plotly_chart")
+        at.segmented_control(key="compare_curve").set_value("train_loss").run()
+        assert at.get("plotly_chart")
+
+
+def test_a_run_at_work_is_shown_to_who_comes_back_until_another_is_chosen(home):
+    finished({"uniform": [0.5]})
+    with recorded() as recorder:
+        at = opened()
+        assert at.query_params["run"] in (recorder.folder.name, [recorder.folder.name])
+        at.selectbox(key="compare_open").set_value("").run()
+        assert "stored example" in texts(at)
+        at.switch_page("pages/learn.py").run()
+        at.switch_page("pages/compare.py").run()
+        assert "stored example" in texts(at)  # it was seen, and left
+    assert "stored example" in texts(opened())  # nothing is at work any more
+
+
+def test_where_nobody_has_learned_the_title_says_so_and_no_word_is_told(home):
+    losses = {"uniform": [0.5, 0.6, 0.7], "adarank": [0.4, 0.51, 0.6]}
+    folder = finished(losses, seeds=(0, 1, 2))
+    data = json.loads((folder / "verdict.json").read_text())
+    data["guessing"] = {"accuracy": 0.75, "loss": 0.4, "texts": 500}
+    write_json(folder / "verdict.json", data)
+    at = opened(folder.name)
+    said = "nobody has learned yet: no arm is clearly better than guessing over 3 seeds"
+    assert at.title[0].value.replace("\\", "") == f"On docstrings, {said}"
+    assert "right for 75.0% of the test texts" in at.info[0].value.replace("\\", "")
+    assert "better**" not in texts(at)

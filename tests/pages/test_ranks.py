@@ -422,7 +422,7 @@ def test_edited_ranks_go_to_compare_as_an_arm(ranks):
     plan = RankPlan.from_dict(json.loads(path.read_text(encoding="utf-8")))
     assert shown[0] == 20
     assert list(plan.ranks.values()) == shown
-    assert "arms" in [box.label.lower() for box in at.multiselect]  # it is Compare by now
+    assert at.checkbox(key="compare_arm_uniform").value  # it is Compare by now
     assert at.number_input(key="seed").value == 5
 
 

@@ -3,6 +3,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from adarank_core.comparison.judging import verdict_of
@@ -112,9 +113,23 @@ def test_all_runs_are_listed_the_newest_first(home):
     assert list(found["state"]) == ["running", "interrupted", "finished"]
     assert list(found["task"]) == ["docstrings", "mine.csv", "docstrings"]
     assert list(found["arms"]) == ["uniform rank 4", "uniform, adarank", "uniform, adarank"]
-    assert list(found["verdict"]) == ["", "", "better"]
+    assert list(found["verdict"]) == ["", "", "too few seeds to tell"]
     assert found["tags"][1] == "draft, <b>bold</b>"
-    assert found["when (UTC)"][0] == time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    assert list(found["effect"])[2] == "−0.099 (−0.106 to −0.093)"
+    assert list(found["steps"]) == [10, 10, 10] and list(found["rank"]) == [2, 2, 2]
+    assert found["when"][0] == time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+
+
+def test_times_are_those_of_the_browser(home, monkeypatch):
+    old = runs_folder() / "20260701-223000-000000-compare"
+    finished().rename(old)
+    monkeypatch.setattr(type(st.context), "timezone", "Asia/Kolkata")
+    at = select(opened(), old)
+    assert list(table(at)["when"]) == ["2026-07-02 04:00"]
+    assert at.subheader[0].value.startswith(r"2026\-07\-02 04\:00 ·")
+    at.session_state["compare_run"] = old.name
+    at.switch_page("pages/compare.py").run()
+    assert at.selectbox(key="compare_open").options[1].startswith("2026-07-02 04:00 ·")
 
 
 def test_a_folder_with_nothing_in_it_is_no_error(home):
@@ -137,11 +152,29 @@ def test_text_and_state_filter_the_table(home):
     assert at.session_state["runs_drawn"] == [first.name]
     assert "1 of 3" in texts(at)
     at.text_input(key="runs_text").set_value("").run()
-    at.get("button_group")[0].set_value("interrupted").run()
+    at.button_group(key="runs_only").set_value("interrupted").run()
     assert at.session_state["runs_drawn"] == [second.name]
+    assert at.query_params["only"] in ("interrupted", ["interrupted"])
     store.delete(second)
     at.run()  # no run is in that state any more
     assert at.session_state["runs_drawn"] == [third.name, first.name]
+
+
+def test_runs_of_equal_settings_stand_together_and_one_group_can_be_chosen(home):
+    first, second = finished(average_rank=16.0), finished(average_rank=2.0, task="own/mine.csv")
+    third = finished(average_rank=16.0)
+    at = opened()
+    at.selectbox(key="runs_group").set_value("rank").run()
+    assert at.session_state["runs_drawn"] == [second.name, third.name, first.name]
+    assert list(table(at).columns[:1]) == ["when"]  # the order of columns is the browser's
+    at.button_group(key="runs_only").set_value("16").run()
+    assert at.session_state["runs_drawn"] == [third.name, first.name]
+    assert at.query_params["group"] in ("rank", ["rank"])
+    at.selectbox(key="runs_group").set_value("task").run()
+    assert len(at.session_state["runs_drawn"]) == 3  # there is no task of that name
+    at.button_group(key="runs_only").set_value("mine.csv").run()
+    assert at.session_state["runs_drawn"] == [second.name]
+    assert "only" not in at.query_params  # the name of somebody's file
 
 
 def test_the_selection_is_of_runs_and_not_of_rows(home):
@@ -164,8 +197,10 @@ def test_the_selection_is_of_runs_and_not_of_rows(home):
 
 def test_a_comparison_is_opened_on_compare(home):
     folder = finished()
-    at = select(opened(), folder)
-    at.number_input(key="seed").set_value(5)  # it is in the URL from now on
+    at = opened()
+    assert not at.sidebar.children  # nothing there would have an effect
+    at.session_state["seed"] = 5
+    at = select(at, folder)
     button(at, "Open").click().run()
     assert not at.exception
     assert at.query_params["run"] in (folder.name, [folder.name])
@@ -240,8 +275,8 @@ def test_tags_are_kept_and_a_bad_one_is_one_sentence(home):
     folder, other = finished(), finished()
     store.set_tags(other, ["thesis"])
     at = select(opened(), folder)
-    tags = at.multiselect(key=f"runs_tags_{folder.name}")
-    assert tags.options == ["thesis"]
+    tags = at.button_group(key=f"runs_tags_{folder.name}")
+    assert tags.options == ["thesis"] and not tags.value
     tags.set_value(["thesis"]).run()
     assert store.tags(folder) == ("thesis",)
     assert list(table(at)["tags"]) == ["thesis", "thesis"]
@@ -251,11 +286,15 @@ def test_tags_are_kept_and_a_bad_one_is_one_sentence(home):
             raise AdaRankError("the tag '*x*' is too long")
 
         patch.setattr(store, "set_tags", refused)
-        at.multiselect(key=f"runs_tags_{folder.name}").set_value([]).run()
+        at.button_group(key=f"runs_tags_{folder.name}").set_value([]).run()
     assert at.error[0].value == state.plain("the tag '*x*' is too long")
-    assert at.multiselect(key=f"runs_tags_{folder.name}").value == ["thesis"]
+    assert at.button_group(key=f"runs_tags_{folder.name}").value == ["thesis"]
     at.run()
     assert not at.error
+    new = at.text_input(key=f"runs_new_tag_{folder.name}")
+    at = new.set_value(" chapter 2 ").run()
+    assert store.tags(folder) == ("thesis", "chapter 2")
+    assert at.text_input(key=f"runs_new_tag_{folder.name}").value == ""
 
 
 def test_a_run_is_downloaded_under_its_name(home):
@@ -266,8 +305,6 @@ def test_a_run_is_downloaded_under_its_name(home):
 
 
 def test_nothing_is_polled_when_nothing_is_at_work(home, monkeypatch):
-    import streamlit as st
-
     every, fragment = [], st.fragment
 
     def noted(*arguments, run_every=None):

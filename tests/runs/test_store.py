@@ -298,6 +298,7 @@ def test_a_run_is_said_in_three_words(tmp_path):
     assert word(tmp_path, {"uniform": uniform, "adarank": higher}) == "worse"
     assert word(tmp_path, {"uniform": uniform, "adarank": noisy}) == "no detectable difference"
     assert word(tmp_path, {"uniform": [0.5], "adarank": [0.4]}) == "one seed decides nothing"
+    assert word(tmp_path, {"uniform": [0.5, 0.6], "adarank": [0.4, 0.5]}) == "too few seeds to tell"
     # AdaRank's is shown though it is the second arm, and against the reference.
     three = {"uniform": uniform, "ramp-up": lower, "adarank": higher, "permuted": higher}
     assert word(tmp_path, three) == "worse"
@@ -313,7 +314,7 @@ def test_a_run_without_a_verdict_says_nothing(tmp_path):
         assert word(tmp_path, losses, state=state) == "better"
     for damaged in (b"{", b"3", b"{}", b'{"comparisons": [3]}', b'{"comparisons": [{}]}', b"\xff"):
         (tmp_path / "verdict.json").write_bytes(damaged)
-        assert summary(Run(tmp_path, {}, "finished")) == {"verdict": ""}
+        assert summary(Run(tmp_path, {}, "finished")) == {"verdict": "", "effect": ""}
     html = {"arm": "adarank", "metric": "test_loss", "verdict": "<b>best</b>"}
     (tmp_path / "verdict.json").write_text(json.dumps({"comparisons": [html]}))
-    assert summary(Run(tmp_path, {}, "finished")) == {"verdict": ""}
+    assert summary(Run(tmp_path, {}, "finished")) == {"verdict": "", "effect": ""}

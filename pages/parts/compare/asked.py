@@ -3,7 +3,7 @@
 from adarank_core.comparison.learning_rates import AUTO
 from adarank_core.training.settings import Settings
 
-__all__ = ["ALPHAS", "alpha_sentence", "rate_phrase", "rates_sentence"]
+__all__ = ["ALPHAS", "alpha_sentence", "rate_of", "rate_phrase", "rates_sentence"]
 
 #: Alpha policy → what it is called.
 ALPHAS = {
@@ -23,7 +23,7 @@ def rate_phrase(config: dict) -> str:
     >>> rate_phrase({"settings": {}, "learning_rates": "auto"})
     'best learning rate from about 0.005 on'
     """
-    rates, own = config.get("learning_rates"), f"{_rate(config):g}"
+    rates, own = config.get("learning_rates"), f"{rate_of(config):g}"
     if rates == AUTO:
         return f"best learning rate from about {own} on"
     return f"best learning rate of {_listed(rates)}" if rates else f"learning rate {own}"
@@ -37,7 +37,7 @@ def rates_sentence(config: dict) -> str:
     >>> rates_sentence({"settings": {"learning_rate": 0.01}})
     '0.01 for all.'
     """
-    rates, own = config.get("learning_rates"), f"{_rate(config):g}"
+    rates, own = config.get("learning_rates"), f"{rate_of(config):g}"
     if not rates:
         return f"{own} for all."
     grid = (
@@ -66,7 +66,14 @@ def alpha_sentence(config: dict) -> str:
     }[config.get("alpha", "proportional")] + "; a plan from a file keeps its own."
 
 
-def _rate(config: dict) -> float:
+def rate_of(config: dict) -> float:
+    """Return the learning rate that a run was given, which a search goes around.
+
+    Examples
+    --------
+    >>> rate_of({"settings": {}})
+    0.005
+    """
     return config["settings"].get("learning_rate", Settings.learning_rate)
 
 

@@ -3,11 +3,19 @@
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.sentences import describe, why_no_verdict
+from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
 from pages.parts.shared import curves, state
+from pages.parts.shared.link import linked
 
-__all__ = ["METRICS", "draw_comparisons", "draw_data", "draw_pictures"]
+__all__ = [
+    "METRICS",
+    "draw_comparisons",
+    "draw_data",
+    "draw_differences",
+    "draw_numbers",
+    "draw_secondary",
+]
 
 METRICS = {
     "test_loss": "Test loss",
@@ -33,24 +41,12 @@ def draw_comparisons(verdict: Verdict) -> None:
     if verdict.exploratory:
         st.warning(state.plain(_looks(verdict)), icon=":material/visibility:")
     st.caption(state.plain(_terms(verdict)))
-    words = {(one["arm"], one["against"]): one["verdict"] for one in verdict.primary}
+    words = {(one["arm"], one["against"]): word_of(one, verdict) for one in verdict.primary}
     if words.get(("adarank", "uniform")) == "better" and "permuted" not in verdict.arms:
         st.caption(
             "Better than uniform alone does not show that the right modules got the ranks: "
             "compare with the arm **permuted** too."
         )
-
-
-def draw_pictures(verdict: Verdict) -> None:
-    """Draw the differences in the primary metric, and fold away those in the others.
-
-    Parameters
-    ----------
-    verdict : Verdict
-    """
-    if verdict.primary:
-        _differences(verdict, verdict.primary_metric)
-    _secondary(verdict)
 
 
 def _terms(verdict: Verdict) -> str:
@@ -81,8 +77,14 @@ def _looks(verdict: Verdict) -> str:
     )
 
 
-def _differences(verdict: Verdict, metric: str) -> None:
-    """Draw every seed's difference in a metric, and the numbers with both intervals."""
+def draw_differences(verdict: Verdict, metric: str) -> None:
+    """Draw every seed's difference in a metric.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    metric : str
+    """
     st.plotly_chart(
         curves.differences(verdict, metric),
         width="stretch",
@@ -103,6 +105,16 @@ def _differences(verdict: Verdict, metric: str) -> None:
             "texts too."
         )
     st.caption(said)
+
+
+def draw_numbers(verdict: Verdict, metric: str) -> None:
+    """Draw the differences in a metric as numbers with both intervals, and every seed's, folded.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    metric : str
+    """
     if verdict.seeds > 1:
         st.dataframe(
             curves.comparison_table(verdict, [metric]), hide_index=True, width="stretch",
@@ -130,34 +142,37 @@ def _number_columns() -> dict:
     }
 
 
-def _secondary(verdict: Verdict) -> None:
-    """Fold away the metrics about which nothing is claimed."""
+def draw_secondary(verdict: Verdict) -> None:
+    """Draw one of the metrics about which nothing is claimed, if it is asked for.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    """
     others = [m for m in METRICS if m != verdict.primary_metric and verdict.of_metric(m)]
     if not others:
         return
-    fold = st.expander("Secondary metrics", key="compare_secondary", on_change="rerun")
-    if not fold.open:
+    metric = st.segmented_control(
+        "Secondary metrics",
+        others,
+        format_func=METRICS.get,
+        help="Nothing is claimed about them: the verdict is about the primary metric alone.",
+        **linked("secondary", [None, *others]),
+    )
+    if metric is None:
         return
-    with fold:
-        st.caption("Nothing is claimed about them: the verdict is about the primary metric alone.")
-        metric = st.segmented_control(
-            "Metric",
-            others,
-            default=others[0],
-            required=True,
-            format_func=METRICS.get,
-            key="compare_metric",
-            label_visibility="collapsed",
-        )
+    with st.container(border=True):
+        st.caption("Nothing is claimed about it: the verdict is about the primary metric alone.")
         for one in verdict.of_metric(metric):
             st.markdown(_sentence(one, verdict))
-        _differences(verdict, metric)
+        draw_differences(verdict, metric)
+        draw_numbers(verdict, metric)
 
 
 def _sentence(compared: dict, verdict: Verdict) -> str:
     """Write a comparison as Markdown, with the verdict's word in bold."""
     named = {**compared, **{key: arm_label(compared[key]) for key in ("arm", "against")}}
-    said, mark = describe(named, verdict), f": {compared['verdict']}"
+    said, mark = describe(named, verdict), f": {word_of(compared, verdict)}"
     before, word, after = said.rpartition(mark) if mark in said else (said, "", "")
     bold = f": **{word.removeprefix(': ')}**" if word else ""
     return f"{state.plain(before)}{bold}{state.plain(after)}."

@@ -18,8 +18,9 @@ from adarank_core.training.settings import Settings
 from pages.parts.compare.asked import ALPHAS
 from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
-from pages.parts.shared import state
+from pages.parts.shared import link, state
 from pages.parts.shared.link import GRID, RATES, linked
+from pages.parts.shared.uploads import save_upload
 
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
@@ -179,7 +180,7 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
     side_by_side, path = _side_by_side(), None
     own = st.file_uploader("One more arm: a ranks.json", type="json", key="compare_own")
     if own is not None:
-        path = state.save_upload(own.name, own.getvalue())
+        path = save_upload(own.name, own.getvalue())
         if path is not None and str(path) not in config["arms"]:
             config["arms"].append(str(path))
     return grid, side_by_side, path
@@ -212,9 +213,29 @@ def _question(config: dict) -> None:
         config["smallest_of_interest"] = float(smallest)
 
 
+def _toggle(arm: str) -> None:
+    """Take an arm into the comparison, or out of it."""
+    arms = st.session_state.compare_arms
+    link.choose("arms", [one for one in arms if one != arm] if arm in arms else [*arms, arm])
+
+
 def _arms() -> list[str]:
-    """Draw the choice of arms, with the plan that came from the page Ranks."""
-    arms = st.multiselect("Arms", list(ARMS), placeholder="none", **linked("arms"))
+    """Draw the list of arms, with the plan that came from the page Ranks; return the chosen."""
+    arms = st.session_state.compare_arms
+    with st.popover(
+        f"Arms: {', '.join(arms) or 'none'}", icon=":material/checklist:", width="stretch"
+    ):
+        st.caption(
+            "What is trained beside each other. Each way of choosing ranks has its question."
+        )
+        for arm in ARMS.values():
+            st.session_state[f"compare_arm_{arm.name}"] = arm.name in arms
+            st.checkbox(
+                f"**{arm.name}**: {arm.question}",
+                key=f"compare_arm_{arm.name}",
+                on_change=_toggle,
+                args=(arm.name,),
+            )
     for arm in arms:
         st.caption(f"**{arm}**: {ARMS[arm].question}")
     plan = st.session_state.get(state.OWN_PLAN)
@@ -240,8 +261,6 @@ def _arms() -> list[str]:
             "Worth adding: **permuted**. If AdaRank's ranks do as well when they are shuffled, it "
             "did not find the right modules."
         )
-    with st.popover("What each arm is for", icon=":material/help:", type="tertiary"):
-        st.markdown("\n".join(f"- **{arm.name}**: {arm.question}" for arm in ARMS.values()))
     return [*arms, *([] if plan is None else [str(plan)])]
 
 

@@ -6,20 +6,35 @@ from pathlib import Path
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label, has_lora
+from adarank_core.comparison.sentences import NOBODY, word_of
 from adarank_core.comparison.tables import cost_table, parameter_range
-from adarank_core.comparison.verdicts import METRIC_NAMES, NO_PRACTICAL, ONE_SEED, Verdict
+from adarank_core.comparison.verdicts import (
+    METRIC_NAMES,
+    NO_PRACTICAL,
+    ONE_SEED,
+    TOO_FEW,
+    Verdict,
+)
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
 from adarank_core.runs.events import arm_facts
 from adarank_core.runs.jobs import ALIVE, Run
 from pages.parts.compare import trade_offs
 from pages.parts.compare.asked import alpha_sentence, rates_sentence
-from pages.parts.compare.judgement import METRICS, draw_comparisons, draw_data, draw_pictures
+from pages.parts.compare.judgement import (
+    METRICS,
+    draw_comparisons,
+    draw_data,
+    draw_differences,
+    draw_numbers,
+    draw_secondary,
+)
 from pages.parts.shared import curves, state
 from pages.parts.shared.link import linked
 
 __all__ = [
     "ALIVE",
+    "draw_details",
     "draw_results",
     "draw_verdict",
     "fairness",
@@ -29,7 +44,6 @@ __all__ = [
     "task_label",
 ]
 
-FEWEST_SEEDS = 3  # for a verdict's word in the title
 COSTS = {"parameters": "LoRA parameters", "seconds": "Seconds"}
 
 
@@ -90,23 +104,26 @@ def headline(run: Run, verdict: Verdict | None) -> str:
             "damaged": "The comparison's folder is damaged",
         }
         return titles.get(run.state, "The comparison is unfinished")
-    found = {(c["arm"], c["against"]): c for c in verdict.primary}
-    if not found:
+    seeds, words = verdict.seeds, {}
+    if verdict.nobody_learned:
+        over = f"over {seeds} seeds" if seeds > 1 else "with one seed"
+        return f"On {task}, {NOBODY}: no arm is clearly better than guessing {over}"
+    for one in verdict.primary:
+        words[one["arm"], one["against"]] = word_of(one, verdict)
+    if not words:
         if len(verdict.arms) > 1:
             return f"On {task}, {METRIC_NAMES[verdict.primary_metric]} was not measured"
         return f"One arm alone on {task}: nothing to compare"
-    pair = next((pair for pair in found if pair[0] == "adarank"), next(iter(found)))
+    pair = next((pair for pair in words if pair[0] == "adarank"), next(iter(words)))
     arm, other = map(arm_label, pair)
-    word, seeds = found[pair]["verdict"], verdict.seeds
-    over = f" over {seeds} seeds"
+    word, over = words[pair], f" over {seeds} seeds"
     if word == ONE_SEED:
         title = f"On {task}, one seed cannot tell {arm} from {other}"
-    elif seeds < FEWEST_SEEDS:
+    elif word == TOO_FEW:
         title = f"On {task}, {seeds} seeds are too few to tell {arm} from {other}"
     elif word in ("better", "worse"):
         title = f"On {task}, {arm} is {word} than {other}{over}"
-        shuffled = found.get(("adarank", "permuted"))
-        if word == "better" and shuffled and shuffled["verdict"] != "better":
+        if word == "better" and words.get(("adarank", "permuted"), "better") != "better":
             title += ", but so may be any shuffling of its ranks"
     elif word == NO_PRACTICAL:
         title = f"On {task}, {arm} or {other} makes no practical difference{over}"
@@ -115,14 +132,11 @@ def headline(run: Run, verdict: Verdict | None) -> str:
     return title + (" (exploratory)" if verdict.exploratory else "")
 
 
-def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
-    """Draw the verdict: one sentence an arm, every seed's difference, costs, and the numbers.
+def draw_verdict(verdict: Verdict, more: bool) -> bool:
+    """Draw the verdict: one sentence an arm, and every seed's difference.
 
     Parameters
     ----------
-    run : Run
-    events : sequence of dict
-        The run's, as somebody has read them already.
     verdict : Verdict
     more : bool
         Whether more seeds may be asked for.
@@ -139,8 +153,26 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             st.markdown("One seed decides nothing. Run four more?", width="stretch")
             asked = st.button("Run four more", key="compare_more", type="primary")
-    draw_pictures(verdict)
+    if verdict.primary:
+        draw_differences(verdict, verdict.primary_metric)
+    return asked
+
+
+def draw_details(run: Run, events, verdict: Verdict) -> None:
+    """Draw the numbers behind a verdict, what was kept equal, and what the arms cost.
+
+    Parameters
+    ----------
+    run : Run
+    events : sequence of dict
+        The run's, as somebody has read them already.
+    verdict : Verdict
+    """
+    st.subheader("The numbers", anchor=False)
+    if verdict.primary:
+        draw_numbers(verdict, verdict.primary_metric)
     draw_results(verdict.arms)
+    draw_secondary(verdict)
     if run.config:
         with st.expander("What was kept equal"):
             st.markdown(fairness(run.config, events, verdict.arms))
@@ -154,7 +186,6 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
         icon=":material/download:",
         key="compare_verdict_json",
     )
-    return asked
 
 
 def _costs(verdict: Verdict, metric: str) -> None:

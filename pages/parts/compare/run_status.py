@@ -11,12 +11,13 @@ from adarank_core.runs import jobs
 from adarank_core.runs.jobs import ALIVE, Run
 from adarank_core.runs.progress import RunProgress, duration
 from pages.parts.shared import state
+from pages.parts.shared.clock import local_time
 
 __all__ = ["draw_status", "progress_line", "run_label", "runs_before"]
 
 
 def run_label(run: Run) -> str:
-    """Say in one line when a run was started, what it does, and how it stands.
+    """Say in one line when a run was started, by the browser's clock, and how it stands.
 
     Examples
     --------
@@ -24,9 +25,7 @@ def run_label(run: Run) -> str:
     >>> run_label(Run(Path("20261124-230900-000000-compare"), config, "finished"))
     '2026-11-24 23:09 UTC · docstrings · uniform, adarank · finished'
     """
-    stamp = run.folder.name
-    when = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]} {stamp[9:11]}:{stamp[11:13]} UTC"
-    said = [when]
+    said = [local_time(run)]
     if "task" in run.config:
         said.append(Path(run.config["task"]).name)
     if "study" in run.config:
@@ -74,13 +73,14 @@ def progress_line(at: RunProgress) -> str:
     return " · ".join(said)
 
 
-def draw_status(run: Run, at: RunProgress, alive: Sequence[Run], open_run) -> bool:
+def draw_status(run: Run, at: RunProgress | None, alive: Sequence[Run], open_run) -> bool:
     """Draw how a run stands by now, and what can be done about it.
 
     Parameters
     ----------
     run : Run
-    at : RunProgress
+    at : RunProgress or None
+        Of a run that is alive.
     alive : sequence of Run
         All that are alive.
     open_run : callable

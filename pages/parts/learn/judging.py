@@ -17,6 +17,7 @@ from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS, Step, evidence
 from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
 from pages.parts.shared import charts, curves, phrases, state
+from pages.parts.shared.sidebar import sidebar
 
 __all__ = ["budget", "fair", "reset", "told", "unknown"]
 
@@ -31,7 +32,7 @@ def budget(step: Step) -> str:
     modules = scores.modules
     left, right = reading_columns()
     with right:
-        average = state.sidebar(budget_at=st.container()).average_rank
+        average = sidebar(("rank",), st.container()).average_rank
         equal = st.segmented_control(
             "What is kept equal",
             list(KEPT_EQUAL),
@@ -117,7 +118,6 @@ def _draw_scaling(scores: Scores, average: int, equal: str) -> None:
 
 def fair(step: Step) -> str:
     """Step 6: the stored comparison, seed by seed, and three ties."""
-    state.sidebar()
     run = state.example_run()
     whole = Verdict.from_dict(read_json(run.folder / "verdict.json"))
     seeds = len(next(iter(whole.arms.values()))["runs"])
@@ -202,7 +202,6 @@ def _signed(value: float) -> str:
 
 def reset(step: Step) -> str:
     """Step 7: a curve that is nothing but the order of the scan."""
-    state.sidebar()
     stored = read_json(ASSETS / "reset.json")
     scans = stored["curves"]
     first, in_reverse, really = step["passages"]
@@ -257,7 +256,6 @@ def reset(step: Step) -> str:
 
 def unknown(step: Step) -> str:
     """Step 8: what the published figures leave open."""
-    state.sidebar()
     published = read_json(ASSETS / "published.json")
     module = published["value_module"]
     left, right = reading_columns()

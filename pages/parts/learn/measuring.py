@@ -15,6 +15,7 @@ from pages.parts.learn.lesson_data import ASSETS, Step
 from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
 from pages.parts.learn.noisy_models import choose_modules, draw_sentence_form
 from pages.parts.shared import charts, phrases, state
+from pages.parts.shared.sidebar import sidebar
 
 __all__ = ["MODULES", "noise", "rank", "score", "texts"]
 
@@ -25,7 +26,6 @@ PAIRS_BY_HAND = 2
 
 def rank(step: Step) -> str:
     """Step 1: a module's change as a product of two thin matrices."""
-    state.sidebar()
     stored = read_json(ASSETS / "spectrum.json")
     module = next(module for module in MODULES if module.name == stored["module"])
     rows, width = stored["out_features"], stored["in_features"]
@@ -81,7 +81,7 @@ def rank(step: Step) -> str:
 
 def noise(step: Step) -> str:
     """Step 2: logits of noisy models around those of the untouched one."""
-    choice = state.sidebar()
+    choice = sidebar(("seed",))
     left, right = reading_columns()
     with left:
         st.markdown(step["passages"][0])
@@ -112,7 +112,7 @@ def noise(step: Step) -> str:
 
 def score(step: Step) -> str:
     """Step 3: two pairs by hand, then the mean distance as more come in."""
-    choice = state.sidebar()
+    choice = sidebar(("seed",))
     intro, meaning, luck, compared, last = step["passages"]
     left, right = reading_columns()
     with left:
@@ -181,7 +181,6 @@ def score(step: Step) -> str:
 
 def texts(step: Step) -> str:
     """Step 4: the same modules scored on two kinds of text."""
-    state.sidebar()
     left, right = reading_columns()
     of_source = {source: state.example_scores(source) for source in SOURCES}
     about = state.example_about()

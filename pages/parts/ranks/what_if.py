@@ -15,6 +15,7 @@ from adarank_core.scoring.labels import public_name
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared import charts, link, state
 from pages.parts.shared.link import linked
+from pages.parts.shared.uploads import save_upload
 
 __all__ = ["Planned", "Wishes", "beside", "costs", "planned", "table", "wishes_after"]
 
@@ -441,7 +442,7 @@ def _upload_plan(scores: Scores) -> None:
     )
     if upload is None or st.session_state.get("beside_file_id") == upload.file_id:
         return
-    path = state.save_upload(upload.name, upload.getvalue())
+    path = save_upload(upload.name, upload.getvalue())
     if path is None:
         return
     try:

@@ -15,6 +15,7 @@ from adarank_core.runs.answers import answer_or_damage
 from adarank_core.runs.events import finished_results
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.schemas import STRICT, validated
+from pages.parts.compare.how_again import draw_how_again
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
 from pages.parts.shared import state
@@ -62,7 +63,9 @@ def draw_run(run: Run, every: float) -> None:
     elif verdict := _verdict(run):
         for sentence in _sentences(verdict):
             st.markdown(sentence)
-    if command := run_table.command(run):
+    if run_table.kind(run) == "compare":
+        draw_how_again(run)
+    elif command := run_table.command(run):
         with st.expander("Command"):
             st.code(command, language="bash", wrap_lines=True)
 

@@ -3,11 +3,9 @@
 A folder may hold anything: what is missing or damaged in it is left empty, never an error.
 """
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,15 +15,18 @@ from adarank_core.errors import quoted
 from adarank_core.runs.curves import curve_table, mean_curve, seed_curves
 from adarank_core.runs.jobs import Run, start_command
 from adarank_core.server_paths import without_paths
+from pages.parts.compare.asked import rate_of
 from pages.parts.compare.outcome import model_label, task_label
 from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, drawn, hide_scale, set_layout
+from pages.parts.shared.clock import local_time
 from pages.parts.shared.curves import LIVE, arm_colour, results_table
+from pages.parts.shared.own_words import STATES
 
 __all__ = [
-    "STATES",
     "command",
     "differing",
     "finding",
+    "groups",
     "kind",
     "label",
     "loss_curves",
@@ -33,41 +34,14 @@ __all__ = [
     "overlay",
     "results",
     "row",
-    "when",
+    "value_of",
 ]
 
-#: States in the order of interest, and how many runs in them are spoken of.
-STATES = {
-    "running": "at work",
-    "starting": "starting",
-    "queued": "queued",
-    "interrupted": "interrupted",
-    "failed": "failed",
-    "damaged": "damaged",
-    "cancelled": "cancelled",
-    "finished": "finished",
-}
-STAMP = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)\d\d")
-COLUMNS = ["arm", "run", "mean test loss", "mean test accuracy", "LoRA parameters", "seeds"]
+#: Of the table of all runs, in their order.
+COLUMNS = ["when", "kind", "task", "state", "verdict", "effect", "rank", "steps", "batch"]
+COLUMNS += ["seeds", "arms", "tags", "rate", "model"]
+RESULTS = ["arm", "run", "mean test loss", "mean test accuracy", "LoRA parameters", "seeds"]
 MARKERS = ("circle", "diamond-open")
-
-
-def when(run: Run) -> str:
-    """Return the minute in which a run was started, in UTC.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> when(Run(Path("20261124-230929-000001-compare"), {}, "finished"))
-    '2026-11-24 23:09'
-    """
-    stamp = STAMP.match(run.folder.name)
-    if stamp:
-        return "{}-{}-{} {}:{}".format(*stamp.groups())
-    try:  # a folder that somebody named
-        return f"{datetime.fromtimestamp(run.folder.stat().st_mtime, UTC):%Y-%m-%d %H:%M}"
-    except (OSError, ValueError, OverflowError):  # or a time that no calendar has
-        return ""
 
 
 def kind(run: Run) -> str:
@@ -90,21 +64,21 @@ def label(run: Run) -> str:
     --------
     >>> from pathlib import Path
     >>> label(Run(Path("20261124-230929-000001-compare"), {"task": "trec"}, "finished"))
-    '2026-11-24 23:09 · compare · trec'
+    '2026-11-24 23:09 UTC · compare · trec'
     """
     task = task_label(run.config.get("task", ""))
     study = run.config.get("study", "")
-    return " · ".join(part for part in (when(run), kind(run), study, task) if part)
+    return " · ".join(part for part in (local_time(run), kind(run), study, task) if part)
 
 
-def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> dict[str, str]:
-    """Return what the table says of a run.
+def row(run: Run, summary: dict, tags: Sequence[str], stopping: bool = False) -> dict:
+    """Return what the table says of a run, in words and numbers; None is a number not known.
 
     Parameters
     ----------
     run : Run
-    verdict : str
-        As `adarank_core.runs.store.summary` has it; of a study, its answer.
+    summary : dict
+        As `adarank_core.runs.store.summary` returns it.
     tags : sequence of str
     stopping : bool
         Whether it was asked to stop.
@@ -114,21 +88,26 @@ def row(run: Run, verdict: str, tags: Sequence[str], stopping: bool = False) -> 
     >>> from pathlib import Path
     >>> config = {"task": "own/mine.csv", "model": "embedded", "arms": ["adarank"], "seeds": [0, 1]}
     >>> run = Run(Path("20261124-230929-000001-compare"), config, "queued", place=2)
-    >>> list(row(run, "", ("draft",)).values())[2:]
-    ['mine.csv', 'queued (2)', '', 'adarank', 'draft', '0, 1', 'embedded']
+    >>> cells = row(run, {"verdict": "", "effect": ""}, ("draft",))
+    >>> cells["state"], cells["arms"], cells["seeds"], cells["tags"], cells["rank"]
+    ('queued (2)', 'adarank', '0, 1', 'draft', None)
     """
-    config = run.config
+    config, settings = run.config, run.config.get("settings", {})
     seeds = config.get("seeds", [config["seed"]] if "seed" in config else [])
     state = f"queued ({run.place})" if run.state == "queued" and run.place else run.state
     return {
-        "when (UTC)": when(run),
+        "when": local_time(run),
         "kind": kind(run),
         "task": task_label(config.get("task", "")),
         "state": "stopping" if stopping else state,
-        "verdict": verdict,
+        **summary,
         "arms": _arms(config),  # or the study
-        "tags": ", ".join(tags),
+        "rank": config.get("average_rank"),
+        "steps": settings.get("steps"),
+        "batch": settings.get("batch_size"),
+        "rate": rate_of(config) if settings else None,
         "seeds": ", ".join(map(str, seeds)),
+        "tags": ", ".join(tags),
         "model": model_label(config.get("model", "")),
     }
 
@@ -139,8 +118,6 @@ def _arms(config: dict) -> str:
     if ranks := (config.get("plan") or {}).get("ranks"):
         found = set(ranks.values())
         return f"uniform rank {found.pop()}" if len(found) == 1 else "own ranks"
-    if "study" in config:
-        return config["study"]
     return ", ".join(map(arm_label, config.get("arms", ())))
 
 
@@ -157,8 +134,45 @@ def matching(rows: dict[str, dict], text: str) -> list[str]:
     return [
         name
         for name, cells in rows.items()
-        if all(word in " · ".join(cells.values()).lower() for word in words)
+        if all(word in " · ".join(map(str, cells.values())).lower() for word in words)
     ]
+
+
+def value_of(cells: dict, setting: str) -> str:
+    """Return a row's value of a setting as a word; empty where it has none.
+
+    Examples
+    --------
+    >>> value_of({"state": "queued (2)"}, "state"), value_of({"rank": 8.0}, "rank")
+    ('queued', '8')
+    """
+    value = cells[setting]
+    if setting == "state":
+        value = value.partition(" (")[0]
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def groups(rows: dict[str, dict], setting: str) -> dict[str, int]:
+    """Count the rows by their value of a setting: states by interest, numbers by size, words.
+
+    Examples
+    --------
+    >>> rows = {at: {"rank": rank} for at, rank in enumerate((16.0, 8.0, None, 16.0))}
+    >>> groups(rows, "rank")
+    {'8': 1, '16': 2}
+    """
+    places = {state: at for at, state in enumerate(STATES)}
+
+    def place(cells: dict) -> tuple:
+        value = cells[setting]
+        size = 0 if isinstance(value, str) else value
+        word = value_of(cells, setting)
+        return places.get(word, len(places)), size, word
+
+    given = [cells for cells in rows.values() if value_of(cells, setting)]
+    return dict(Counter(value_of(cells, setting) for cells in sorted(given, key=place)))
 
 
 def finding(states: Sequence[str]) -> str:
@@ -249,7 +263,7 @@ def results(compared: dict[str, dict]) -> pd.DataFrame:
         if arms:
             table = results_table(arms, next(iter(arms)))
             table.insert(1, "run", label)
-            tables.append(table.reindex(columns=COLUMNS))
+            tables.append(table.reindex(columns=RESULTS))
     if not tables:
         return pd.DataFrame()
     table = pd.concat(tables, ignore_index=True)

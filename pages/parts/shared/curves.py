@@ -14,6 +14,7 @@ from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, drawn, hide_scale
 
 __all__ = [
     "CURVES",
+    "HEIGHT",
     "LIVE",
     "UNITS",
     "arm_colour",
@@ -38,6 +39,7 @@ UNITS = {
 }
 #: Layout of figures that are drawn again while they are looked at: a zoom survives the next poll.
 LIVE = {"hovermode": "closest", "uirevision": "kept"}
+HEIGHT = 400  # pixels, of the curves
 # For arms that have no colour of their own: muted, and readable on light and dark.
 OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
 
@@ -126,7 +128,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
     figure.update_yaxes(title=title, tickformat=".0%" if digits.endswith("%") else None)
     if table.empty:
         hide_scale(figure)
-    return set_layout(figure, 400, **LIVE)
+    return set_layout(figure, HEIGHT, **LIVE)
 
 
 def difference_table(verdict: Verdict, metric: str) -> pd.DataFrame:

@@ -23,8 +23,10 @@ from adarank_core.lab.studies import STUDIES
 from adarank_core.limits import check_model_name, tasks
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.training.settings import Settings
+from pages.parts.shared.own_words import SETTINGS, own_words
 
 __all__ = [
+    "ARRIVED",
     "LEAST_SETTING",
     "LINK",
     "MOST_SETTING",
@@ -50,13 +52,13 @@ OWN_FILE = "own file"
 VIEWS = {"grid": "Layers × families", "depth": "Profile over depth"}
 RATES = {"one": "one for all", "grid": "best of a grid", "growing": "growing grid"}
 CURVES = ("validation_loss", "validation_accuracy", "train_loss")
-STATES = ("running", "starting", "queued", "interrupted", "failed", "damaged", "cancelled")
 GRID = "1e-3, 5e-3, 2e-2"
 LARGEST_SEED = 2**31 - 1
 LEAST_SETTING, MOST_SETTING = 1e-9, 1e9  # of a study's numbers, which must be above 0
 FOLDER = r"[\w-][\w.-]{0,99}"
 MEMORY = "link_memory"  # what was chosen last, also where the page in sight does not draw it
 PAGE = "link_page"
+ARRIVED = "link_arrived"  # a page was come to; it may take this away when it has heard of it
 
 
 # How a value is read -----------------------------------------------------------------------------
@@ -271,6 +273,7 @@ LINK = {
     "curve": _first_of(CURVES, "compare_curve"),
     "smoothing": Linked(number(0.0, 0.95), 0.6, "compare_smoothing"),
     "cost": _first_of(("seconds", "parameters"), "compare_cost"),
+    "secondary": Linked(one_of(METRICS), None, "compare_metric"),
     # Lab
     "study": _first_of(STUDIES),
     "study_run": Linked(words(FOLDER)),
@@ -282,7 +285,8 @@ LINK = {
     # Learn
     "step": Linked(words(r"\w[\w -]{0,40}"), "Rank"),
     # Runs
-    "state": Linked(one_of((*STATES, "finished")), None, "runs_state"),
+    "group": Linked(one_of(SETTINGS), None, "runs_group"),
+    "only": Linked(own_words, None, "runs_only"),
     "picked": Linked(words(rf"{FOLDER}(,{FOLDER}){{0,20}}"), "", "runs_picked"),
 }
 
@@ -324,7 +328,7 @@ def adopt() -> str:
         context and context.page_script_hash,
     )
     if st.session_state.get(PAGE) != page:
-        st.session_state[PAGE] = page
+        st.session_state[PAGE], st.session_state[ARRIVED] = page, True
         for key in map(_key, LINK):  # another page's control would begin with its own default
             if key in st.session_state:
                 st.session_state[key] = st.session_state[key]

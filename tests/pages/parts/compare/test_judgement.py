@@ -10,7 +10,9 @@ def drawn(metric, smallest, texts):
 
         from adarank_core.comparison.judging import Declared, verdict_of
         from pages.parts.compare import judgement
+        from pages.parts.shared import link
 
+        link.keep()
         draw = np.random.default_rng(0)
         kept = {
             arm: [{"test_loss": draw.normal(size=30), "test_accuracy": draw.random(30) < 0.5}
@@ -31,7 +33,9 @@ def drawn(metric, smallest, texts):
         declared = Declared(metric, smallest)
         verdict = verdict_of("t", "m", arms, declared=declared, texts=kept if texts else None)
         judgement.draw_comparisons(verdict)
-        judgement.draw_pictures(verdict)
+        judgement.draw_differences(verdict, verdict.primary_metric)
+        judgement.draw_numbers(verdict, verdict.primary_metric)
+        judgement.draw_secondary(verdict)
 
     at = AppTest.from_function(script, args=(metric, smallest, texts), default_timeout=60).run()
     assert not at.exception

@@ -8,6 +8,8 @@ from adarank_core.runs.jobs import Run
 from pages.parts.runs import run_table
 from pages.parts.shared import state
 
+NONE = {"verdict": "", "effect": ""}
+
 
 def test_examples():
     assert doctest.testmod(run_table).failed == 0
@@ -28,13 +30,13 @@ def test_the_title_tells_what_may_want_an_eye(states, said):
 
 def test_a_row_has_own_ranks_for_a_plan_of_several():
     run = Run(Path("x-finetune"), {"plan": {"ranks": {"a": 4, "b": 2}}, "seed": 3}, "finished")
-    row = run_table.row(run, "", ())
+    row = run_table.row(run, NONE, ())
     assert (row["kind"], row["arms"], row["seeds"]) == ("finetune", "own ranks", "3")
 
 
 def test_a_study_stands_where_arms_do():
     config = {"command": "lab", "study": "reset", "task": "docstrings", "seed": 3}
-    row = run_table.row(Run(Path("20261124-230929-000001-lab"), config, "finished"), "", ())
+    row = run_table.row(Run(Path("20261124-230929-000001-lab"), config, "finished"), NONE, ())
     assert (row["kind"], row["arms"], row["seeds"]) == ("lab", "reset", "3")
 
 
@@ -43,6 +45,26 @@ def test_every_word_has_to_occur_anywhere_in_the_row():
     assert run_table.matching(rows, "TREC") == ["a", "b"]
     assert run_table.matching(rows, "trec draft") == ["a"]
     assert run_table.matching(rows, "trec final") == []
+
+
+def test_a_row_has_the_settings_as_numbers():
+    settings = {"steps": 1500, "batch_size": 16, "learning_rate": 0.002}
+    config = {"average_rank": 7.5, "settings": settings}
+    row = run_table.row(Run(Path("x-compare"), config, "finished"), NONE, ())
+    assert [row[name] for name in ("rank", "steps", "batch", "rate")] == [7.5, 1500, 16, 0.002]
+    assert set(run_table.COLUMNS) == set(row)
+    assert run_table.matching({"a": row}, "1500 7.5") == ["a"]
+
+
+def test_groups_come_by_interest_by_size_and_by_word():
+    cells = [("queued (2)", 16.0), ("failed", 8.0), ("running", None), ("queued (1)", 16.0)]
+    rows = {at: {"state": state, "rank": rank} for at, (state, rank) in enumerate(cells)}
+    assert list(run_table.groups(rows, "state").items()) == [
+        ("running", 1),
+        ("queued", 2),
+        ("failed", 1),
+    ]
+    assert list(run_table.groups(rows, "rank").items()) == [("8", 1), ("16", 2)]
 
 
 @pytest.mark.parametrize(

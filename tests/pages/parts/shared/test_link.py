@@ -42,11 +42,13 @@ OTHERS = {
     "curve": "train_loss",
     "smoothing": "0.3",
     "cost": "parameters",
+    "secondary": "macro_f1",
     "study": "noise",
     "study_run": "20261124-230929-000001-lab",
     "reset.trials": "7",
     "step": "Noise",
-    "state": "failed",
+    "group": "task",
+    "only": "docstrings",
     "picked": "20261124-230929-000001-compare",
 }
 
@@ -99,6 +101,7 @@ def test_garbage_becomes_the_default_with_a_line(value):
     names = set(OTHERS)
     if value in ("nan", "-1"):  # which are words like others
         names -= {"model", "run", "study_run", "picked", "step", "seeds", "grid"}
+        names -= {"only"} if value == "-1" else set()
     at = opened(**dict.fromkeys(names, value))
     for name in names:
         one = link.LINK[name]
