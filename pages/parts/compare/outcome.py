@@ -15,7 +15,7 @@ from adarank_core.runs.jobs import ALIVE, Run
 from pages.parts.compare import trade_offs
 from pages.parts.compare.asked import alpha_sentence, rates_sentence
 from pages.parts.compare.judgement import METRICS, draw_comparisons, draw_data, draw_pictures
-from pages.parts.shared import curves, state
+from pages.parts.shared import curves, glossary, state
 from pages.parts.shared.link import linked
 
 __all__ = [
@@ -132,7 +132,8 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
     bool
         Whether they just were.
     """
-    st.subheader("Verdict", anchor=False)
+    terms = ("seed", "interval", "p, corrected", "smallest detectable")
+    st.header("Verdict", anchor=False, help=glossary.explained(*terms))
     draw_comparisons(verdict)
     asked = False
     if verdict.seeds == 1 and verdict.primary and more:
@@ -159,7 +160,7 @@ def draw_verdict(run: Run, events, verdict: Verdict, more: bool) -> bool:
 
 def _costs(verdict: Verdict, metric: str) -> None:
     """Draw what quality costs, with a switch between the kinds of cost."""
-    st.subheader("What it costs", anchor=False)
+    st.header("What it costs", anchor=False)
     cost = st.segmented_control(
         "Cost",
         list(COSTS),
@@ -203,8 +204,13 @@ def draw_results(arms: dict) -> None:
             "seconds of search": number(format="%.0f"),
             "seconds of training": number(format="%.0f"),
             "learning rate": number(format="%g"),
-            **{f"mean {name}": number(format="%.4f") for name in METRIC_NAMES.values()},
-            "mean test accuracy": number(format="percent"),
+            **{
+                f"mean {name}": number(
+                    format="percent" if name == "test accuracy" else "%.4f",
+                    help=glossary.explained_in(name),
+                )
+                for name in METRIC_NAMES.values()
+            },
         },
     )
 

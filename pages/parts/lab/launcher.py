@@ -104,7 +104,7 @@ def launcher(study: Study, choice: state.Choice) -> StudyRequest | None:
     StudyRequest or None
         What was just asked for.
     """
-    st.subheader("Do it yourself", anchor=False)
+    st.header("Do it yourself", anchor=False)
     with st.expander("Settings"):
         settings = {name: _setting(study, name) for name in study.defaults}
     st.caption(

@@ -275,7 +275,7 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         columns = _insert_column(columns, "uniform", f"beside: {other[0]}", values)
     refusal = st.session_state.get("rank_refusal")
     if refusal is not None:
-        st.error(state.plain(refusal.sentence))
+        st.error(state.plain(state.capitalised(refusal.sentence)))
         cells = [f"not {refusal.cells[name]}" if name in refusal.cells else "" for name in names]
         columns = _insert_column(columns, "rank", "refused", cells)
     number = st.session_state.setdefault("rank_table_number", 0)
