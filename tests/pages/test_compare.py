@@ -122,7 +122,7 @@ def test_the_stored_example_is_shown_before_anything_was_started(home):
     assert "stored example" in texts(at)
     names = {trace.get("name") for trace in figure(at)["data"]}
     assert set(state.example_run().config["arms"]) <= names
-    assert at.subheader[-1].value == "Verdict" or "Verdict" in [s.value for s in at.subheader]
+    assert at.header[-1].value == "Verdict" or "Verdict" in [s.value for s in at.header]
     assert "run" not in at.query_params
     assert button(at, "Cancel") is None
 

@@ -76,7 +76,7 @@ def interrupted(name, **more):
 
 
 def texts(at):
-    kinds = (at.markdown, at.caption, at.title, at.subheader, at.info, at.warning, at.error)
+    kinds = (at.markdown, at.caption, at.title, at.header, at.info, at.warning, at.error)
     return "\n".join(element.value for kind in kinds for element in kind).replace("\\", "")
 
 

@@ -80,7 +80,7 @@ def select(at, *folders):
 
 
 def texts(at):
-    kinds = (at.title, at.subheader, at.markdown, at.caption, at.info, at.warning, at.error)
+    kinds = (at.title, at.header, at.markdown, at.caption, at.info, at.warning, at.error)
     return "\n".join(element.value for kind in kinds for element in kind)
 
 
@@ -147,19 +147,19 @@ def test_text_and_state_filter_the_table(home):
 def test_the_selection_is_of_runs_and_not_of_rows(home):
     first, second = finished(), finished(task="trec")
     at = select(opened(), first)
-    label = at.subheader[0].value
+    label = at.header[0].value
     assert "docstrings" in label
     finished()
     at.run()
-    assert at.subheader[0].value == label
+    assert at.header[0].value == label
     assert at.session_state["runs_table"]["selection"]["rows"] == [2]
     at.text_input(key="runs_text").set_value("trec").run()
-    assert not at.subheader  # what is not in the table is not selected
+    assert not at.header  # what is not in the table is not selected
     at.text_input(key="runs_text").set_value("").run()
     at = select(at, second)
     at.switch_page("pages/learn.py").run()
     at.switch_page("pages/runs.py").run()
-    assert "trec" in at.subheader[0].value
+    assert "trec" in at.header[0].value
 
 
 def test_a_comparison_is_opened_on_compare(home):
