@@ -1,5 +1,7 @@
 """AdaRank's app: ``streamlit run app.py``. Page config, looks, navigation and middleware."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from adarank_core.limits import is_demo
@@ -18,7 +20,7 @@ PAGES = {
 if __name__ == "__main__":
     st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
     st.logo("assets/wordmark.svg", size="large")
-    st.html("assets/style.css")
+    st.html(Path("assets/style.css"))
     # Teach is reached from Learn; a teacher's link may hide others from the list too.
     hidden = {"teach", *st.session_state.get("hidden_parts", ())}
     pages = [

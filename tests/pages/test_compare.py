@@ -237,7 +237,7 @@ def test_a_failed_run_says_why_in_one_sentence(home):
     with pytest.raises(AdaRankError), recorded() as recorder:
         raise AdaRankError("the model 'x_y' cannot be loaded")
     at = opened(recorder.folder.name)
-    assert at.error[0].value == "the model 'x\\_y' cannot be loaded"
+    assert at.error[0].value == "The model 'x\\_y' cannot be loaded"
     assert button(at, "Try again")
 
 

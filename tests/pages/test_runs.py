@@ -252,7 +252,7 @@ def test_tags_are_kept_and_a_bad_one_is_one_sentence(home):
 
         patch.setattr(store, "set_tags", refused)
         at.multiselect(key=f"runs_tags_{folder.name}").set_value([]).run()
-    assert at.error[0].value == state.plain("the tag '*x*' is too long")
+    assert at.error[0].value == state.plain("The tag '*x*' is too long")
     assert at.multiselect(key=f"runs_tags_{folder.name}").value == ["thesis"]
     at.run()
     assert not at.error

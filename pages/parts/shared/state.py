@@ -464,12 +464,17 @@ def show_error(error: AdaRankError, path: Path | None = None) -> None:
 def capitalised(sentence: str) -> str:
     """Return an error's sentence as it begins on a page; on a command line another word is first.
 
+    A name, such as that of a setting in a file, stays as it is.
+
     Examples
     --------
     >>> capitalised("seeds is '1,x'; give whole numbers such as 0,1,2")
     "Seeds is '1,x'; give whole numbers such as 0,1,2"
+    >>> capitalised("lora_alpha is 'x'; it must be a number")
+    "lora_alpha is 'x'; it must be a number"
     """
-    return sentence[:1].upper() + sentence[1:]
+    first, _, _ = sentence.partition(" ")
+    return first[0].upper() + sentence[1:] if first.isalpha() else sentence
 
 
 def plain(text: str) -> str:
