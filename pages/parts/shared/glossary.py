@@ -11,7 +11,7 @@ TERMS = {
     "modules stay as they are.",
     "trials": "noisy models a module. Each is compared with every other; more give smaller errors.",
     "instances": "noisy models a module, also called trials.",
-    "random heads": "a classifier's last layer does not exist before training; the score is the "
+    "heads": "a classifier's last layer does not exist before training; the score is the "
     "mean over all that could be drawn at random.",
     "logits": "the numbers that a model answers with, before they become probabilities.",
     "L1 distance": "the differences between two answers' logits, without their signs, added up.",
@@ -41,6 +41,12 @@ TERMS = {
     "the orders have nothing to do with each other.",
     "Kendall": "rank correlation by pairs: 1 where all pairs of modules are in the same order.",
     "learning rate": "how large a step training takes.",
+    "steps": "updates of the weights, each from one batch of texts.",
+    "batch size": "texts a step.",
+    "arms": "ways of choosing ranks that are compared.",
+    "repeats": "how often all is measured anew, with other draws.",
+    "wanted": "the Spearman correlation of two draws that counts as stable.",
+    "scale": "how strong the noise is, in standard deviations of the weights.",
 }
 
 
@@ -63,5 +69,10 @@ def explained_in(text: str) -> str | None:
     >>> explained_in("Spearman 0.95 between two draws")[:35]
     '**Spearman**: rank correlation: 1 wh'
     """
-    found = [term for term in TERMS if re.search(rf"\b{re.escape(term)}s?\b", text, re.IGNORECASE)]
+    one_or_more = {term: re.escape(term.removesuffix("s")) + "(e?s)?" for term in TERMS}
+    found = [
+        term
+        for term, pattern in one_or_more.items()
+        if re.search(rf"\b{pattern}\b", text, re.IGNORECASE)
+    ]
     return explained(*found) or None
