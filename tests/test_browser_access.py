@@ -126,8 +126,10 @@ def test_the_focus_stays_where_it_was(page, address):  # noqa: F811
     page.mouse.click(box["x"] + 50, box["y"] + 1.5 * ROW)
     page.keyboard.press("ArrowRight")
     for typed, pins in (("11", "0:11"), ("12", "0:11,1:12")):
-        page.keyboard.type(typed)
-        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")  # opens the cell; a second one goes to the next
+        cell = page.get_by_test_id("portal").locator("input")
+        cell.fill(typed)
+        cell.press("Enter")
         page.wait_for_url(lambda url, pins=pins: choices(url).get("pins") == pins)
         settle(page)
     assert page.evaluate("document.activeElement.closest('[data-testid=stDataFrame]') !== null")

@@ -67,7 +67,7 @@ def explained_in(text: str) -> str | None:
     Examples
     --------
     >>> explained_in("Spearman 0.95 between two draws")[:35]
-    '**Spearman**: rank correlation: 1 wh'
+    '**Spearman**: rank correlation: 1 w'
     """
     one_or_more = {term: re.escape(term.removesuffix("s")) + "(e?s)?" for term in TERMS}
     found = [
