@@ -1,4 +1,6 @@
-"""AdaRank's app: ``streamlit run app.py``. Page config, navigation and the server's middleware."""
+"""AdaRank's app: ``streamlit run app.py``. Page config, looks, navigation and middleware."""
+
+from pathlib import Path
 
 import streamlit as st
 
@@ -17,6 +19,8 @@ PAGES = {
 
 if __name__ == "__main__":
     st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
+    st.logo("assets/wordmark.svg", size="large")
+    st.html(Path("assets/style.css"))
     # Teach is reached from Learn; a teacher's link may hide others from the list too.
     hidden = {"teach", *st.session_state.get("hidden_parts", ())}
     pages = [

@@ -50,7 +50,7 @@ def draw() -> None:
         "Runs of all visitors wait in one queue and take turns. Nothing here is limited when you "
         "run it yourself: `pip install -r requirements.txt && streamlit run app.py`."
     )
-    st.subheader("The limits of this demo", anchor=False)
+    st.header("The limits of this demo", anchor=False)
     st.dataframe(
         cap_rows(),
         hide_index=True,

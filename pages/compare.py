@@ -33,7 +33,7 @@ from pages.parts.compare.outcome import (
 )
 from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.shared import curves, link, state, visitor
+from pages.parts.shared import curves, glossary, link, state, visitor
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
@@ -267,7 +267,8 @@ def draw() -> None:
     st.title(state.plain(headline(run, verdict)), anchor=False)
     st.markdown(
         "Every arm is LoRA with as many parameters, on the same texts in the same order; only "
-        "the ranks differ. Thin lines are seeds, thick lines their mean."
+        "the ranks differ. Thin lines are seeds, thick lines their mean.",
+        help=glossary.explained("loss", "nats", "accuracy", "validation", "test", "seed"),
     )
     state.badge("stored example" if opened is None else "your run", settings_line(run))
     home = visitor.runs_home()
@@ -292,7 +293,7 @@ def draw() -> None:
         draw_details(run, follow(run.folder).events, verdict)
         draw_rates(verdict.arms)
     elif not under_way and (done := finished_results(follow(run.folder).events)):
-        st.subheader("What had finished", anchor=False)
+        st.header("What had finished", anchor=False)
         draw_results(done)
     draw_how_again(run)
     state.page_link("learn", "Next: why this works")

@@ -11,7 +11,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.scores import Scores, origin_of
 from pages.parts.explore.scoring_job import ScoringJob
-from pages.parts.shared import cached, charts, phrases, state
+from pages.parts.shared import cached, charts, glossary, phrases, state
 from pages.parts.shared.link import VIEWS, linked
 from pages.parts.shared.sidebar import sidebar
 
@@ -141,7 +141,8 @@ def title(finding: str) -> None:
     st.title(state.plain(finding), anchor=False)
     st.markdown(
         "Each cell adds random noise to one module, twice, and shows how far apart the two noisy "
-        "models' answers are. The further apart, the more the module matters."
+        "models' answers are. The further apart, the more the module matters.",
+        help=glossary.explained("module", "noise", "disagreement", "L1 distance", "logits"),
     )
 
 

@@ -21,7 +21,7 @@ from pages.parts.compare.outcome import model_label, task_label
 from pages.parts.compare.run_status import draw_status, run_label
 from pages.parts.lab.launcher import arguments, launcher, request_of
 from pages.parts.lab.panel import draw_panel, drawn_result, read_result, stored
-from pages.parts.shared import link, state, visitor
+from pages.parts.shared import glossary, link, state, visitor
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
@@ -188,7 +188,8 @@ def command(study: Study, run: jobs.Run | None) -> str:
 def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) -> None:
     """Draw the answer and the pictures of a run or of the stored example."""
     if result is not None and result.answer:
-        st.subheader(state.plain(result.answer), anchor=False)
+        terms = glossary.explained_in(f"{study.question} {result.answer}")
+        st.header(state.plain(result.answer), anchor=False, help=terms)
     if run is None and result is None:
         st.info("There is no stored example of this study yet: start it.", icon=":material/info:")
     elif run is None:

@@ -13,7 +13,7 @@ from adarank_core.ranks.recipes import CHECKED, recipes
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
 from pages.parts.ranks import reproduction, what_if
-from pages.parts.shared import charts, link, phrases, state
+from pages.parts.shared import charts, glossary, link, phrases, state
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 from pages.parts.shared.uploads import save_upload
@@ -265,7 +265,7 @@ with head:
         title = phrases.rank_finding(scores, now.plan, *by_choice)
     st.title(state.plain(title), anchor=False)
     if now is not None:
-        st.markdown(about(now))
+        st.markdown(about(now), help=glossary.explained("rank", "disagreement", "module"))
     state.origin(shown, phrases.detail(shown))
     old = phrases.old_words(shown, choice.asked, "Explore") if shown.stale else ""
     if old:

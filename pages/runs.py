@@ -310,7 +310,7 @@ def draw_selection(runs: Sequence[jobs.Run], known: Sequence[jobs.Run]) -> None:
     """Draw what is selected: one run, two comparisons beside each other, or several."""
     one, two = len(runs) == 1, len(runs) == 2
     heading = run_table.label(runs[0]) if one else f"{len(runs)} runs are selected"
-    st.subheader(state.plain(heading), anchor=False)
+    st.header(state.plain(heading), anchor=False)
     draw_actions(runs)
     if one:
         draw_tags(runs[0], {tag for run in known for tag in store.tags(run.folder)})
@@ -369,7 +369,7 @@ def draw() -> None:
         st.markdown(about, width="stretch")
         draw_cancel_all(known)
     if said := st.session_state.pop(REFUSAL, ""):
-        st.error(state.plain(said))
+        st.error(state.plain(state.capitalised(said)))
     if known:
         rows = {run.folder.name: row(run) for run in known}
         shown = draw_filters(rows)

@@ -73,7 +73,7 @@ def draw_settings(words: Lesson) -> Room:
 
 def draw_link(link: str, address: str) -> None:
     """Draw the room's link and its QR code, and say who can reach it."""
-    st.image(qr_png(link), width=260, caption="The room's link")
+    st.image(qr_png(link), width=260, caption="The room's link", alt=f"QR code of {link}")
     st.code(link, language=None, wrap_lines=True)
     bound = st.get_option("server.address")
     if urlsplit(address).hostname in room_link.THIS_MACHINE or bound in room_link.THIS_MACHINE:

@@ -1,5 +1,6 @@
 """A link is the state: on every page, after a reload, another page, and in a fresh browser."""
 
+import os
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -7,68 +8,98 @@ import pytest
 
 from adarank_core.files import runs_folder, write_json
 from tests.pages.parts.shared.test_link import OTHERS
-from tests.test_browser_walk import address, page  # noqa: F401
+from tests.test_browser_walk import CHROMIUM, FLAGS, LATER, SOON, address  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("Explore", "Ranks", "Compare", "Learn", "Runs")
+PAGES = ("Explore", "Ranks", "Compare", "Lab", "Learn", "Runs")
 #: Without what needs the network, more cores or a run.
 LINKED = {
     name: text
     for name, text in OTHERS.items()
-    if name not in ("model", "text", "task", "run", "picked", "only", "secondary", "side_by_side")
+    if name not in ("model", "text", "task", "run", "study_run", "picked", "only", "secondary")
+    and name != "side_by_side"
 }
 SHOWN = {"Explore": ("Seed", "7"), "Ranks": ("Seed", "7"), "Compare": ("Steps", "20")}
 
 
-def choices(tab):
-    return {name: values[0] for name, values in parse_qs(urlsplit(tab.url).query).items()}
+@pytest.fixture
+def fresh():
+    """Open pages of browsers that know nothing of each other: no cookies, no storage."""
+    if CHROMIUM is None:
+        if os.environ.get("ADARANK_REQUIRE_BROWSER") == "1":
+            pytest.fail("Chromium is missing, and ADARANK_REQUIRE_BROWSER is 1")
+        pytest.skip("Chromium is missing")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+
+        def opened(address):
+            tab = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            tab.set_default_timeout(SOON)
+            tab.goto(address)
+            return tab
+
+        yield opened
+        chromium.close()
+
+
+def choices(url):
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
 def settle(tab):
     tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    tab.get_by_role("heading").first.wait_for()
+    tab.get_by_role("heading", level=1).wait_for()
     assert not tab.get_by_test_id("stException").count()
+
+
+def holds(tab, wanted=LINKED):
+    """Wait until the address says what is wanted, and the page shows it."""
+    settle(tab)
+    tab.wait_for_url(lambda url: wanted.items() <= choices(url).items())
+    assert choices(tab.url) == wanted
+    return tab.get_by_role("heading", level=1).inner_text()
 
 
 def opens(tab, name):
     tab.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
     tab.wait_for_url(re.compile(rf"/({name.lower()})?\?"))
-    settle(tab)
+    tab.locator("a[aria-current=page]", has_text=name).wait_for()
 
 
-def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
+def test_a_link_is_the_state_on_every_page(fresh, address):  # noqa: F811
     from playwright.sync_api import expect
 
     query = "&".join(f"{name}={text}" for name, text in LINKED.items())
-    page.goto(f"{address}/?{query}")
-    page.get_by_text("computed now", exact=True).wait_for(timeout=300_000)  # it starts by itself
-    settle(page)
-    title = page.get_by_role("heading", level=1).inner_text()
+    page = fresh(f"{address}/?{query}")
+    page.get_by_text("computed now", exact=True).wait_for(timeout=LATER)  # it starts by itself
     for name in (*PAGES, "Explore"):
         opens(page, name)
-        assert choices(page) == LINKED, name
-        if name in SHOWN:
-            label, value = SHOWN[name]
-            expect(page.get_by_label(label, exact=True)).to_have_value(value)  # drawn soon
-        page.reload()
-        settle(page)
-        assert choices(page) == LINKED, name
-    fresh = page.context.browser or page.context
-    other = fresh.new_page()
-    other.goto(page.url)
-    other.get_by_text("from the cache", exact=True).wait_for()
-    settle(other)
-    assert other.get_by_role("heading", level=1).inner_text() == title
-    assert choices(other) == LINKED
+        title = holds(page)
+        other = fresh(page.url)
+        for tab in (page, other):
+            if name in SHOWN:
+                label, value = SHOWN[name]
+                expect(tab.get_by_label(label, exact=True)).to_have_value(value)
+            if tab is page:
+                page.reload()
+            expect(tab.get_by_role("heading", level=1)).to_have_text(title)
+            assert holds(tab) == title, name
+        if name in ("Explore", "Ranks"):
+            other.get_by_text("from the cache", exact=True).wait_for()
+        other.context.close()
+    # Teach adds a room of its own.
+    settle(teach := fresh(f"{address}/teach?{query}"))
+    teach.wait_for_url(lambda url: {**LINKED, **choices(url)} == choices(url))
 
 
-def test_what_is_chosen_by_hand_goes_along(page, address):  # noqa: F811
+def test_what_is_chosen_by_hand_goes_along(fresh, address):  # noqa: F811
     from playwright.sync_api import expect
 
-    page.goto(address)
-    settle(page)
-    assert choices(page) == {}
+    page = fresh(address)
+    holds(page, {})
     box = page.get_by_label("Seed", exact=True)
     box.fill("8")
     box.press("Enter")
@@ -86,7 +117,8 @@ def test_what_is_chosen_by_hand_goes_along(page, address):  # noqa: F811
     page.wait_for_url(lambda url: "seed" not in url)
 
 
-def test_a_run_is_selected_by_keyboard_and_told_by_the_browsers_clock(page, address):  # noqa: F811
+def test_a_run_is_selected_by_keyboard_and_told_by_the_browsers_clock(fresh, address):  # noqa: F811
+    page = fresh(address)
     folder = runs_folder() / "20260701-223000-000000-finetune"
     folder.mkdir()
     write_json(folder / "config.json", {"command": "finetune", "task": "docstrings"})

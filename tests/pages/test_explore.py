@@ -173,7 +173,7 @@ def test_an_error_while_scoring_ends_it(explore, monkeypatch):
         raise AdaRankError("the logits are not finite")
 
     monkeypatch.setattr(ScoringJob, "advance", broken)
-    at = only_the_error(score(explore), "the logits are not finite")
+    at = only_the_error(score(explore), "The logits are not finite")
     assert "job" not in at.session_state
     monkeypatch.undo()
 
@@ -216,7 +216,7 @@ def test_a_task_without_its_file_is_not_scored_on_another(explore):
     at = explore.segmented_control(key="text").set_value("task").run()
     at = at.selectbox(key="task").select(state.OWN_FILE).run()
     assert "own file" in picture(at)["layout"]["annotations"][0]["text"]
-    only_the_error(score(at), "no file was read yet")
+    only_the_error(score(at), "No file was read yet")
 
 
 def test_a_scoring_that_was_interrupted_goes_on_and_can_be_cancelled(explore, monkeypatch):

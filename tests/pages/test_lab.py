@@ -76,7 +76,7 @@ def interrupted(name, **more):
 
 
 def texts(at):
-    kinds = (at.markdown, at.caption, at.title, at.subheader, at.info, at.warning, at.error)
+    kinds = (at.markdown, at.caption, at.title, at.header, at.info, at.warning, at.error)
     return "\n".join(element.value for kind in kinds for element in kind).replace("\\", "")
 
 
@@ -126,7 +126,7 @@ def test_a_wrong_setting_is_told_and_nothing_is_started(started):
     at = opened(study="noise")
     at.text_input(key="noise.scales").set_value("0.5, x")
     at.button(key="lab_start").click().run()
-    assert "an entry of scales is 'x'; it must be a number above 0" in texts(at)
+    assert "An entry of scales is 'x'; it must be a number above 0" in texts(at)
     assert not started
 
 

@@ -86,6 +86,23 @@ def test_the_first_step_counts_what_lora_learns(lesson):
     assert "more than the weight itself" in said(lesson)
 
 
+def test_a_link_shows_the_toys_as_they_were_set(lesson):
+    lesson.select_slider(key="lesson_rank").set_value(32).run()
+    page = opened(lesson, "Reset")
+    page.radio(key="lesson_prediction").set_value(0).run()
+    page.toggle(key="lesson_reset").set_value(True).run()
+    toys = {"toy_rank": "32", "toy_guess": "0", "toy_reset": "yes"}
+    assert toys == {name: page.query_params[name] for name in toys}
+    fresh = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    fresh.query_params |= {**page.query_params, "toy_across": "sentence", "toy_pairs": "999"}
+    fresh.run().switch_page("pages/learn.py").run()
+    assert plain(fresh.header[0].value) == plain(page.header[0].value)
+    assert said(fresh).endswith(said(page)[-200:]) and fresh.toggle(key="lesson_reset").value
+    assert opened(fresh, "Texts").header[0].value.startswith("One sentence")
+    # More pairs than there are: as many as usual.
+    assert opened(fresh, "Score").slider(key="lesson_pairs").value == 10
+
+
 def test_the_second_step_says_what_the_draws_say(lesson):
     drawn = stored()
     near, far = (mean_shift(drawn.noisy[VALUE.format(at)], drawn.clean) for at in (0, 5))

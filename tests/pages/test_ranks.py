@@ -251,7 +251,7 @@ def test_modules_that_are_left_out_have_no_rank_and_the_others_share_theirs(rank
 def test_leaving_out_all_modules_is_refused(ranks):
     at = edit(ranks, {row: {"left out": True} for row in range(36)})
     (error,) = at.error
-    assert "all 36 modules are excluded" in error.value
+    assert "All 36 modules are excluded" in error.value
     assert set(table(at)["refused"]) == {"not out"} and not table(at)["left out"].any()
 
 

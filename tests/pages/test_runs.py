@@ -81,7 +81,7 @@ def select(at, *folders):
 
 
 def texts(at):
-    kinds = (at.title, at.subheader, at.markdown, at.caption, at.info, at.warning, at.error)
+    kinds = (at.title, at.header, at.markdown, at.caption, at.info, at.warning, at.error)
     return "\n".join(element.value for kind in kinds for element in kind)
 
 
@@ -126,7 +126,7 @@ def test_times_are_those_of_the_browser(home, monkeypatch):
     monkeypatch.setattr(type(st.context), "timezone", "Asia/Kolkata")
     at = select(opened(), old)
     assert list(table(at)["when"]) == ["2026-07-02 04:00"]
-    assert at.subheader[0].value.startswith(r"2026\-07\-02 04\:00 ·")
+    assert at.header[0].value.startswith(r"2026\-07\-02 04\:00 ·")
     at.session_state["compare_run"] = old.name
     at.switch_page("pages/compare.py").run()
     assert at.selectbox(key="compare_open").options[1].startswith("2026-07-02 04:00 ·")
@@ -180,19 +180,19 @@ def test_runs_of_equal_settings_stand_together_and_one_group_can_be_chosen(home)
 def test_the_selection_is_of_runs_and_not_of_rows(home):
     first, second = finished(), finished(task="trec")
     at = select(opened(), first)
-    label = at.subheader[0].value
+    label = at.header[0].value
     assert "docstrings" in label
     finished()
     at.run()
-    assert at.subheader[0].value == label
+    assert at.header[0].value == label
     assert at.session_state["runs_table"]["selection"]["rows"] == [2]
     at.text_input(key="runs_text").set_value("trec").run()
-    assert not at.subheader  # what is not in the table is not selected
+    assert not at.header  # what is not in the table is not selected
     at.text_input(key="runs_text").set_value("").run()
     at = select(at, second)
     at.switch_page("pages/learn.py").run()
     at.switch_page("pages/runs.py").run()
-    assert "trec" in at.subheader[0].value
+    assert "trec" in at.header[0].value
 
 
 def test_a_comparison_is_opened_on_compare(home):
@@ -287,7 +287,7 @@ def test_tags_are_kept_and_a_bad_one_is_one_sentence(home):
 
         patch.setattr(store, "set_tags", refused)
         at.button_group(key=f"runs_tags_{folder.name}").set_value([]).run()
-    assert at.error[0].value == state.plain("the tag '*x*' is too long")
+    assert at.error[0].value == state.plain("The tag '*x*' is too long")
     assert at.button_group(key=f"runs_tags_{folder.name}").value == ["thesis"]
     at.run()
     assert not at.error

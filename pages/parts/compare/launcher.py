@@ -18,7 +18,7 @@ from adarank_core.training.settings import Settings
 from pages.parts.compare.asked import ALPHAS
 from pages.parts.compare.judgement import METRICS
 from pages.parts.compare.outcome import task_label
-from pages.parts.shared import link, state
+from pages.parts.shared import glossary, link, state
 from pages.parts.shared.link import GRID, RATES, linked
 from pages.parts.shared.uploads import save_upload
 
@@ -94,7 +94,7 @@ def launcher(choice: state.Choice, recent: Sequence[Run]) -> dict | None:
     dict or None
         What a comparison was just asked for.
     """
-    st.subheader("Your own comparison", anchor=False)
+    st.header("Your own comparison", anchor=False)
     arms = _arms()
     first = choice.seed
     seeds = st.text_input(
@@ -193,7 +193,8 @@ def _question(config: dict) -> None:
         list(METRICS),
         format_func=METRICS.get,
         help="Settled before anything is measured. The verdict is about it; the others are shown "
-        "without a claim. AUC is measured of two classes.",
+        "without a claim. AUC is measured of two classes.\n\n"
+        + glossary.explained("loss", "nats", "accuracy", "macro-F1", "AUC"),
         **linked("metric"),
     )
     if metric != "test_loss":

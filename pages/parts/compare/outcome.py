@@ -29,7 +29,7 @@ from pages.parts.compare.judgement import (
     draw_numbers,
     draw_secondary,
 )
-from pages.parts.shared import curves, state
+from pages.parts.shared import curves, glossary, state
 from pages.parts.shared.link import linked
 
 __all__ = [
@@ -146,7 +146,8 @@ def draw_verdict(verdict: Verdict, more: bool) -> bool:
     bool
         Whether they just were.
     """
-    st.subheader("Verdict", anchor=False)
+    terms = ("seed", "interval", "p, corrected", "smallest detectable")
+    st.header("Verdict", anchor=False, help=glossary.explained(*terms))
     draw_comparisons(verdict)
     asked = False
     if verdict.seeds == 1 and verdict.primary and more:
@@ -190,7 +191,7 @@ def draw_details(run: Run, events, verdict: Verdict) -> None:
 
 def _costs(verdict: Verdict, metric: str) -> None:
     """Draw what quality costs, with a switch between the kinds of cost."""
-    st.subheader("What it costs", anchor=False)
+    st.header("What it costs", anchor=False)
     cost = st.segmented_control(
         "Cost",
         list(COSTS),
@@ -234,8 +235,13 @@ def draw_results(arms: dict) -> None:
             "seconds of search": number(format="%.0f"),
             "seconds of training": number(format="%.0f"),
             "learning rate": number(format="%g"),
-            **{f"mean {name}": number(format="%.4f") for name in METRIC_NAMES.values()},
-            "mean test accuracy": number(format="percent"),
+            **{
+                f"mean {name}": number(
+                    format="percent" if name == "test accuracy" else "%.4f",
+                    help=glossary.explained_in(name),
+                )
+                for name in METRIC_NAMES.values()
+            },
         },
     )
 

@@ -79,7 +79,7 @@ def draw_rates(arms: dict) -> None:
     table = rate_table(arms)
     if table.empty:
         return
-    st.subheader("Learning rates", anchor=False)
+    st.header("Learning rates", anchor=False)
     for arm in at_edge(arms):
         st.warning(f"{state.plain(edge_notice(arm_label(arm)))}.", icon=":material/warning:")
     st.plotly_chart(

@@ -101,7 +101,7 @@ def draw_status(run: Run, at: RunProgress | None, alive: Sequence[Run], open_run
     words = {
         "cancelled": "Cancelled; what had finished is kept.",
         "interrupted": "The run's process ended without a word; what had finished is kept.",
-        "failed": run.message,
+        "failed": state.capitalised(run.message),
         "damaged": f"The run's folder is damaged: {run.message}. What is left is shown.",
     }[run.state]
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -10,7 +10,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from adarank_core.checks import is_number
-from pages.parts.shared.charts import GREY, SCALE, WHISKERS, drawn, number, set_layout
+from pages.parts.shared.charts import (
+    GREY,
+    SCALE,
+    TOOL_BAR,
+    WHISKERS,
+    drawn,
+    number,
+    set_layout,
+)
 from pages.parts.shared.curves import LIVE
 
 __all__ = [
@@ -245,15 +253,14 @@ def panels(titles: Sequence[str], **more) -> go.Figure:
     """
     rows = -(-len(titles) // 2)
     lines = 1 + any("<br>" in title for title in titles)
-    high, gap, above = 160, 35 + 22 * lines, 40 + 22 * lines
+    high, gap, above = 160, 35 + 22 * lines, 40 + TOOL_BAR + 22 * lines
     inside = rows * high + (rows - 1) * gap
     figure = make_subplots(
         rows=rows, cols=2, subplot_titles=titles, vertical_spacing=gap / inside, **more
     )
     set_layout(figure, inside + above + 60, **LIVE)
     figure.update_annotations(font_size=13)
-    legend = {"yref": "container", "yanchor": "top", "y": 1}
-    return figure.update_layout(margin={"t": above}, legend=legend)
+    return figure.update_layout(margin={"t": above})
 
 
 def add_line(

@@ -7,7 +7,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.lab.studies import study_named
 from adarank_core.lab.study import Study, StudyRequest
 from pages.parts.compare.outcome import task_label
-from pages.parts.shared import state
+from pages.parts.shared import glossary, state
 from pages.parts.shared.link import LEAST_SETTING, MOST_SETTING, linked
 
 __all__ = ["arguments", "launcher", "list_from", "request_of"]
@@ -104,7 +104,7 @@ def launcher(study: Study, choice: state.Choice) -> StudyRequest | None:
     StudyRequest or None
         What was just asked for.
     """
-    st.subheader("Do it yourself", anchor=False)
+    st.header("Do it yourself", anchor=False)
     with st.expander("Settings"):
         settings = {name: _setting(study, name) for name in study.defaults}
     st.caption(
@@ -134,8 +134,8 @@ def launcher(study: Study, choice: state.Choice) -> StudyRequest | None:
 
 def _setting(study: Study, name: str):
     """Draw one of the study's own settings, as its default is; return its value."""
-    default, kept = study.defaults[name], linked(f"{study.name}.{name}")
-    label = name.replace("_", " ").capitalize()
+    default, label = study.defaults[name], name.replace("_", " ").capitalize()
+    kept = linked(f"{study.name}.{name}") | {"help": glossary.explained_in(label)}
     if isinstance(default, list):
         return list_from(st.text_input(label, **kept), default)
     if isinstance(default, str):

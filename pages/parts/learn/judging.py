@@ -17,6 +17,7 @@ from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS, Step, evidence
 from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
 from pages.parts.shared import charts, curves, phrases, state
+from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
 __all__ = ["budget", "fair", "reset", "told", "unknown"]
@@ -37,10 +38,8 @@ def budget(step: Step) -> str:
             "What is kept equal",
             list(KEPT_EQUAL),
             format_func=KEPT_EQUAL.get,
-            default="rank",
             required=True,
-            key="lesson_equal",
-            persist_state="session",
+            **linked("toy_equal"),
         )
         plan = allocate(scores, average, budget_by=equal)
         uniform = uniform_plan(scores, average)
@@ -94,12 +93,7 @@ def budget(step: Step) -> str:
 
 def _draw_scaling(scores: Scores, average: int, equal: str) -> None:
     """Choose alpha's rule; show what it does to the module of highest and of lowest rank."""
-    policy = st.selectbox(
-        "Alpha's rule",
-        list(ALPHA_POLICIES),
-        key="lesson_alpha",
-        persist_state="session",
-    )
+    policy = st.selectbox("Alpha's rule", list(ALPHA_POLICIES), **linked("toy_alpha"))
     st.caption(state.plain(ALPHA_POLICIES[policy]))
     plan = allocate(scores, average, budget_by=equal, alpha_policy=policy)
     by_rank = sorted(scores.modules, key=lambda module: plan.ranks[module.name])
@@ -131,7 +125,7 @@ def fair(step: Step) -> str:
         seen = seeds
         if seeds > 1:
             seen = st.slider(
-                "Seeds looked at", 1, seeds, seeds, key="lesson_seeds", persist_state="session"
+                "Seeds looked at", 1, seeds, **linked("toy_seeds", range(1, seeds + 1))
             )
         arms = {name: {**arm, "runs": arm["runs"][:seen]} for name, arm in whole.arms.items()}
         # The stored verdict needs no statistics to be computed, which take a second to load.
@@ -213,20 +207,18 @@ def reset(step: Step) -> str:
         st.markdown(first.format(**words))
         draw_task(step)
     with right:
+        predictions = range(len(step["predictions"]))
         guess = st.radio(
             "Scanned in reverse, the curve …",
-            range(len(step["predictions"])),
+            predictions,
             index=None,
             format_func=lambda at: step["predictions"][at],
-            key="lesson_prediction",
-            persist_state="session",
+            **linked("toy_guess", (None, *predictions)),
         )
         shown = ["forward"]
         if guess is not None:
             shown.append("reversed")
-            if st.toggle(
-                "Take the noise away after each layer", key="lesson_reset", persist_state="session"
-            ):
+            if st.toggle("Take the noise away after each layer", **linked("toy_reset")):
                 shown.append("reset")
         st.plotly_chart(
             lesson_figures.scans({name: scans[name] for name in shown}),

@@ -15,6 +15,7 @@ from pages.parts.learn.lesson_data import ASSETS, Step
 from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
 from pages.parts.learn.noisy_models import choose_modules, draw_sentence_form
 from pages.parts.shared import charts, phrases, state
+from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
 __all__ = ["MODULES", "noise", "rank", "score", "texts"]
@@ -47,10 +48,8 @@ def rank(step: Step) -> str:
         st.latex(r"W_{\text{new}} = W + s \cdot B A")
         draw_task(step)
     with right:
-        powers = [2**power for power in range(9)]
-        chosen = st.select_slider(
-            "Rank r", [*powers, width], 8, key="lesson_rank", persist_state="session"
-        )
+        ranks = [*(2**power for power in range(9)), width]
+        chosen = st.select_slider("Rank r", ranks, **linked("toy_rank", ranks))
         thin = chosen * (rows + width)
         st.plotly_chart(
             lesson_figures.thin_matrices(width, rows, chosen),
@@ -140,7 +139,7 @@ def score(step: Step) -> str:
     left.markdown(luck)
     with right:
         pairs = st.slider(
-            "Pairs that have come in", 2, most, 10, key="lesson_pairs", persist_state="session"
+            "Pairs that have come in", 2, most, **linked("toy_pairs", range(2, most + 1))
         )
         st.plotly_chart(
             lesson_figures.running_means(running, pairs),
@@ -198,18 +197,11 @@ def texts(step: Step) -> str:
             column.selectbox(
                 label,
                 list(SOURCES),
-                at,
                 format_func=SOURCES.get,
-                key=key,
-                persist_state="session",
+                **linked(name),
             )
-            for at, (column, label, key) in enumerate(
-                zip(
-                    st.columns(2),
-                    ("Across", "Upwards"),
-                    ("lesson_across", "lesson_upwards"),
-                    strict=True,
-                )
+            for column, label, name in zip(
+                st.columns(2), ("Across", "Upwards"), ("toy_across", "toy_upwards"), strict=True
             )
         )
         pair = of_source[one], of_source[other]

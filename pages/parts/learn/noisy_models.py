@@ -19,11 +19,9 @@ from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS
 from pages.parts.learn.room_link import hidden
 from pages.parts.shared import cached, charts, state
+from pages.parts.shared.link import linked
 
 __all__ = ["choose_modules", "draw_sentence_form"]
-
-FIRST = "bert.encoder.layer.0.attention.self.value"
-SECOND = "bert.encoder.layer.5.attention.self.value"
 
 
 def choose_modules(
@@ -47,16 +45,13 @@ def choose_modules(
         column.selectbox(
             label,
             order,
-            order.index(default),
             format_func=lambda name: charts.module_label(of_name[name]),
-            key=key,
-            persist_state="session",
+            **linked(name, order),
         )
-        for column, label, default, key in zip(
+        for column, label, name in zip(
             st.columns(2),
             ("One module", "Another module"),
-            (FIRST, SECOND),
-            ("lesson_one", "lesson_another"),
+            ("toy_one", "toy_another"),
             strict=True,
         )
     ]

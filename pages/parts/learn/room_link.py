@@ -25,7 +25,7 @@ __all__ = [
     "room",
 ]
 
-OWN = ("step", "run", "study_run", "picked")
+OWN = ("step", "run", "study_run", "picked", "toy_guess", "toy_reset")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 

@@ -198,6 +198,7 @@ def _wishes_of_link(scores: Scores) -> Wishes:
         pinned = {name: rank for name, rank in pinned.items() if name not in excluded}
         st.session_state.rank_wishes = Wishes(pinned, excluded)
         st.session_state.rank_wishes_link = texts
+        _renew_table()
     return st.session_state.get("rank_wishes", Wishes())
 
 
@@ -214,16 +215,44 @@ def _keep_wishes(wishes: Wishes, scores: Scores) -> None:
 
 
 def _wishes_with_edits(wishes: Wishes) -> Wishes:
-    """Return the wishes with what was typed since the last run; the table then begins anew.
+    """Return the wishes with what was typed into the table since the last run."""
+    if "rank_table" not in st.session_state:
+        return wishes
+    key, rows, before = st.session_state.rank_table
+    changes = {}
+    for row, change in _edits(key).items():  # those of earlier runs too
+        old = before.get(row, {})
+        new = {name: value for name, value in change.items() if (name, value) not in old.items()}
+        if new:
+            changes[row] = new
+    return wishes_after(changes, rows, wishes)
 
-    Its edits are relative to the rows that it was drawn with, which are other ones now.
+
+def _edits(key: str) -> dict[int, dict]:
+    """Return what was typed into a table since it began anew: by row, values by column."""
+    return {
+        row: dict(change)
+        for row, change in st.session_state.get(key, {}).get("edited_rows", {}).items()
+    }
+
+
+def _table_key(names: list[str], columns: dict) -> str:
+    """Return the key of the table to be drawn: the last one's, so that the focus stays in it.
+
+    Its edits are kept in the browser and drawn over the rows, so it begins anew where they are
+    other rows now, or say something else.
     """
     drawn = st.session_state.get("rank_table")
-    changes = st.session_state.get(drawn[0], {}).get("edited_rows") if drawn else None
-    if not changes:
-        return wishes
-    _renew_table()
-    return wishes_after(changes, drawn[1], wishes)
+    if drawn is not None and (
+        [name for name, _ in drawn[1]] != names
+        or any(
+            columns[column][int(row)] != value
+            for row, change in _edits(drawn[0]).items()
+            for column, value in change.items()
+        )
+    ):
+        _renew_table()
+    return f"rank_table_{st.session_state.setdefault('rank_table_number', 0)}"
 
 
 def _renew_table() -> None:
@@ -276,11 +305,10 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         columns = _insert_column(columns, "uniform", f"beside: {other[0]}", values)
     refusal = st.session_state.get("rank_refusal")
     if refusal is not None:
-        st.error(state.plain(refusal.sentence))
+        st.error(state.plain(state.capitalised(refusal.sentence)))
         cells = [f"not {refusal.cells[name]}" if name in refusal.cells else "" for name in names]
         columns = _insert_column(columns, "rank", "refused", cells)
-    number = st.session_state.setdefault("rank_table_number", 0)
-    key = f"rank_table_{number}"
+    key = _table_key(names, columns)
     st.data_editor(
         pd.DataFrame(columns),
         key=key,
@@ -310,7 +338,8 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         },
         alt="LoRA rank of every module, to be edited",
     )
-    st.session_state.rank_table = (key, [(name, plan.ranks[name]) for name in names])
+    rows = [(name, plan.ranks[name]) for name in names]
+    st.session_state.rank_table = (key, rows, _edits(key))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Reset",

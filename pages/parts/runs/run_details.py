@@ -46,7 +46,7 @@ def draw_run(run: Run, every: float) -> None:
         Seconds between two looks at a run that is at work.
     """
     if run.state == "failed":
-        st.error(state.plain(run.message or "It failed; its log.txt says why."))
+        st.error(state.plain(state.capitalised(run.message) or "It failed; its log.txt says why."))
     elif run.state == "finished" and run.message:
         st.error(state.plain(f"It could not go on: {run.message}"))
     elif run.state == "damaged":

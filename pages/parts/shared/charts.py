@@ -26,6 +26,7 @@ __all__ = [
     "FAMILY_COLOURS",
     "LARGE_ERROR",
     "SCALE",
+    "TOOL_BAR",
     "drawn",
     "family_colours",
     "family_label",
@@ -58,6 +59,7 @@ DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FF
 PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}
 CROSS = {"symbol": "x", "size": 8, "color": ACCENT}
 SCALE = "Cividis"
+TOOL_BAR = 30  # pixels
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
 
 
@@ -105,6 +107,8 @@ def drawn(name: str) -> str:
 def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:
     """Give a figure its height and margins, and the legend above, where a narrow screen has room.
 
+    Over the legend there is room for the browser's tool bar, however many lines the legend has.
+
     Parameters
     ----------
     figure : plotly.graph_objects.Figure
@@ -116,7 +120,13 @@ def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:
     return figure.update_layout(
         height=height,
         margin={"l": 10, "r": 10, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "yanchor": "top",
+            "y": 1 - TOOL_BAR / height,
+            "x": 0,
+        },
         hoverlabel={"align": "left"},
     ).update_layout(more)
 

@@ -56,6 +56,7 @@ GRID = "1e-3, 5e-3, 2e-2"
 LARGEST_SEED = 2**31 - 1
 LEAST_SETTING, MOST_SETTING = 1e-9, 1e9  # of a study's numbers, which must be above 0
 FOLDER = r"[\w-][\w.-]{0,99}"
+TWO_VALUES = "bert.encoder.layer.{}.attention.self.value"  # of the embedded model
 MEMORY = "link_memory"  # what was chosen last, also where the page in sight does not draw it
 PAGE = "link_page"
 ARRIVED = "link_arrived"  # a page was come to; it may take this away when it has heard of it
@@ -187,14 +188,14 @@ class Linked:
         The value that is left out of the link; None too is always left out.
     key : str, optional
         Of the control in the session; its name in the link if empty.
-    labels : mapping of str to str, optional
-        From the link's words to the control's, where these are for people.
+    labels : mapping of str to object, optional
+        From the link's words to the control's values, where these are other ones.
     """
 
     read: Callable[[str], Any]
     default: Any = None
     key: str = ""
-    labels: Mapping[str, str] | None = None
+    labels: Mapping[str, Any] | None = None
 
     def to_text(self, value) -> str:
         """Return a value as the link has it."""
@@ -205,8 +206,8 @@ class Linked:
         return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def named(labels: Mapping[str, str], key: str = "") -> Linked:
-    """Return a choice whose link says a word and whose control says a label; the first is usual.
+def named(labels: Mapping[str, Any], key: str = "") -> Linked:
+    """Return a choice whose link says a word and whose control has a value; the first is usual.
 
     Examples
     --------
@@ -284,6 +285,17 @@ LINK = {
     },
     # Learn
     "step": Linked(words(r"\w[\w -]{0,40}"), "Rank"),
+    "toy_rank": Linked(whole(1, 4096), 8, "lesson_rank"),
+    "toy_one": Linked(words(r"[\w.]{1,100}"), TWO_VALUES.format(0), "lesson_one"),
+    "toy_another": Linked(words(r"[\w.]{1,100}"), TWO_VALUES.format(5), "lesson_another"),
+    "toy_pairs": Linked(whole(2, 1000), 10, "lesson_pairs"),
+    "toy_across": Linked(one_of(SOURCES), "generic", "lesson_across"),
+    "toy_upwards": Linked(one_of(SOURCES), "task", "lesson_upwards"),
+    "toy_equal": _first_of(("rank", "parameters"), "lesson_equal"),
+    "toy_alpha": _first_of(ALPHA_POLICIES, "lesson_alpha"),
+    "toy_seeds": Linked(whole(1, 1000), 5, "lesson_seeds"),
+    "toy_guess": Linked(whole(0, 9), None, "lesson_prediction"),
+    "toy_reset": named({"no": False, "yes": True}, "lesson_reset"),
     # Runs
     "group": Linked(one_of(SETTINGS), None, "runs_group"),
     "only": Linked(own_words, None, "runs_only"),
@@ -302,10 +314,12 @@ def linked(name: str, choices: Collection | None = None) -> dict:
     name : str
         In `LINK`. `adopt` or `keep` has been called before, as `state.open_page` does.
     choices : collection, optional
-        What can be chosen just now: where that is something else, the first of them is taken.
+        What can be chosen just now: where that is something else, the default is taken, or the
+        first of them.
     """
     if choices is not None and st.session_state[_key(name)] not in choices:
-        choose(name, next(iter(choices)))
+        usual = LINK[name].default
+        choose(name, usual if usual in choices else next(iter(choices)))
     return {"key": _key(name), "persist_state": "session"}
 
 

@@ -18,7 +18,7 @@ from adarank_core.files import read_json
 from adarank_core.runs.jobs import Run, run_folder
 from adarank_core.scoring.scores import Scores
 from adarank_core.server_paths import without_paths
-from pages.parts.shared import cached, link, visitor
+from pages.parts.shared import cached, glossary, link, visitor
 from pages.parts.shared.link import OWN_FILE
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Choice",
     "Shown",
     "badge",
+    "capitalised",
     "current",
     "example_about",
     "example_run",
@@ -234,7 +235,7 @@ def badge(kind: str, detail: str) -> None:
     """
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(kind, color=COLOURS.get(kind, "violet"))
-        st.caption(plain(detail), width="content")
+        st.caption(plain(detail), width="content", help=glossary.explained_in(detail))
 
 
 def origin(shown: Shown, detail: str) -> None:
@@ -252,7 +253,7 @@ def origin(shown: Shown, detail: str) -> None:
 
 
 def show_error(error: AdaRankError, path: Path | None = None) -> None:
-    """Show an error's sentence as plain words.
+    """Show an error's sentence as plain words, with a capital letter.
 
     Parameters
     ----------
@@ -260,7 +261,23 @@ def show_error(error: AdaRankError, path: Path | None = None) -> None:
     path : pathlib.Path, optional
         An uploaded file: it is called by its name, not by where it is kept.
     """
-    st.error(plain(str(error) if path is None else by_name(error, path)))
+    st.error(plain(capitalised(str(error) if path is None else by_name(error, path))))
+
+
+def capitalised(sentence: str) -> str:
+    """Return an error's sentence as it begins on a page; on a command line another word is first.
+
+    A name, such as that of a setting in a file, stays as it is.
+
+    Examples
+    --------
+    >>> capitalised("seeds is '1,x'; give whole numbers such as 0,1,2")
+    "Seeds is '1,x'; give whole numbers such as 0,1,2"
+    >>> capitalised("lora_alpha is 'x'; it must be a number")
+    "lora_alpha is 'x'; it must be a number"
+    """
+    first, _, _ = sentence.partition(" ")
+    return first[0].upper() + sentence[1:] if first.isalpha() else sentence
 
 
 def plain(text: str) -> str:

@@ -1,8 +1,6 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts.learn import noisy_models
-
 VALUE = "bert.encoder.layer.{}.attention.self.value"
 
 
@@ -11,7 +9,9 @@ def page():
 
     from pages.parts.learn.noisy_models import choose_modules
     from pages.parts.shared import state
+    from pages.parts.shared.link import adopt
 
+    adopt()
     drawn, names, noisy = choose_modules(state.example_scores("generic").modules)
     st.session_state.shown = (sorted(drawn.noisy), names, noisy)
 
@@ -25,7 +25,7 @@ def choice():
 
 def test_two_modules_of_the_stored_sentence_are_shown_at_first(choice):
     drawn, names, noisy = choice.session_state.shown
-    assert names == [noisy_models.FIRST, noisy_models.SECOND] and len(drawn) == 36
+    assert names == [VALUE.format(0), VALUE.format(5)] and len(drawn) == 36
     assert [module.label for module in noisy] == ["layer 1 · value", "layer 6 · value"]
     assert len({module.colour for module in noisy}) == 1  # one family
 

@@ -59,7 +59,7 @@ def test_a_failed_run_says_why_in_plain_words(home):
     with pytest.raises(AdaRankError), recorded() as recorder:
         raise AdaRankError("the model 'x_y' is <b>missing</b>")
     at = drawn(recorder.folder)
-    assert at.error[0].value == r"the model 'x\_y' is \<b\>missing\</b\>"
+    assert at.error[0].value == r"The model 'x\_y' is \<b\>missing\</b\>"
 
 
 @pytest.mark.parametrize(("kind", "how"), [("compare", "**Go on**"), ("finetune", "`--resume`")])

@@ -49,6 +49,17 @@ OTHERS = {
     "step": "Noise",
     "group": "task",
     "only": "docstrings",
+    "toy_rank": "32",
+    "toy_one": "bert.encoder.layer.1.attention.self.key",
+    "toy_another": "bert.encoder.layer.4.output.dense",
+    "toy_pairs": "20",
+    "toy_across": "sentence",
+    "toy_upwards": "generic",
+    "toy_equal": "parameters",
+    "toy_alpha": "constant",
+    "toy_seeds": "3",
+    "toy_guess": "1",
+    "toy_reset": "yes",
     "picked": "20261124-230929-000001-compare",
 }
 
@@ -101,6 +112,7 @@ def test_garbage_becomes_the_default_with_a_line(value):
     names = set(OTHERS)
     if value in ("nan", "-1"):  # which are words like others
         names -= {"model", "run", "study_run", "picked", "step", "seeds", "grid"}
+        names -= {"toy_one", "toy_another"}
         names -= {"only"} if value == "-1" else set()
     at = opened(**dict.fromkeys(names, value))
     for name in names:

@@ -76,7 +76,7 @@ def test_a_bad_file_is_one_sentence_and_the_good_one_stays(sidebar):
     sidebar.file_uploader[0].set_value(("bad.csv", b"a,b\n1,2\n", "text/csv")).run()
     assert Path(given(sidebar).task).name == "moods.csv"
     (error,) = sidebar.error
-    assert error.value.startswith("the file 'bad.csv' has the columns 'a', 'b'")
+    assert error.value.startswith("The file 'bad.csv' has the columns 'a', 'b'")
 
 
 @pytest.mark.parametrize(
