@@ -31,7 +31,7 @@ from pages.parts.compare.outcome import (
 )
 from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.shared import curves, link, state, visitor
+from pages.parts.shared import curves, figures, link, state, visitor
 from pages.parts.shared.link import linked
 
 CURVE_NAMES = {
@@ -184,9 +184,8 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
     if run.state not in ALIVE and table.empty:
         st.caption("No curves are left.")
         return
-    st.plotly_chart(
+    figures.draw(
         figure,
-        width="stretch",
         key=f"compare_curves_{metric}",
         alt=f"{CURVE_NAMES[metric]} over the steps, one colour an arm",
     )

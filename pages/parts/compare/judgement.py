@@ -5,7 +5,7 @@ import streamlit as st
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.sentences import describe, why_no_verdict
 from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
-from pages.parts.shared import curves, state
+from pages.parts.shared import curves, figures, state
 
 __all__ = ["METRICS", "draw_comparisons", "draw_data", "draw_pictures"]
 
@@ -83,9 +83,8 @@ def _looks(verdict: Verdict) -> str:
 
 def _differences(verdict: Verdict, metric: str) -> None:
     """Draw every seed's difference in a metric, and the numbers with both intervals."""
-    st.plotly_chart(
+    figures.draw(
         curves.differences(verdict, metric),
-        width="stretch",
         key=f"compare_differences_{metric}",
         alt="Difference between two arms with every seed, its mean and interval; zero marked",
     )

@@ -15,7 +15,7 @@ from adarank_core.runs.jobs import ALIVE, Run
 from pages.parts.compare import trade_offs
 from pages.parts.compare.asked import alpha_sentence, rates_sentence
 from pages.parts.compare.judgement import METRICS, draw_comparisons, draw_data, draw_pictures
-from pages.parts.shared import curves, state
+from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
 
 __all__ = [
@@ -169,9 +169,8 @@ def _costs(verdict: Verdict, metric: str) -> None:
         **linked("cost"),
     )
     table = cost_table(verdict.arms, metric, cost)
-    st.plotly_chart(
+    figures.draw(
         trade_offs.trade_off(table, verdict.arms, metric, cost),
-        width="stretch",
         key=f"compare_costs_{metric}_{cost}",
         alt=f"{METRICS[metric]} of every arm over its cost, {COSTS[cost]}; a small point a seed",
     )

@@ -217,6 +217,14 @@ def sidebar(budget_at=None, budget: bool = True) -> Choice:
                 help="What uniform LoRA would give every module.",
                 **linked("rank"),
             )
+    with st.sidebar:
+        st.segmented_control(
+            "Save pictures as",
+            ("PNG", "SVG"),
+            required=True,
+            help="What the camera over a picture saves: PNG for slides, SVG for papers.",
+            **linked("pictures"),
+        )
     written = st.session_state.get("sentence") or ""
     return Choice(
         model or "embedded",
