@@ -93,7 +93,7 @@ def finding(first: state.Shown, second: state.Shown) -> str:
     one, other = source_words(first.source), source_words(second.source)
     alike = rank_correlation(*zip(*((each.first, each.second) for each in found), strict=True))
     words = next((words for least, words in ALIKE if alike >= least), "unlike")
-    said = f"{one.capitalize()} and {other} order the modules {words} (Spearman {alike:.2f})"
+    said = f"{one.capitalize()} and {other} order the modules {words} (Spearman {_digits(alike)})"
     clear = [each for each in found if abs(each.errors_apart) > NAMED]
     if not clear:
         return f"{said}; no module's share clearly differs"
@@ -103,6 +103,11 @@ def finding(first: state.Shown, second: state.Shown) -> str:
         f"{said}; {charts.module_label(most.module)} {more} most on {other}: "
         f"{100 * most.first:.1f}% of all disagreement becomes {100 * most.second:.1f}%"
     )
+
+
+def _digits(alike: float) -> str:
+    """Write a correlation with two digits, or with three where it would look like 1."""
+    return f"{alike:.3f}" if 0.995 <= alike < 1 else f"{alike:.2f}"
 
 
 def difference_map(found: tuple[ShareDifference, ...], one: str, other: str) -> go.Figure:

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 MOST_DOTS = 150  # of a text
+CLEAR = 2  # standard errors
 LABEL = 26  # characters of a text beside the axis
 GOLDEN = 0.618033988749895  # spreads dots evenly, however many there are
 
@@ -38,11 +39,15 @@ def by_text_finding(found: "ByText", texts: Sequence[str]) -> str:
             f"Two noisy models are {mean} apart on average; half of all pairs lie between "
             f"{charts.number(low)} and {charts.number(high)}"
         )
-    top = int(np.argmax(found.means))
-    mean = float(np.mean(found.means))
+    second, top = np.argsort(found.means)[-2:]
+    apart = found.means[top] - found.means[second]
+    if apart <= CLEAR * np.hypot(found.errors[top], found.errors[second]):
+        low, high = charts.number(min(found.means)), charts.number(max(found.means))
+        return f"No text stands out: means go from {low} to {high}, and the highest overlap"
     value = with_error(found.means[top], found.errors[top])
-    times = f", {found.means[top] / mean:.1f}× the mean of all {len(texts)}" if mean else ""
-    return f"“{shorten(texts[top], 70, placeholder='…')}” disagrees most: {value}{times}"
+    times = found.means[top] / np.mean(found.means)
+    quoted = shorten(texts[top], 70, placeholder="…")
+    return f"“{quoted}” disagrees most: {value}, {times:.1f}× the mean of all {len(texts)}"
 
 
 def by_text(found: "ByText", texts: Sequence[str]) -> go.Figure:

@@ -63,7 +63,6 @@ DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FF
 PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}
 CROSS = {"symbol": "x", "size": 8, "color": ACCENT}
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
-LARGEST_DOT = 0.5  # of the score
 
 
 def number(value: float) -> str:
@@ -201,6 +200,8 @@ def heatmap(
     layers = sorted({cell.place.layer for cell in cells})
     errors = _all_errors if all_errors else _large_errors
     figure.add_trace(errors(scores, layers, families))
+    if figure.data[-1].showlegend:
+        grids.add_legend(figure)
     return figure if picked is None else frame(figure, scores.modules, picked)
 
 
@@ -258,13 +259,13 @@ def _large_errors(scores: Scores, layers: list[int], families: list[str]) -> go.
 def _all_errors(scores: Scores, layers: list[int], families: list[str]) -> go.Scatter:
     """Draw every cell's error as a dot, whose width is its share of the score."""
     shares = [m.standard_error / m.score if m.score else 0.0 for m in scores.modules]
-    sizes = [2 + 12 * min(1, share / LARGEST_DOT) for share in shares]
+    sizes = [2 + 12 * min(1, share / LARGE_ERROR) for share in shares]
     line = {"color": "#D55E00", "width": 1.5}
     return _corners(
         scores.modules,
         layers,
         families,
-        name=f"error: the wider the dot, up to {LARGEST_DOT:.0%} of the score",
+        name=f"width: error, up to {LARGE_ERROR:.0%} of the score",
         marker={"size": sizes, "color": "#FFFFFF", "line": line},
     )
 

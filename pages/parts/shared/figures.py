@@ -68,17 +68,7 @@ def signed(figure: go.Figure, words: str) -> go.Figure:
         Such as model, texts, trials and seed.
     """
     lines = wrap(words, LINE)
-    figure.update_layout(
-        title={
-            "text": "<br>".join(map(escaped, lines)),
-            "font": {"size": 11, "weight": "normal"},
-            "x": 0,
-            "xanchor": "left",
-            "y": 0,
-            "yref": "container",
-            "yanchor": "bottom",
-            "pad": {"l": 10, "b": 4},
-            "automargin": True,
-        }
-    )
-    return figure.update_layout(height=figure.layout.height + 16 * len(lines))
+    small = "<br>".join(map(escaped, lines))
+    axis = figure.layout.xaxis.title.text
+    figure.update_xaxes(title_text=f'{axis}<br><span style="font-size:11px">{small}</span>')
+    return figure.update_layout(height=figure.layout.height + 15 * len(lines))

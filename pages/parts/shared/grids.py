@@ -9,7 +9,17 @@ from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
 
 from adarank_core.scoring.labels import family_label
 
-__all__ = ["DIVERGING", "SCALE", "SEQUENTIAL", "Cell", "escaped", "fade", "grid", "log_ticks"]
+__all__ = [
+    "DIVERGING",
+    "SCALE",
+    "SEQUENTIAL",
+    "Cell",
+    "add_legend",
+    "escaped",
+    "fade",
+    "grid",
+    "log_ticks",
+]
 
 SCALE = "Cividis"
 SEQUENTIAL = get_colorscale(SCALE)
@@ -23,7 +33,7 @@ DIVERGING = [
 ]
 DIGIT = "digit"  # the name of an annotation that stands in a cell
 MOST_ROWS, MOST_COLUMNS = 16, 8  # beyond, a cell is smaller than its digits
-ROW, BAR = 46, 62  # pixels: of a row, and of what stands over the cells
+ROW, BAR, TITLE, LEGEND = 46, 66, 26, 28  # pixels: of a row, of the scale over the cells
 GREY, FADED = (138, 136, 148), 0.7
 EQUAL = 0.179  # the luminance from which black and white stand out alike
 
@@ -108,13 +118,10 @@ def grid(
             # Over the cells: beside them it would take a third of a narrow screen.
             colorbar={
                 "orientation": "h",
-                "x": 0.5,
-                "y": 1 + 4 / (ROW * rows),
-                "yanchor": "bottom",
-                "len": 1,
+                "yref": "container",
+                "yanchor": "top",
                 "thickness": 10,
                 "outlinewidth": 0,
-                "title": {"text": bar, "side": "top"},
                 **({} if ticks is None else {"tickvals": ticks[0], "ticktext": ticks[1]}),
             },
         )
@@ -134,11 +141,30 @@ def grid(
         ]
         figure.update_layout(annotations=written)
     _label_axes(figure, families, layers)
-    return figure.update_layout(
-        height=max(380, 120 + BAR + ROW * rows),
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1 + BAR / (ROW * rows), "x": 0},
+    figure.update_layout(
+        height=max(380, 130 + BAR + ROW * rows),
+        margin={"l": 10, "r": 10, "t": BAR, "b": 10},
         hoverlabel={"align": "left"},
+    )
+    # The scale's own title would push the cells away.
+    words = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 1, "showarrow": False}
+    words |= {"yanchor": "bottom", "yshift": BAR - TITLE + 10, "text": bar, "name": "scale"}
+    figure.add_annotation(words)
+    return _place_scale(figure, TITLE)
+
+
+def _place_scale(figure: go.Figure, below: int) -> go.Figure:
+    return figure.update_traces(
+        {"colorbar.y": 1 - below / figure.layout.height}, {"type": "heatmap"}
+    )
+
+
+def add_legend(figure: go.Figure) -> None:
+    """Make room over the scale for a legend of what lies on the cells."""
+    _place_scale(figure, TITLE + LEGEND)
+    figure.update_layout(
+        margin={"t": BAR + LEGEND},
+        legend={"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "x": 0},
     )
 
 
