@@ -106,7 +106,7 @@ def spectrum_finding(found: "Spectrum") -> str:
     half = int(np.searchsorted(energy_kept(found.values), 0.5)) + 1 if found.values[0] else 0
     return (
         f"{found.above_noise} of {len(found.values)} singular values stand above noise of the "
-        f"weight's own size; {half} hold half of its energy"
+        f"weight's own size; {half} hold{'s' * (half == 1)} half of its energy"
     )
 
 

@@ -57,7 +57,9 @@ def texts_of_shown(shown: state.Shown) -> tuple[Texts, int]:
 
 def draw_texts(shown: state.Shown) -> None:
     """Draw an expander with the texts, and the tokens that the model reads of the first ones."""
-    folded = st.expander("The texts, and the tokens that the model reads", on_change="rerun")
+    folded = st.expander(
+        "The texts, and the tokens that the model reads", key="texts_seen", on_change="rerun"
+    )
     if not folded.open:
         return
     with folded, st.spinner("Reading the texts …"):
