@@ -27,9 +27,9 @@ BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scor
 FEW = 8  # trials that a link may start by itself
 #: To try: of a feeling, a question, and what is no sentence at all.
 TO_TRY = (
-    "I have never enjoyed a film less than this one.",
-    "How many moons does the planet Mars have?",
-    "for i in range(10): print(i * i)",
+    "I hated every minute of it.",
+    "How many moons has Mars?",
+    "print(1 + 1)",
 )
 
 
@@ -60,10 +60,9 @@ def controls(choice: state.Choice) -> tuple[bool, state.Choice | None]:
         )
         pressed = columns[1].form_submit_button("Score", type="primary", width="stretch")
     with looks.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        if own:
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                for at, text in enumerate(TO_TRY):
-                    st.button(text, key=f"try_{at}", on_click=try_out, args=(text,))
+        for at, text in enumerate(TO_TRY * own):
+            tip = "Fills the box and scores it."
+            st.button(text, help=tip, key=f"try_{at}", on_click=try_out, args=(text,))
         second = pick_second(choice)
         with st.popover("View", icon=":material/tune:"):
             how_drawn()

@@ -124,13 +124,17 @@ def difference_map(found: tuple[ShareDifference, ...], one: str, other: str) -> 
         grids.Cell(
             each.module,
             100 * each.difference,
-            f"{100 * each.difference:+.1f}" if abs(each.errors_apart) > CLEAR else "",
+            _points(100 * each.difference) if abs(each.errors_apart) > CLEAR else "",
             _words(each, one, other),
         )
         for each in found
     ]
     bar = "difference of shares (percentage points)"
     return grids.grid(cells, -100 * widest, 100 * widest, grids.DIVERGING, bar)
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}" if abs(value) >= 0.1 else f"{value:+.2f}"
 
 
 def _words(each: ShareDifference, one: str, other: str) -> str:

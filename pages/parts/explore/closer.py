@@ -70,23 +70,23 @@ def draw_closer(shown: state.Shown) -> None:
 def _draw_picker(modules: tuple[ModuleScore, ...]) -> None:
     at = st.session_state.module
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.selectbox(
+            "Module",
+            range(len(modules)),
+            format_func=lambda at: charts.module_label(modules[at]),
+            width=220,
+            label_visibility="collapsed",
+            **linked("module"),
+        )
         st.button(
-            "Previous module",
+            "Previous",
             icon=":material/chevron_left:",
             disabled=at == 0,
             on_click=pick,
             args=(at - 1,),
         )
-        st.selectbox(
-            "Module",
-            range(len(modules)),
-            format_func=lambda at: charts.module_label(modules[at]),
-            width=240,
-            label_visibility="collapsed",
-            **linked("module"),
-        )
         st.button(
-            "Next module",
+            "Next",
             icon=":material/chevron_right:",
             disabled=at == len(modules) - 1,
             on_click=pick,

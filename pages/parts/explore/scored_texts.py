@@ -70,7 +70,6 @@ def draw_texts(shown: state.Shown) -> None:
             state.show_error(error)
             return
         counts = [len(row) for row in rows]
-        specials = sorted({token for row in rows for token, special in row if special})
         st.markdown(
             f"Of {len(texts)} text{'s' * (len(texts) > 1)} the model reads {sum(counts):,} tokens; "
             "those in colour are special ones, which no text has."
@@ -78,16 +77,14 @@ def draw_texts(shown: state.Shown) -> None:
         for row in rows[:FIRST]:
             st.markdown(" ".join(_drawn(*token) for token in row))
         if len(rows) > FIRST:
-            st.caption(f"These are the first {FIRST}; all of them:")
+            st.caption(f"These are the first {FIRST}; below are all of them.")
         table = {"text": texts.items, "tokens": counts}
         st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")
-        if specials:
-            st.caption(state.plain(f"Special tokens here: {', '.join(specials)}"))
 
 
 def _drawn(token: str, special: bool) -> str:
-    """Return one token as Markdown; what a sign stands for a space is shown as one."""
-    plain = state.plain(token.replace("`", "'"))
+    """Return one token as Markdown."""
+    plain = state.plain(token)
     return f":violet-badge[{plain}]" if special else f":gray-badge[{plain}]"
 
 
