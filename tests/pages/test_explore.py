@@ -376,12 +376,11 @@ def test_other_texts_than_were_scored_are_not_shown_for_them(explore, monkeypatc
 
 
 def test_a_sentence_to_try_is_written_and_scored(explore):
-    explore.number_input(key="trials").set_value(2)
     at = explore.segmented_control(key="text").set_value("sentence").run()
     at = at.button(key="try_1").click().run()
-    assert "computed now" in badge(at)
     written = at.text_input(key="sentence").value
-    assert written.endswith("?") and any(written in m.value for m in at.markdown)
+    assert written == at.button(key="try_1").label and written.endswith("?")
+    only_the_error(at, f"the first is '{written}'")  # a tiny model knows twenty words
 
 
 def test_the_looks_of_the_pictures_are_in_the_link(explore):
