@@ -33,7 +33,7 @@ from pages.parts.compare.outcome import (
 )
 from pages.parts.compare.rate_curves import draw_rates
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.shared import curves, glossary, link, state, visitor
+from pages.parts.shared import curves, figures, glossary, link, state, visitor
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
@@ -206,9 +206,8 @@ def draw_curves(run: jobs.Run, follower: Follower) -> None:
         with st.container(height=curves.HEIGHT, vertical_alignment="center", border=True):
             st.markdown(coming(run, follower, metric), text_alignment="center")
         return
-    st.plotly_chart(
+    figures.draw(
         figure,
-        width="stretch",
         key=f"compare_curves_{metric}",
         alt=f"{CURVE_NAMES[metric]} over the steps, one colour an arm",
     )

@@ -6,26 +6,43 @@ import time
 import pandas as pd
 import streamlit as st
 
-from adarank_core.data.texts import generic_texts, sentence
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.scores import Scores, origin_of
+from pages.parts.explore.beside import (
+    difference_table,
+    draw_difference,
+    finding,
+    pick_second,
+    source_words,
+)
+from pages.parts.explore.closer import draw_closer, pick, picked
+from pages.parts.explore.scored_texts import draw_texts, wanted_texts
 from pages.parts.explore.scoring_job import ScoringJob
-from pages.parts.shared import cached, charts, glossary, phrases, state
-from pages.parts.shared.link import VIEWS, linked
+from pages.parts.shared import cached, charts, figures, glossary, phrases, state
+from pages.parts.shared.link import MARKED, SCALES, VIEWS, linked
 from pages.parts.shared.sidebar import sidebar
 
 TRIALS = (2, 200)
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
 FEW = 8  # trials that a link may start by itself
+#: To try: of a feeling, a question, and what is no sentence at all.
+TO_TRY = (
+    "I hated every minute of it.",
+    "How many moons has Mars?",
+    "print(1 + 1)",
+)
 
 
-def controls(choice: state.Choice) -> bool:
-    """Draw what can be set; return whether to score."""
+def controls(choice: state.Choice) -> tuple[bool, state.Choice | None]:
+    """Draw what can be set; return whether to score, and what is to be laid beside it."""
     own = choice.source == "sentence"
-    with st.form("score", border=False, enter_to_submit=True):
-        widths = [6, 1.4, 1.2] if own else [1.4, 1.2, 6]
-        columns = st.columns(widths, vertical_alignment="bottom")
+    if own:
+        scoring, looks = st.container(), st.container()
+    else:
+        scoring, looks = st.columns([2.6, 3.4], vertical_alignment="bottom")
+    with scoring.form("score", border=False, enter_to_submit=True):
+        columns = st.columns([6, 1.4, 1.2] if own else 2, vertical_alignment="bottom")
         if own:
             columns.pop(0).text_input(
                 "Your sentence",
@@ -42,7 +59,55 @@ def controls(choice: state.Choice) -> bool:
             "give smaller errors. By itself 16 for one sentence, 4 for 16 texts.",
             **linked("trials"),
         )
-        return columns[1].form_submit_button("Score", type="primary", width="stretch")
+        pressed = columns[1].form_submit_button("Score", type="primary", width="stretch")
+    with looks.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        for at, text in enumerate(TO_TRY * own):
+            tip = "Fills the box and scores it."
+            st.button(text, help=tip, key=f"try_{at}", on_click=try_out, args=(text,))
+        second = pick_second(choice)
+        with st.popover("View", icon=":material/tune:"):
+            how_drawn()
+    return pressed or st.session_state.pop("try", False), second
+
+
+def try_out(text: str) -> None:
+    """Fill the box with a sentence and score it; a callback."""
+    st.session_state.sentence, st.session_state["try"] = text, True
+
+
+def how_drawn() -> None:
+    """Draw the controls of the pictures' looks."""
+    st.segmented_control(
+        "Colour",
+        ("linear", "log"),
+        required=True,
+        help="By the score, or by its logarithm, which tells small scores apart.",
+        **linked("colour"),
+    )
+    st.segmented_control(
+        "Scale",
+        (*SCALES.values(),),
+        required=True,
+        help="Each family's own: colours compare the layers of a family, not the families.",
+        **linked("scale"),
+    )
+    st.segmented_control(
+        "Errors",
+        (*MARKED.values(),),
+        required=True,
+        help="A ring where the error is large, or in every cell a dot as wide as its error.",
+        **linked("errors"),
+    )
+
+
+def looks() -> dict:
+    """Return what the controls of the pictures' looks say, as `charts.heatmap` takes it."""
+    now = st.session_state
+    return {
+        "log": now.colour == "log",
+        "by_family": now.scale == SCALES["family"],
+        "all_errors": now.errors == MARKED["all"],
+    }
 
 
 def starts_by_itself(choice: state.Choice, shown: state.Shown) -> bool:
@@ -56,16 +121,19 @@ def starts_by_itself(choice: state.Choice, shown: state.Shown) -> bool:
 def start(choice: state.Choice) -> None:
     """Set up the scoring that was asked for; scores that are known are taken at once."""
     st.session_state.pop("job", None)
-    labels, asked = 2, choice.asked
+    asked, bar = choice.asked, None
     if choice.source == "task":
         if choice.file_missing:
             raise AdaRankError("no file was read yet; upload one at the side, or choose a task")
         bar = st.progress(0.0, text="Loading the task …")
-        task = cached.task(choice.task, lambda message, share: bar.progress(share, text=message))
+    texts, labels = wanted_texts(
+        choice.source,
+        choice.task if choice.source == "task" else asked.text,
+        choice.seed,
+        lambda message, share: bar.progress(share, text=message),
+    )
+    if bar is not None:
         bar.empty()
-        labels, texts = len(task.label_names), task.sample_texts(16, seed=choice.seed)
-    else:
-        texts = sentence(asked.text) if choice.source == "sentence" else generic_texts()
     job = ScoringJob(
         choice.model, labels, texts, choice.trials, choice.seed, choice.source, asked.text
     )
@@ -93,7 +161,7 @@ def draw_scoring(job: ScoringJob, asked: state.Asked) -> None:
         st.button("Cancel", on_click=cancel, icon=":material/close:")
     picture = st.empty()
     if job.scores is not None:  # a rerun of the page: what is known is drawn at once
-        picture.plotly_chart(charts.heatmap(job.scores, job.grid), width="stretch")
+        figures.draw(charts.heatmap(job.scores, job.grid, **looks()), picture)
     how_again(coming)
     while (place := job.place()) > 0:
         bar.progress(0.0, text=f"Place {place} in the queue, behind runs and others' scoring")
@@ -107,10 +175,9 @@ def draw_scoring(job: ScoringJob, asked: state.Asked) -> None:
         drawn = time.monotonic()
         bar.progress(
             job.done / job.total,
-            text=f"{len(job.scores.modules)} of {len(job.grid)} modules · "
-            f"about {max(1, job.seconds_left):.0f} s left",
+            text=f"{job.step_words} · about {max(1, job.seconds_left):.0f} s left",
         )
-        picture.plotly_chart(charts.heatmap(job.scores, job.grid), width="stretch")
+        figures.draw(charts.heatmap(job.scores, job.grid, **looks()), picture)
     cached.keep_scores(job.key, job.scores)
     state.keep(_shown(job.scores, "computed now", asked))
     st.session_state.pop("job", None)
@@ -153,7 +220,7 @@ def how_again(shown: state.Shown) -> None:
         st.code(phrases.snippet(shown), language="python", wrap_lines=True)
 
 
-def show(shown: state.Shown, old: str) -> None:
+def show(shown: state.Shown, old: str, second: state.Choice | None) -> None:
     """Draw finished scores: the picture, the numbers, the files, and how to do it again.
 
     Parameters
@@ -161,26 +228,74 @@ def show(shown: state.Shown, old: str) -> None:
     shown : Shown
     old : str
         Why it is not what is asked for by now; empty if it is.
+    second : Choice, optional
+        What is to be laid beside it.
     """
     scores = shown.scores
+    beside_it = None if second is None else state.current(second)
+    compared = beside_it is not None and not (shown.stale or beside_it.stale)
     # The second picture is drawn when it is looked at: the first one is then there sooner.
     over_families, over_depth = st.tabs([*VIEWS.values()], key="view", on_change="rerun")
-    over_families.plotly_chart(
-        charts.say_old(charts.heatmap(scores), old),
-        width="stretch",
+    with over_families:
+        place, other = st.container(), None
+        if second is not None:
+            if compared:
+                place.markdown(f"**{state.plain(finding(shown, beside_it))}.**")
+            place, other = st.columns(2)
+        draw_heatmap(shown, old, place)
+        if other is not None:
+            with other:
+                draw_difference(shown, second)
+        if scores.not_scored:
+            st.caption(state.plain(scores.not_scored_note))
+    if over_depth.open:
+        with over_depth:
+            draw_profile(shown, old)
+            if compared:
+                st.markdown(f"The same on {source_words(second.source)}:")
+                draw_profile(beside_it, "")
+            st.caption("Bands are one standard error to each side.")
+    draw_closer(shown)
+    draw_data(shown, beside_it if compared else None)
+    draw_texts(shown)
+    if shown.kind != "your file":
+        how_again(shown)
+
+
+def draw_heatmap(shown: state.Shown, old: str, place) -> None:
+    """Draw disagreement as layers × families; a click looks closely at a module."""
+    figure = charts.heatmap(shown.scores, picked=picked(shown.scores), **looks())
+    charts.make_clickable(figure, shown.scores)
+    figures.draw(
+        figures.signed(charts.say_old(figure, old), phrases.detail(shown)),
+        place,
         key="heatmap",
         alt="Disagreement of every module, layers as rows and families as columns",
+        on_select=take_click,
+        selection_mode="points",
     )
-    if scores.not_scored:
-        over_families.caption(state.plain(scores.not_scored_note))
-    if over_depth.open:
-        over_depth.plotly_chart(
-            charts.say_old(charts.profile(scores), old),
-            width="stretch",
-            key="profile",
-            alt="Disagreement over depth, one line a family of modules",
-        )
-        over_depth.caption("Bands are one standard error to each side.")
+
+
+def take_click() -> None:
+    """Look closely at the module that was clicked; a callback."""
+    points = st.session_state.heatmap.selection.points
+    if points:
+        pick(points[0]["point_index"])
+
+
+def draw_profile(shown: state.Shown, old: str) -> None:
+    """Draw disagreement over depth."""
+    figure = charts.profile(shown.scores, st.session_state.colour == "log")
+    figures.draw(
+        figures.signed(charts.say_old(figure, old), phrases.detail(shown)),
+        key=f"profile_{shown.source}",
+        alt="Disagreement over depth, one line a family of modules",
+    )
+
+
+def draw_data(shown: state.Shown, beside_it: state.Shown | None) -> None:
+    """Draw the numbers of the pictures, and the files."""
+    scores = shown.scores
     table = pd.DataFrame(
         {
             "module": [charts.module_label(module) for module in scores.modules],
@@ -204,21 +319,33 @@ def show(shown: state.Shown, old: str) -> None:
                 "application/json",
                 on_click="ignore",
             )
-    if shown.kind != "your file":
-        how_again(shown)
+        if beside_it is not None:
+            rows = difference_table(shown, beside_it)
+            st.dataframe(rows, hide_index=True, width="stretch")
+            st.download_button(
+                "differences.csv",
+                rows.to_csv(index=False),
+                "differences.csv",
+                "text/csv",
+                on_click="ignore",
+            )
 
 
 state.open_page()
-choice = sidebar(("model", "text", "seed"))
+of_a_task = st.session_state.against == "task"
+choice = sidebar(("model", "text", "seed", *("task",) * of_a_task))
 heading = st.container()
-pressed = controls(choice)
+pressed, second = controls(choice)
 shown = state.current(choice)
+wanted = st.session_state.pop("score_also", None)
 if pressed or starts_by_itself(choice, shown):
+    wanted = choice
+if wanted is not None:
     st.session_state.pop("failed", None)
     try:
-        start(choice)
+        start(wanted)
     except AdaRankError as error:
-        st.session_state.failed = (choice.asked, error)
+        st.session_state.failed = (wanted.asked, error)
 if (under_way := st.session_state.get("job")) is not None:
     try:
         draw_scoring(*under_way)
@@ -236,5 +363,5 @@ else:
     with heading:
         title(phrases.score_finding(shown.scores))
         state.origin(shown, phrases.detail(shown))
-    show(shown, phrases.old_words(shown, choice.asked) if shown.stale else "")
+    show(shown, phrases.old_words(shown, choice.asked) if shown.stale else "", second)
 state.page_link("ranks", "Turn these scores into ranks")

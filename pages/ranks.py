@@ -13,7 +13,7 @@ from adarank_core.ranks.recipes import CHECKED, recipes
 from adarank_core.ranks.report import ranks_csv, report_html
 from adarank_core.scoring.scores import Scores
 from pages.parts.ranks import reproduction, what_if
-from pages.parts.shared import charts, glossary, link, phrases, state
+from pages.parts.shared import charts, figures, glossary, link, phrases, state
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 from pages.parts.shared.uploads import save_upload
@@ -275,11 +275,10 @@ if now is not None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         by_rank = switch("Sorted by", SORTED, "sort", "Of the chart and of the table.") == "rank"
         other = what_if.beside(scores, now)
-    picture.plotly_chart(
-        charts.say_old(
-            charts.rank_bars(scores, now.plan, now.uniform, now.intervals, other, by_rank), old
-        ),
-        width="stretch",
+    bars = charts.rank_bars(scores, now.plan, now.uniform, now.intervals, other, by_rank)
+    figures.draw(
+        figures.signed(charts.say_old(bars, old), phrases.detail(shown)),
+        picture,
         key="rank_bars",
         alt="LoRA rank of every module, coloured by family and sorted by "
         + ("rank" if by_rank else "layer")

@@ -15,7 +15,7 @@ from pages.parts.learn.board import answer_bars, progress_grid
 from pages.parts.learn.handout import handout_html, qr_png, time_plan
 from pages.parts.learn.lesson_data import Lesson, Step, lesson
 from pages.parts.learn.rooms import HIDEABLE, ROOMS, Room, name_of, new_key
-from pages.parts.shared import state
+from pages.parts.shared import figures, state
 from pages.parts.shared.sidebar import sidebar
 
 LOOK = 3  # seconds between two looks at the board
@@ -104,18 +104,16 @@ def draw_board(name: str, steps: list[Step]) -> None:
     if not attendees:
         st.caption("Nobody yet. Whoever opens the room's link appears here, without a name.")
         return
-    st.plotly_chart(
+    figures.draw(
         progress_grid(attendees, steps, tell),
-        width="stretch",
         key="progress_grid",
         alt=f"How far each of {len(attendees)} attendees is",
     )
     for at, step in enumerate(steps):
         if any(step["id"] in each.answers for each in attendees):
             st.markdown(f"**{at + 1}. {step['name']}.** {step['check']['question']}")
-            st.plotly_chart(
+            figures.draw(
                 answer_bars(attendees, step, tell),
-                width="stretch",
                 key=f"answers_{step['id']}",
                 alt=f"How the room answered the check of {step['name']}",
             )

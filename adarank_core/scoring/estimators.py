@@ -53,6 +53,27 @@ PASS_TOKENS = 4096
 ROUND, MOST_ROUNDS = 4, 32
 
 
+class Measured(NamedTuple):
+    """What is known of one module on some texts.
+
+    Parameters
+    ----------
+    means : numpy.ndarray
+        texts × draws.
+    variances : numpy.ndarray
+        texts: as `scoring.error_bars` tells them, to be added up over texts.
+    errors : numpy.ndarray
+        texts: standard error of each text's mean over draws.
+    pairs : numpy.ndarray
+        texts × pairs: the distance of every two noisy models that were compared.
+    """
+
+    means: np.ndarray
+    variances: np.ndarray
+    errors: np.ndarray
+    pairs: np.ndarray
+
+
 class Step(NamedTuple):
     """What an estimator has after one module on one batch of texts.
 
@@ -66,6 +87,10 @@ class Step(NamedTuple):
         Pairs or instances of noisy models that each took.
     head_draw : str or None
         Whose head it was, as `scoring.heads.Readout` tells; None where none was looked at.
+    places : tuple of int
+        The texts of this step, by their places among the texts as given.
+    measured : Measured or None
+        Of this step's module on them; None in the notebook's modes.
     """
 
     done: int
@@ -73,6 +98,8 @@ class Step(NamedTuple):
     modules: tuple[ModuleScore, ...]
     trials: int
     head_draw: str | None = None
+    places: tuple[int, ...] = ()
+    measured: Measured | None = None
 
 
 def paired(
@@ -110,9 +137,25 @@ def paired(
                 outputs.model.get_submodule(module.name), options, outputs.model.dtype
             )
             distances = _paired_distances(outputs, module, noise, batches, options)
-        tally.add(positions, *over_trials(distances))
+        found = _of_trials(distances)
+        tally.add(positions, found.means, found.variances)
         results.append(module_score(module, tally.mean(), tally.error(sampled)))
-        yield Step(len(results), len(chosen), tuple(results), options.trials, outputs.head_draw)
+        yield Step(
+            len(results),
+            len(chosen),
+            tuple(results),
+            options.trials,
+            outputs.head_draw,
+            tuple(positions),
+            found,
+        )
+
+
+def _of_trials(distances: np.ndarray) -> Measured:
+    """Sum up trials × texts × draws distances."""
+    pairs = distances.mean(axis=2).T
+    errors = pairs.std(axis=1, ddof=1) / len(distances) ** 0.5
+    return Measured(*over_trials(distances), errors, pairs)
 
 
 def _paired_distances(
@@ -258,9 +301,9 @@ def fast(
             by_module = _batch_distances(
                 outputs, recording, chosen, laws, replayed, places, options, number
             )
-            for module, distances in by_module:
+            for module, found in by_module:
                 tally = tallies[module.name]
-                tally.add(places, *distances)
+                tally.add(places, found.means, found.variances)
                 scored[module.name] = module_score(module, tally.mean(), tally.error(sampled))
                 done += 1
                 ended = done == in_round * (number + 1) and (
@@ -272,6 +315,8 @@ def fast(
                     tuple(scored[m.name] for m in chosen if m.name in scored),
                     options.trials * (number + 1),
                     outputs.head_draw,
+                    tuple(places),
+                    found,
                 )
         if ended:
             return
@@ -295,8 +340,8 @@ def _batch_distances(
     places: list[int],
     options: ScoringOptions,
     round_: int,
-) -> Iterator[tuple[AdaptableModule, tuple[np.ndarray, np.ndarray]]]:
-    """Yield each module with its texts' mean distances and their variances, block by block."""
+) -> Iterator[tuple[AdaptableModule, Measured]]:
+    """Yield each module with what was found of it, block by block."""
     for _, members in groupby(chosen, lambda module: block_of(module.name)):
         members = list(members)
         with _computing(recording.model, options):
@@ -330,8 +375,8 @@ def _block_distances(
     places: list[int],
     options: ScoringOptions,
     round_: int,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return each text's mean distance and its variance, for the modules of one block."""
+) -> dict[str, Measured]:
+    """Return what was found of the modules of one block."""
     result, noises, linear, values = {}, {}, {}, {}
     factors, device = _Factors(recording), _drawing(recording.model, options)
     for module in members:
@@ -340,7 +385,7 @@ def _block_distances(
             first = options.trials * round_
             batches = [recording.batch]
             distances = _paired_distances(outputs, module, laws[name], batches, options, first)
-            result[name] = over_trials(distances)
+            result[name] = _of_trials(distances)
             continue
         generators = [generator_for(options.seed, name, round_, text, device) for text in places]
         with torch.autocast(recording.model.device.type, enabled=False):
@@ -367,7 +412,10 @@ def _block_distances(
         if linear[name]:
             moved, expected = zip(*linear[name], strict=True)
             control = (torch.cat(moved, dim=1), expected[0])
-        result[name] = all_pairs(distances, *control)
+        ones, others = np.triu_indices(options.trials, 1)
+        pairs = distances.mean(dim=1).cpu().numpy()[:, ones, others]
+        means, variances = all_pairs(distances, *control)
+        result[name] = Measured(means, variances, variances**0.5, pairs)
     return result
 
 

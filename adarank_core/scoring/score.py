@@ -29,6 +29,7 @@ __all__ = [
     "matching",
     "score",
     "score_iter",
+    "steps_of",
 ]
 
 
@@ -113,6 +114,28 @@ def score_iter(
     """
     options = replace(options or ScoringOptions(), **changes)
     texts = as_texts(texts)
+    steps, options = steps_of(bundle, texts, options)
+    return _with_scores(steps, bundle, texts, options)
+
+
+def steps_of(
+    bundle: ModelBundle, texts: Texts, options: ScoringOptions
+) -> tuple[Iterator[Step], ScoringOptions]:
+    """Return the estimator's steps, and the options with each default decided.
+
+    Raises
+    ------
+    AdaRankError
+        As `score_iter` does.
+
+    Examples
+    --------
+    >>> from adarank_core import load_model, sentence
+    >>> steps, options = steps_of(load_model("embedded"), sentence("A rank."), ScoringOptions())
+    >>> next(steps).measured.pairs.shape, options.trials
+    ((1, 120), 16)
+    >>> steps.close()
+    """
     automatic = options.precision == "auto"
     options = options.resolved(len(texts), bundle.task_type, bundle.model.device)
     if options.logits == "all" and bundle.task_type == "SEQ_CLS":
@@ -139,7 +162,7 @@ def score_iter(
             steps = paired(bundle, chosen, batches, order, options, texts.sampled)
         else:
             steps = notebook(bundle, chosen, batches, options)
-    return _with_scores(steps, bundle, texts, options)
+    return steps, options
 
 
 def _with_scores(

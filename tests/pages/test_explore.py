@@ -53,6 +53,12 @@ def picture(at):
     return json.loads(at.get("plotly_chart")[0].proto.spec)
 
 
+def said_on(at):
+    """What is written over the picture, beside its digits and its scale."""
+    notes = picture(at)["layout"].get("annotations", [])
+    return [note["text"].replace("<br>", " ") for note in notes if "name" not in note]
+
+
 @pytest.mark.parametrize("source", ["generic", "task", "sentence"])
 def test_the_stored_example_comes_first(explore, source):
     at = explore.segmented_control(key="text").set_value(source).run()
@@ -180,17 +186,14 @@ def test_an_error_while_scoring_ends_it(explore, monkeypatch):
 
 def test_what_is_older_than_its_settings_says_so_on_the_picture(explore):
     at = score(explore)
-    assert "annotations" not in picture(at)["layout"]
+    assert said_on(at) == []
     at = at.number_input(key="seed").set_value(8).run()
-    (said,) = picture(at)["layout"]["annotations"]
-    assert said["text"].replace("<br>", " ") == (
-        "This is seed 0 on generic text; press Score for seed 8."
-    )
+    assert said_on(at) == ["This is seed 0 on generic text; press Score for seed 8."]
     at.switch_page("pages/ranks.py").run()
-    (said,) = picture(at)["layout"]["annotations"]
-    assert "Score on Explore for seed 8" in said["text"].replace("<br>", " ")
+    (said,) = said_on(at)
+    assert "Score on Explore for seed 8" in said
     at = at.number_input(key="seed").set_value(0).run()
-    assert "annotations" not in picture(at)["layout"]
+    assert said_on(at) == []
 
 
 def test_a_link_shows_the_numbers_that_were_computed_for_it(explore):
@@ -209,13 +212,13 @@ def test_a_fresh_link_of_the_embedded_model_starts_by_itself(explore):
     other.query_params |= {"seed": "9", "trials": "2"}
     assert "computed now" in badge(other.run())
     again = other.number_input(key="seed").set_value(10).run()
-    assert picture(again)["layout"]["annotations"]  # from then on it is asked for
+    assert said_on(again)  # from then on it is asked for
 
 
 def test_a_task_without_its_file_is_not_scored_on_another(explore):
     at = explore.segmented_control(key="text").set_value("task").run()
     at = at.selectbox(key="task").select(state.OWN_FILE).run()
-    assert "own file" in picture(at)["layout"]["annotations"][0]["text"]
+    assert "own file" in said_on(at)[0]
     only_the_error(score(at), "No file was read yet")
 
 
@@ -282,3 +285,112 @@ def test_the_command_and_the_snippet_give_the_numbers_on_the_page(
     __main__.app(shlex.split(at.code[0].value)[3:], standalone_mode=False)
     written = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert [module["score"] for module in written["modules"]] == shown
+
+
+def test_a_second_text_source_is_laid_beside_the_first(explore):
+    at = score(explore)
+    at = at.selectbox(key="against").select("task").run()
+    assert at.query_params["against"] == "task" and len(at.get("plotly_chart")) == 1
+    at = at.button(key="score_second").click().run()
+    assert not at.exception
+    first, second = (json.loads(chart.proto.spec) for chart in at.get("plotly_chart"))
+    assert "computed now" in badge(at) and first["data"][0]["zmin"] == 0
+    assert second["data"][0]["zmin"] == -second["data"][0]["zmax"]
+    (said,) = [m.value for m in at.markdown if "Spearman" in m.value]
+    assert said.startswith("**Generic text and task text order the modules")
+    shares = at.dataframe[1].value
+    shown = at.dataframe[0].value["disagreement"]
+    assert list(shares["share on generic text"]) == pytest.approx(list(shown / shown.sum()))
+    assert list(shares["difference"]) == pytest.approx(
+        list(shares["share on task text"] - shares["share on generic text"])
+    )
+    at = at.number_input(key="seed").set_value(5).run()  # neither is of what is asked for
+    assert len(at.get("plotly_chart")) == 1 and any("first" in c.value for c in at.caption)
+    at = at.segmented_control(key="text").set_value("task").run()
+    assert at.session_state["against"] == "nothing"
+
+
+def test_a_second_source_that_cannot_be_scored_says_why(explore):
+    at = score(explore).selectbox(key="against").select("task").run()
+    at = at.selectbox(key="task").select(state.OWN_FILE).run()
+    at = at.button(key="score_second").click().run()
+    assert "No file was read yet" in at.error[0].value and picture(at)
+
+
+def closer(at, tab):
+    at.session_state["closer_view"] = tab
+    at.run()
+    assert not at.exception and not at.error
+    return at
+
+
+def test_one_module_is_looked_at_closely(explore):
+    at = score(explore)
+    modules = at.dataframe[0].value
+    other = AppTest.from_file(APP, default_timeout=60)
+    other.query_params |= {**at.query_params, "module": "4"}  # a link opens it
+    at = other.run()
+    assert not at.exception
+    whole, texts = (json.loads(chart.proto.spec) for chart in at.get("plotly_chart"))
+    assert whole["layout"]["shapes"] and len(texts["layout"]["yaxis"]["ticktext"]) == 16
+    assert sum(texts["data"][1]["x"]) / 16 == pytest.approx(modules["disagreement"][4], rel=1e-5)
+    at = closer(at, "What follows it")
+    reach = json.loads(at.get("plotly_chart")[1].proto.spec)
+    reached = [value for row in reach["data"][0]["z"] for value in row if value is not None]
+    assert len(reached) == 7  # the feed-forward's second half, and the second layer
+    at = closer(at, "Its weight's spectrum")
+    assert len(json.loads(at.get("plotly_chart")[1].proto.spec)["data"][0]["y"]) == 32
+    at = next(b for b in at.button if b.label == "Next").click().run()
+    assert at.query_params["module"] == "5" and at.selectbox(key="module").value == 5
+    assert any(modules["path"][5] in caption.value for caption in at.caption)
+
+
+def test_a_module_that_the_model_does_not_have_is_not_looked_at(explore):
+    other = AppTest.from_file(APP, default_timeout=60)
+    other.query_params |= {"module": "99"}
+    at = other.run()
+    assert not at.exception and not at.error and len(at.get("plotly_chart")) == 1
+    assert "module" not in at.query_params
+
+
+def test_a_file_of_scores_has_no_texts_to_look_at(explore):
+    at = score(explore)
+    shown = at.session_state["scores"]["generic"]
+    at.session_state["scores"]["generic"] = state.Shown(
+        shown.scores, "your file", "generic", asked=shown.asked
+    )
+    at.session_state["module"] = 0
+    at.run()
+    assert not at.exception and "does not hold its texts" in at.error[0].value
+
+
+def test_other_texts_than_were_scored_are_not_shown_for_them(explore, monkeypatch):
+    from dataclasses import replace
+
+    at = score(explore)
+    shown = at.session_state["scores"]["generic"]
+    other = replace(shown.scores, texts={**shown.scores.texts, "sha256": "00"})
+    at.session_state["scores"]["generic"] = replace(shown, scores=other)
+    at.session_state["module"] = 0
+    assert "does not have" in at.run().error[0].value
+
+
+def test_a_sentence_to_try_is_written_and_scored(explore):
+    at = explore.segmented_control(key="text").set_value("sentence").run()
+    at = at.button(key="try_1").click().run()
+    written = at.text_input(key="sentence").value
+    assert written == at.button(key="try_1").label and written.endswith("?")
+    only_the_error(at, f"the first is '{written}'")  # a tiny model knows twenty words
+
+
+def test_the_looks_of_the_pictures_are_in_the_link(explore):
+    at = explore
+    at.segmented_control(key="colour").set_value("log")
+    at.segmented_control(key="scale").set_value("each family's own")
+    at.segmented_control(key="errors").set_value("everywhere").run()
+    assert at.query_params == {"colour": "log", "scale": "family", "errors": "all"}
+    heat, dots = picture(at)["data"][:2]
+    assert heat["zmax"] == 0 and len(dots["x"]) == 36
+    at = at.segmented_control(key="pictures").set_value("SVG").run()
+    chart = at.get("plotly_chart")[0].proto
+    assert json.loads(chart.config)["toImageButtonOptions"]["format"] == "svg"

@@ -5,7 +5,7 @@ import streamlit as st
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
-from pages.parts.shared import curves, state
+from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
 
 __all__ = [
@@ -85,9 +85,8 @@ def draw_differences(verdict: Verdict, metric: str) -> None:
     verdict : Verdict
     metric : str
     """
-    st.plotly_chart(
+    figures.draw(
         curves.differences(verdict, metric),
-        width="stretch",
         key=f"compare_differences_{metric}",
         alt="Difference between two arms with every seed, its mean and interval; zero marked",
     )

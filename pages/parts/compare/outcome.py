@@ -29,7 +29,7 @@ from pages.parts.compare.judgement import (
     draw_numbers,
     draw_secondary,
 )
-from pages.parts.shared import curves, glossary, state
+from pages.parts.shared import curves, figures, glossary, state
 from pages.parts.shared.link import linked
 
 __all__ = [
@@ -201,9 +201,8 @@ def _costs(verdict: Verdict, metric: str) -> None:
         **linked("cost"),
     )
     table = cost_table(verdict.arms, metric, cost)
-    st.plotly_chart(
+    figures.draw(
         trade_offs.trade_off(table, verdict.arms, metric, cost),
-        width="stretch",
         key=f"compare_costs_{metric}_{cost}",
         alt=f"{METRICS[metric]} of every arm over its cost, {COSTS[cost]}; a small point a seed",
     )

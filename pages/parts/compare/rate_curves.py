@@ -7,7 +7,7 @@ import streamlit as st
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.learning_rates import SEARCH_SEEDS, at_edge, edge_notice
 from adarank_core.comparison.tables import rate_table
-from pages.parts.shared import state
+from pages.parts.shared import figures, state
 from pages.parts.shared.charts import ARM_DASHES, drawn, set_layout
 from pages.parts.shared.curves import LIVE, arm_colour
 
@@ -82,9 +82,8 @@ def draw_rates(arms: dict) -> None:
     st.header("Learning rates", anchor=False)
     for arm in at_edge(arms):
         st.warning(f"{state.plain(edge_notice(arm_label(arm)))}.", icon=":material/warning:")
-    st.plotly_chart(
+    figures.draw(
         rate_curves(table, arms),
-        width="stretch",
         key="compare_rate_curves",
         alt="Mean validation loss over the learning rate, one line an arm; the lowest is marked",
     )

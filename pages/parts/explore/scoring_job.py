@@ -98,6 +98,14 @@ class ScoringJob:
         """Guess from the steps taken so far; ``None`` before the first."""
         return seconds_left(self.done, self.total, self.seconds)
 
+    @property
+    def step_words(self) -> str:
+        """Say how far it has come: a round is a look at all modules on some of the texts."""
+        modules, rounds = len(self.grid), self.total // len(self.grid)
+        in_round = (self.done - 1) % modules + 1
+        said = f"{in_round} of {modules} modules"
+        return said if rounds < 2 else f"round {-(-self.done // modules)} of {rounds} · {said}"
+
     def prepare(self) -> None:
         """Load the model and set up the generator; does nothing the second time.
 

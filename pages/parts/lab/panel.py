@@ -11,6 +11,7 @@ from adarank_core.files import read_json
 from adarank_core.lab.study import StudyResult
 from pages.parts.lab.figures import Picture
 from pages.parts.lab.pictures import pictures
+from pages.parts.shared import figures
 
 __all__ = ["EXAMPLES", "draw_panel", "drawn_result", "read_result", "stored", "tables"]
 
@@ -73,7 +74,7 @@ def draw_panel(study: str, shown: Sequence[Picture], laid_out: Mapping[str, pd.D
     """
     for at, picture in enumerate(shown):
         key = f"lab_picture_{study}_{at}"
-        st.plotly_chart(picture.figure, width="stretch", key=key, alt=picture.alt)
+        figures.draw(picture.figure, key=key, alt=picture.alt)
         if picture.caption:
             st.caption(picture.caption)
     if not laid_out:

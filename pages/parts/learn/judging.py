@@ -16,7 +16,7 @@ from adarank_core.scoring.scores import Scores
 from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS, Step, evidence
 from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
-from pages.parts.shared import charts, curves, phrases, state
+from pages.parts.shared import charts, curves, figures, phrases, state
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
@@ -43,9 +43,8 @@ def budget(step: Step) -> str:
         )
         plan = allocate(scores, average, budget_by=equal)
         uniform = uniform_plan(scores, average)
-        st.plotly_chart(
+        figures.draw(
             charts.rank_bars(scores, plan, average),
-            width="stretch",
             key="shares",
             alt="LoRA rank of every module, with the uniform rank as a line across",
         )
@@ -133,9 +132,8 @@ def fair(step: Step) -> str:
         if seen < seeds:
             verdict = verdict_of(whole.task, whole.model, arms, declared=Declared(metric))
         compared = verdict.primary
-        st.plotly_chart(
+        figures.draw(
             curves.differences(verdict, metric),
-            width="stretch",
             key="differences",
             alt="Difference in test loss for every seed, with means and 95% intervals",
         )
@@ -220,9 +218,8 @@ def reset(step: Step) -> str:
             shown.append("reversed")
             if st.toggle("Take the noise away after each layer", **linked("toy_reset")):
                 shown.append("reset")
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.scans({name: scans[name] for name in shown}),
-            width="stretch",
             key="scans",
             alt=f"Scores of the value projections over depth, as {len(shown)} scans see them",
         )
@@ -262,9 +259,8 @@ def unknown(step: Step) -> str:
         )
         draw_task(step)
     with right:
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.published_scores(module["scores"], module["scores_std"], given),
-            width="stretch",
             key="published",
             alt="Published scores of the value modules of 12 layers, with their spread over trials",
         )

@@ -14,7 +14,7 @@ from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS, Step
 from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
 from pages.parts.learn.noisy_models import choose_modules, draw_sentence_form
-from pages.parts.shared import charts, phrases, state
+from pages.parts.shared import charts, figures, phrases, state
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
 
@@ -51,9 +51,8 @@ def rank(step: Step) -> str:
         ranks = [*(2**power for power in range(9)), width]
         chosen = st.select_slider("Rank r", ranks, **linked("toy_rank", ranks))
         thin = chosen * (rows + width)
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.thin_matrices(width, rows, chosen),
-            width="stretch",
             key="thin",
             alt=f"The change, {rows} by {width}, as the product of two matrices of rank {chosen}",
         )
@@ -65,9 +64,8 @@ def rank(step: Step) -> str:
     left, right = reading_columns()
     left.markdown(step["passages"][1].format(kept=f"{kept[7]:.0%}"))
     with right:
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.energy_curve(kept, chosen),
-            width="stretch",
             key="energy",
             alt=f"Energy that the best copy of each rank keeps: {kept[chosen - 1]:.0%} at {chosen}",
         )
@@ -87,9 +85,8 @@ def noise(step: Step) -> str:
         draw_task(step)
     with right:
         drawn, names, noisy_modules = choose_modules(MODULES)
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.logits_plane(drawn.clean, noisy_modules),
-            width="stretch",
             key="plane",
             alt="The two logits of noisy models as dots around those without noise",
         )
@@ -141,9 +138,8 @@ def score(step: Step) -> str:
         pairs = st.slider(
             "Pairs that have come in", 2, most, **linked("toy_pairs", range(2, most + 1))
         )
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.running_means(running, pairs),
-            width="stretch",
             key="running",
             alt="Mean distance of a pair of noisy models as pairs come in, with its error",
         )
@@ -207,9 +203,8 @@ def texts(step: Step) -> str:
         pair = of_source[one], of_source[other]
         values = [[module.score for module in scores.modules] for scores in pair]
         correlation = lesson.rank_correlation(*values)
-        st.plotly_chart(
+        figures.draw(
             lesson_figures.two_scores(*pair, SOURCES[one], SOURCES[other]),
-            width="stretch",
             key="two_scores",
             alt=f"Scores of all modules on two kinds of text; rank correlation {correlation:.2f}",
         )

@@ -18,7 +18,7 @@ from adarank_core.schemas import STRICT, validated
 from pages.parts.compare.how_again import draw_how_again
 from pages.parts.compare.outcome import ALIVE, read_verdict
 from pages.parts.runs import run_table
-from pages.parts.shared import state
+from pages.parts.shared import figures, state
 
 __all__ = ["draw_pair", "draw_run"]
 
@@ -90,9 +90,8 @@ def _training(run: Run) -> None:
     if run.state not in ALIVE and not any(len(trace.x) for trace in figure.data):
         st.caption("No curves are left.")
         return
-    st.plotly_chart(
+    figures.draw(
         figure,
-        width="stretch",
         key="runs_losses",
         alt="Train and validation loss over the steps",
     )
@@ -165,9 +164,8 @@ def draw_pair(first: Run, second: Run) -> None:
         )
     figure = run_table.overlay(pair)
     if figure.data:
-        st.plotly_chart(
+        figures.draw(
             figure,
-            width="stretch",
             key="runs_overlay",
             alt="Validation loss of the arms of both runs: colours are arms, markers tell the runs",
         )

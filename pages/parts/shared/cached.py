@@ -22,9 +22,18 @@ from adarank_core.scoring.scores import Scores
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 hide_token()
 
-__all__ = ["finished_scores", "is_loaded", "keep_scores", "model", "scores_key", "task"]
+__all__ = [
+    "finished_scores",
+    "is_loaded",
+    "keep_scores",
+    "looked_at",
+    "model",
+    "scores_key",
+    "task",
+]
 
-MOST_MODELS, MOST_TASKS, MOST_SCORES = 3, 8, 200
+MOST_MODELS, MOST_TASKS, MOST_SCORES, MOST_LOOKS = 3, 8, 200, 300
+LOOKING = threading.Lock()  # one look at a time: they are short, and runs need the cores
 
 
 @st.cache_resource(max_entries=MOST_MODELS, show_spinner="Loading the model …")
@@ -114,6 +123,20 @@ def keep_scores(key: tuple, scores: Scores) -> None:
     keep_known(key, scores)
 
 
+def looked_at(key: tuple, look: Callable):
+    """Return what a closer look at one module found, computed once for all sessions.
+
+    Parameters
+    ----------
+    key : tuple
+        All that it depends on.
+    look : callable
+    """
+    with LOOKING:
+        found = _looks().get(key)
+        return _looks().put(key, look()) if found is None else found
+
+
 class Store:
     """What all sessions share, by key; sessions are threads, and beyond a number the oldest goes.
 
@@ -153,3 +176,8 @@ def _tasks() -> Store:
 @st.cache_resource(show_spinner=False)
 def _scores() -> Store:
     return Store(MOST_SCORES)
+
+
+@st.cache_resource(show_spinner=False)
+def _looks() -> Store:
+    return Store(MOST_LOOKS)

@@ -4,8 +4,8 @@ Text and grid colours are left to Streamlit's theme, so that every figure fits l
 Families take their colours from the core, which draws them in reports too.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from textwrap import wrap
 
 import plotly.graph_objects as go
@@ -19,6 +19,9 @@ from adarank_core.scoring.labels import (
     module_label,
 )
 from adarank_core.scoring.scores import ModuleScore, Scores
+from pages.parts.shared import grids
+from pages.parts.shared.grids import SCALE
+from pages.parts.shared.grids import escaped as drawn
 
 __all__ = [
     "ARM_COLOURS",
@@ -30,9 +33,11 @@ __all__ = [
     "drawn",
     "family_colours",
     "family_label",
+    "frame",
     "heatmap",
     "hide_scale",
     "layer_label",
+    "make_clickable",
     "module_label",
     "number",
     "profile",
@@ -58,7 +63,6 @@ WHISKERS = {"symmetric": False, "color": GREY, "thickness": 1.5, "width": 3}
 DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FFFFFF", "width": 1}}
 PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}
 CROSS = {"symbol": "x", "size": 8, "color": ACCENT}
-SCALE = "Cividis"
 TOOL_BAR = 30  # pixels
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
 
@@ -91,17 +95,6 @@ def with_error(value: float, error: float) -> str:
         return f"{number(value)} ± {number(error)}"
     decimals = max(0, -int(f"{error:e}".split("e")[1]) + 1)
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
-
-
-def drawn(name: str) -> str:
-    """Return a name as Plotly is to be given it, which reads tags, links and values in a text.
-
-    Examples
-    --------
-    >>> drawn("<b>query</b>")
-    '&lt;b&gt;query&lt;/b&gt;'
-    """
-    return escape(name).replace("%{", "%&#123;")
 
 
 def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:
@@ -142,7 +135,10 @@ def say_old(figure: go.Figure, words: str) -> go.Figure:
     """
     if not words:
         return figure
-    figure.update_traces(opacity=0.35)
+    if any(trace.type == "heatmap" for trace in figure.data):
+        grids.fade(figure)
+    else:
+        figure.update_traces(opacity=0.35)
     return figure.add_annotation(
         text="<br>".join(map(drawn, wrap(words, 40))),
         x=0.5,
@@ -162,7 +158,14 @@ def hide_scale(figure: go.Figure) -> None:
     figure.update_yaxes(range=[0, 1], showticklabels=False, showgrid=False, zeroline=False)
 
 
-def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
+def heatmap(
+    scores: Scores,
+    grid: Sequence | None = None,
+    log: bool = False,
+    by_family: bool = False,
+    all_errors: bool = False,
+    picked: ModuleScore | None = None,
+) -> go.Figure:
     """Draw disagreement as layers × families, the input at the bottom.
 
     Parameters
@@ -172,85 +175,131 @@ def heatmap(scores: Scores, grid: Sequence | None = None) -> go.Figure:
     grid : sequence, optional
         All modules to come, with ``layer`` and ``family``, so that the picture keeps its shape
         while it fills.
+    log : bool
+        Colour by the score's logarithm.
+    by_family : bool
+        Colour by the score over the largest of its own family.
+    all_errors : bool
+        A dot for every module's error, rather than a ring where it is large.
+    picked : ModuleScore, optional
+        Framed.
 
     Returns
     -------
     plotly.graph_objects.Figure
     """
-    places = scores.modules if grid is None else grid
-    families = list(dict.fromkeys(place.family for place in places))
-    layers = sorted({place.layer for place in places})
-    values = [[None] * len(families) for _ in layers]
-    words = [[""] * len(families) for _ in layers]
-    cells = [[""] * len(families) for _ in layers]
-    for module in scores.modules:
-        row, column = layers.index(module.layer), families.index(module.family)
-        values[row][column] = module.score
-        words[row][column] = _score_sentence(module)
-        cells[row][column] = f"{module.score:#.2g}".rstrip(".")
-    figure = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=list(range(len(families))),
-            y=list(range(len(layers))),
-            zmin=0,
-            zmax=max((module.score for module in scores.modules), default=1) or 1,
-            colorscale=SCALE,
-            text=cells,
-            # On a deep model the rows are lower than a line of text.
-            texttemplate="%{text}" if len(layers) <= 16 else None,
-            customdata=words,
-            hovertemplate="%{customdata}<extra></extra>",
-            hoverongaps=False,
-            xgap=2,
-            ygap=2,
-            colorbar={
-                "title": {"text": "disagreement (L1 distance of logits)", "side": "right"},
-                "thickness": 12,
-                "outlinewidth": 0,
-            },
-        )
+    largest = {
+        family: max(m.score for m in scores.modules if m.family == family) or 1
+        for family in scores.families
+    }
+    values = {m.name: m.score / (largest[m.family] if by_family else 1) for m in scores.modules}
+    unit = "share of its family's largest" if by_family else "disagreement (L1 distance of logits)"
+    low, high, ticks = 0.0, max(values.values(), default=1) or 1, None
+    if log and any(values.values()):
+        low = min(value for value in values.values() if value)
+        ticks = grids.log_ticks(low, high)
+        low, high = math.log10(low), math.log10(high)
+        values = {name: math.log10(value) if value else low for name, value in values.items()}
+    cells = [grids.Cell(place) for place in grid or ()]
+    cells += [
+        grids.Cell(m, values[m.name], f"{m.score:#.2g}".rstrip("."), _score_sentence(m))
+        for m in scores.modules
+    ]
+    figure = grids.grid(cells, low, high, grids.SEQUENTIAL, unit, ticks)
+    families = list(dict.fromkeys(cell.place.family for cell in cells))
+    layers = sorted({cell.place.layer for cell in cells})
+    errors = _all_errors if all_errors else _large_errors
+    figure.add_trace(errors(scores, layers, families))
+    if figure.data[-1].showlegend:
+        grids.add_legend(figure)
+    return figure if picked is None else frame(figure, scores.modules, picked)
+
+
+def frame(figure: go.Figure, modules: Sequence[ModuleScore], picked: ModuleScore) -> go.Figure:
+    """Draw a frame round one module's cell.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Of `grids.grid`.
+    modules : sequence of ModuleScore
+        All that are drawn.
+    picked : ModuleScore
+    """
+    row = sorted({module.layer for module in modules}).index(picked.layer)
+    column = list(dict.fromkeys(module.family for module in modules)).index(picked.family)
+    sides = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    return figure.add_shape(type="rect", line={"color": ACCENT, "width": 3}, **sides)
+
+
+def make_clickable(figure: go.Figure, scores: Scores) -> None:
+    """Lay a point that is not seen over every cell: clicks on cells themselves are not reported.
+
+    The points stand in the order of ``scores.modules``.
+    """
+    layers = sorted({module.layer for module in scores.modules})
+    families = scores.families
+    unseen = {"marker": {"opacity": 0}}
+    figure.add_scatter(
+        x=[families.index(module.family) for module in scores.modules],
+        y=[layers.index(module.layer) for module in scores.modules],
+        mode="markers",
+        marker={"symbol": "square", "size": 34, "opacity": 0},
+        selected=unseen,
+        unselected=unseen,
+        showlegend=False,
+        customdata=[_score_sentence(module) for module in scores.modules],
+        hovertemplate="%{customdata}<extra></extra>",
     )
-    figure.add_trace(_large_errors(scores, layers, families))
-    bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
-    figure.update_xaxes(
-        title="module family, in the order data flows",
-        tickvals=list(range(len(families))),
-        ticktext=[drawn(family_label(family)).replace(" ", "<br>") for family in families],
-        range=[-0.5, len(families) - 0.5],
-        **bare,
-    )
-    figure.update_yaxes(
-        title="layer (1 is nearest the input)",
-        tickvals=list(range(len(layers))),
-        ticktext=[str(layer + 1) for layer in layers],
-        range=[-0.5, len(layers) - 0.5],
-        **bare,
-    )
-    return set_layout(figure, height=max(380, 120 + 46 * min(len(layers), 16)))
+    figure.update_traces(selector={"hoverinfo": "skip"}, unselected={"marker": {"opacity": 1}})
 
 
 def _large_errors(scores: Scores, layers: list[int], families: list[str]) -> go.Scatter:
     """Mark the cells whose error is large with a ring."""
     unsure = [m for m in scores.modules if m.standard_error > LARGE_ERROR * m.score]
-    return go.Scatter(
-        x=[families.index(module.family) + 0.38 for module in unsure],
-        y=[layers.index(module.layer) + 0.3 for module in unsure],
-        mode="markers",
-        marker={
-            "symbol": "circle",
-            "size": 9,
-            "color": "#FFFFFF",
-            "line": {"color": "#D55E00", "width": 2.5},
-        },
+    return _corners(
+        unsure,
+        layers,
+        families,
         name=f"error above {LARGE_ERROR:.0%} of the score",
-        showlegend=bool(unsure),
-        hoverinfo="skip",
+        marker={"size": 9, "color": "#FFFFFF", "line": {"color": "#D55E00", "width": 2.5}},
     )
 
 
-def profile(scores: Scores) -> go.Figure:
-    """Draw disagreement over depth, one line a family, with a band of one standard error."""
+def _all_errors(scores: Scores, layers: list[int], families: list[str]) -> go.Scatter:
+    """Draw every cell's error as a dot, whose width is its share of the score."""
+    shares = [m.standard_error / m.score if m.score else 0.0 for m in scores.modules]
+    sizes = [2 + 12 * min(1, share / LARGE_ERROR) for share in shares]
+    line = {"color": "#D55E00", "width": 1.5}
+    return _corners(
+        scores.modules,
+        layers,
+        families,
+        name=f"width: error, up to {LARGE_ERROR:.0%} of the score",
+        marker={"size": sizes, "color": "#FFFFFF", "line": line},
+    )
+
+
+def _corners(modules, layers, families, **more) -> go.Scatter:
+    return go.Scatter(
+        x=[families.index(module.family) + 0.38 for module in modules],
+        y=[layers.index(module.layer) + 0.3 for module in modules],
+        mode="markers",
+        showlegend=bool(modules),
+        hoverinfo="skip",
+        **more,
+    )
+
+
+def profile(scores: Scores, log: bool = False) -> go.Figure:
+    """Draw disagreement over depth, one line a family, with a band of one standard error.
+
+    Parameters
+    ----------
+    scores : Scores
+    log : bool
+        On a logarithmic axis, where a band ends at a hundredth of its score.
+    """
     colours = family_colours(scores.families)
     figure = go.Figure()
     for at, family in enumerate(scores.families):
@@ -260,7 +309,8 @@ def profile(scores: Scores) -> go.Figure:
         )
         layers = [module.layer + 1 for module in modules]
         upper = [module.score + module.standard_error for module in modules]
-        lower = [max(0.0, module.score - module.standard_error) for module in modules]
+        least = 0.01 if log else 0.0
+        lower = [max(least * m.score, m.score - m.standard_error) for m in modules]
         shared = {"legendgroup": family, "mode": "lines"}
         figure.add_trace(
             go.Scatter(
@@ -288,6 +338,8 @@ def profile(scores: Scores) -> go.Figure:
         )
     figure.update_xaxes(title="layer (1 is nearest the input)", dtick=_tick_step(scores.modules))
     figure.update_yaxes(title="disagreement (L1 distance of logits)", rangemode="tozero")
+    if log:
+        figure.update_yaxes(type="log", rangemode="normal")
     return set_layout(figure, height=420)
 
 

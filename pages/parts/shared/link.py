@@ -50,6 +50,8 @@ __all__ = [
 SOURCES = ("generic", "task", "sentence")
 OWN_FILE = "own file"
 VIEWS = {"grid": "Layers × families", "depth": "Profile over depth"}
+SCALES = {"all": "one for all", "family": "each family's own"}
+MARKED = {"large": "where large", "all": "everywhere"}
 RATES = {"one": "one for all", "grid": "best of a grid", "growing": "growing grid"}
 CURVES = ("validation_loss", "validation_accuracy", "train_loss")
 GRID = "1e-3, 5e-3, 2e-2"
@@ -241,9 +243,15 @@ LINK = {
     "task": Linked(_task, task_names()[0]),
     "seed": Linked(whole(0, LARGEST_SEED), 0),
     "rank": Linked(whole(1, 64), 8),
+    "pictures": named({"png": "PNG", "svg": "SVG"}),
     # Explore
     "trials": Linked(whole(2, 200)),
     "view": named(VIEWS),
+    "colour": _first_of(("linear", "log")),
+    "scale": named(SCALES),
+    "errors": named(MARKED),
+    "against": _first_of(("nothing", *SOURCES)),
+    "module": Linked(whole(0, 99_999)),  # its place among the scored ones
     # Ranks
     "budget": _first_of(("rank", "parameters", "adaptive")),
     "equal": _first_of(("parameters", "rank")),

@@ -69,6 +69,14 @@ def sidebar(uses: Collection[str] = CHOICES, budget_at=None) -> state.Choice:
                 help="What uniform LoRA would give every module.",
                 **linked("rank"),
             )
+    with st.sidebar:
+        st.segmented_control(
+            "Save pictures as",
+            ("PNG", "SVG"),
+            required=True,
+            help="What the camera over a picture saves: PNG for slides, SVG for papers.",
+            **linked("pictures"),
+        )
     return _chosen()
 
 

@@ -104,3 +104,15 @@ def test_scorings_wait_in_the_queue_and_are_told_their_place(job, home, monkeypa
     with pytest.raises(AdaRankError, match="tokens"):
         sessions[1].prepare()
     assert sessions[3].place() == same.place() == 0
+
+
+def test_progress_counts_rounds_where_there_are_several(job):
+    job.grid, job.done, job.total = tuple("abcd"), 3, 4
+    assert job.step_words == "3 of 4 modules"
+    said = []
+    for job.done in range(1, 13):
+        job.total = 12
+        said.append(job.step_words)
+    assert said[0] == "round 1 of 3 · 1 of 4 modules"
+    assert said[3:5] == ["round 1 of 3 · 4 of 4 modules", "round 2 of 3 · 1 of 4 modules"]
+    assert said[-1] == "round 3 of 3 · 4 of 4 modules"

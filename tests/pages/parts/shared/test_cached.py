@@ -75,3 +75,16 @@ def test_many_threads_put_and_get_at_once():
         sys.setswitchinterval(interval)
     assert errors == []
     assert len(store._values) == 2
+
+
+def test_a_closer_look_is_taken_once_and_an_error_is_not_kept():
+    cached._looks().put("known", "seen")
+    assert cached.looked_at("known", None) == "seen"
+
+    def broken():
+        raise AdaRankError("no such module")
+
+    with pytest.raises(AdaRankError):
+        cached.looked_at("new", broken)
+    assert cached.looked_at("new", lambda: {}) == {}
+    assert cached.looked_at("new", None) == {}

@@ -45,6 +45,45 @@ def test_heatmap_marks_exactly_the_large_errors(scores):
     assert [round(y) for y in rings.y] == [0]
 
 
+def test_heatmap_colours_by_logarithm_and_by_family(scores):
+    log = charts.heatmap(scores, log=True).data[0]
+    assert 10 ** log.z[0][0] == pytest.approx(scores.modules[0].score)
+    assert 10**log.zmin == pytest.approx(min(m.score for m in scores.modules))
+    assert [10**at for at in log.colorbar.tickvals] == pytest.approx(
+        [float(text) for text in log.colorbar.ticktext]
+    )
+    own = charts.heatmap(scores, by_family=True).data[0]
+    assert [max(column) for column in zip(*own.z, strict=True)] == [1.0] * 6
+    both = charts.heatmap(scores, log=True, by_family=True).data[0]
+    assert [max(column) for column in zip(*both.z, strict=True)] == [0.0] * 6
+
+
+def test_a_score_of_zero_has_a_colour_by_logarithm_too(scores):
+    none = replace(scores.modules[0], score=0.0)
+    figure = charts.heatmap(replace(scores, modules=(none, *scores.modules[1:])), log=True)
+    assert figure.data[0].z[0][0] == figure.data[0].zmin
+    assert charts.heatmap(replace(scores, modules=(none,)), log=True).data[0].z[0][0] == 0
+
+
+def test_heatmap_draws_every_error_by_its_width(scores):
+    errors = [replace(m, standard_error=0.01 * at) for at, m in enumerate(scores.modules)]
+    dots = charts.heatmap(replace(scores, modules=tuple(errors)), all_errors=True).data[1]
+    shares = [m.standard_error / m.score for m in errors]
+    order = sorted(range(36), key=lambda at: min(shares[at], charts.LARGE_ERROR))
+    sizes = [dots.marker.size[at] for at in order]
+    assert sizes == sorted(sizes) and len(dots.x) == 36
+
+
+def test_a_click_is_on_the_module_that_is_seen(scores):
+    figure = charts.heatmap(scores, picked=scores.modules[8])
+    charts.make_clickable(figure, scores)
+    points = figure.data[-1]
+    for at, module in enumerate(scores.modules):
+        assert figure.data[0].z[points.y[at]][points.x[at]] == module.score
+    (frame,) = figure.layout.shapes
+    assert (frame.x0 + 0.5, frame.y0 + 0.5) == (points.x[8], points.y[8])
+
+
 def test_heatmap_keeps_its_shape_while_it_fills(scores):
     whole = charts.heatmap(scores)
     partly = charts.heatmap(replace(scores, modules=scores.modules[:2]), scores.modules)
