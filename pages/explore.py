@@ -168,7 +168,7 @@ def draw_scoring(job: ScoringJob, asked: state.Asked) -> None:
         time.sleep(1)
     job.prepare()
     bar.progress(0.0, text=f"The first pass through {len(job.grid)} modules …")
-    drawn = float("-inf")
+    drawn = time.monotonic()  # a sentence is done before a first picture of it would be drawn
     while job.advance():
         if time.monotonic() - drawn < BETWEEN_PICTURES:
             continue
