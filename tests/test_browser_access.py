@@ -95,6 +95,9 @@ def test_axe_finds_nothing_serious_on_any_page(demo, page, address):  # noqa: F8
                     seen.append((where, "pale letters", pale))
                 if page.evaluate(COVERED):
                     seen.append((where, "a legend is under the tool bar"))
+                menu = page.get_by_test_id("stMainMenuButton").bounding_box()
+                if menu["x"] + menu["width"] > size[0]:
+                    seen.append((where, "the menu is beyond the edge"))
         shows(page, "light", SIZES[0])
     print("axe:", dict(found))
     assert not seen, "\n".join(map(str, seen))

@@ -115,7 +115,8 @@ def thin_matrices(in_features: int, out_features: int, rank: int) -> go.Figure:
     for sign, x in (("=", in_features + gap / 2), ("×", tall + rank + gap / 2)):
         figure.add_annotation(x=x, y=-gap / 2, text=sign, showarrow=False, font={"size": 24})
     edge = 0.05 * max(in_features, out_features)
-    hidden = {"visible": False, "fixedrange": True}
+    # By itself Plotly widens the ranges at every change of the window, and never takes it back.
+    hidden = {"visible": False, "fixedrange": True, "constrain": "domain"}
     figure.update_xaxes(range=[-4 * edge, flat + in_features + 4 * edge], **hidden)
     figure.update_yaxes(
         range=[-max(out_features, in_features) - edge, 5 * edge],

@@ -22,7 +22,9 @@ def size(trace):
 
 
 def test_matrices_are_drawn_to_scale():
-    change, tall, flat = thin_matrices(384, 1536, 8).data
+    figure = thin_matrices(384, 1536, 8)
+    assert figure.layout.xaxis.constrain == figure.layout.yaxis.constrain == "domain"
+    change, tall, flat = figure.data
     assert (size(change), size(tall), size(flat)) == ((384, 1536), (8, 1536), (384, 8))
     assert change.text == "change of W: 1,536 × 384 = 589,824 numbers"
     assert max(change.x) < min(tall.x) and max(tall.x) < min(flat.x)
