@@ -7,7 +7,7 @@ import pytest
 
 from adarank_core.files import runs_folder, write_json
 from tests.pages.parts.shared.test_link import OTHERS
-from tests.test_browser_walk import address, page  # noqa: F401
+from tests.test_browser_walk import SOON, address, page  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +50,7 @@ def test_a_link_is_the_state_on_every_page(page, address):  # noqa: F811
         assert choices(page) == LINKED, name
         if name in SHOWN:
             label, value = SHOWN[name]
-            expect(page.get_by_label(label, exact=True)).to_have_value(value)  # drawn soon
+            expect(page.get_by_label(label, exact=True)).to_have_value(value, timeout=SOON)
         page.reload()
         settle(page)
         assert choices(page) == LINKED, name
