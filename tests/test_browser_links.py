@@ -82,10 +82,10 @@ def test_a_link_is_the_state_on_every_page(fresh, address):  # noqa: F811
         for tab in (page, other):
             if name in SHOWN:
                 label, value = SHOWN[name]
-                expect(tab.get_by_label(label, exact=True)).to_have_value(value)
+                expect(tab.get_by_label(label, exact=True)).to_have_value(value, timeout=SOON)
             if tab is page:
                 page.reload()
-            expect(tab.get_by_role("heading", level=1)).to_have_text(title)
+            expect(tab.get_by_role("heading", level=1)).to_have_text(title, timeout=SOON)
             assert holds(tab) == title, name
         if name in ("Explore", "Ranks"):
             other.get_by_text("from the cache", exact=True).wait_for()
@@ -111,7 +111,7 @@ def test_what_is_chosen_by_hand_goes_along(fresh, address):  # noqa: F811
     page.go_back()
     settle(page)
     page.wait_for_url(re.compile(r"seed=8"))
-    expect(page.get_by_label("Seed", exact=True)).to_have_value("8")  # which the page draws soon
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("8", timeout=SOON)
     box.fill("0")
     box.press("Enter")
     page.wait_for_url(lambda url: "seed" not in url)
