@@ -181,7 +181,7 @@ def files(scores: Scores, plan: RankPlan) -> None:
     """Draw the config ready to paste, and the plan in every form that it has."""
     source = snippet(plan)
     with st.expander("LoraConfig, ready to paste"):
-        st.code(source, language="python")
+        st.code(source, language="python", wrap_lines=True)
     offers = {
         "ranks.json": (json.dumps(plan.to_dict(), indent=1) + "\n", "application/json"),
         # It imports peft, which takes seconds: on a click only.

@@ -28,6 +28,11 @@ least => {
   const found = new Set();
   for (const letters of document.querySelectorAll('.js-plotly-plot svg text')) {
     if (letters.closest('.heatmaplayer, .hm, .bars, .cells')) continue;
+    const at = letters.getBoundingClientRect();
+    const cells = letters.closest('.js-plotly-plot').querySelectorAll('.heatmaplayer image');
+    if ([...cells].map(cell => cell.getBoundingClientRect()).some(cell =>
+      cell.left < at.left && at.right < cell.right && cell.top < at.top && at.bottom < cell.bottom
+    )) continue;
     const box = letters.closest('.annotation')?.querySelector('rect.bg');
     if (box && box.style.fillOpacity !== '0') continue;
     const own = light(getComputedStyle(letters).fill);
