@@ -215,9 +215,10 @@ def title(finding: str) -> None:
 
 def how_again(shown: state.Shown) -> None:
     """Draw the command and the program that give these scores."""
-    with st.expander("The same in a shell and in Python"):
-        st.code(phrases.command(shown), language="shell", wrap_lines=True)
-        st.code(phrases.snippet(shown), language="python", wrap_lines=True)
+    folded = st.expander("The same in a shell and in Python", key="again", on_change="rerun")
+    if folded.open:
+        folded.code(phrases.command(shown), language="shell", wrap_lines=True)
+        folded.code(phrases.snippet(shown), language="python", wrap_lines=True)
 
 
 def show(shown: state.Shown, old: str, second: state.Choice | None) -> None:
@@ -295,6 +296,10 @@ def draw_profile(shown: state.Shown, old: str) -> None:
 
 def draw_data(shown: state.Shown, beside_it: state.Shown | None) -> None:
     """Draw the numbers of the pictures, and the files."""
+    # Drawn when it is opened: the first picture does not wait for what draws tables.
+    folded = st.expander("Data", key="explore_data", on_change="rerun")
+    if not folded.open:
+        return
     scores = shown.scores
     table = pd.DataFrame(
         {
@@ -306,7 +311,7 @@ def draw_data(shown: state.Shown, beside_it: state.Shown | None) -> None:
             "path": [module.name for module in scores.modules],
         }
     )
-    with st.expander("Data"):
+    with folded:
         st.dataframe(table, hide_index=True, width="stretch")
         with st.container(horizontal=True):
             st.download_button(

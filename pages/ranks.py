@@ -180,8 +180,9 @@ def by_hand(budget: dict) -> str:
 def files(scores: Scores, plan: RankPlan) -> None:
     """Draw the config ready to paste, and the plan in every form that it has."""
     source = snippet(plan)
-    with st.expander("LoraConfig, ready to paste"):
-        st.code(source, language="python", wrap_lines=True)
+    folded = st.expander("LoraConfig, ready to paste", key="config_lines", on_change="rerun")
+    if folded.open:
+        folded.code(source, language="python", wrap_lines=True)
     offers = {
         "ranks.json": (json.dumps(plan.to_dict(), indent=1) + "\n", "application/json"),
         # It imports peft, which takes seconds: on a click only.
@@ -199,7 +200,14 @@ def files(scores: Scores, plan: RankPlan) -> None:
 
 def elsewhere(scores: Scores, plan: RankPlan) -> None:
     """Draw how the ranks are used in other programs, and the adapter that these go on from."""
-    with st.expander("How to use it in PEFT, TRL, axolotl, LLaMA-Factory, Unsloth, vLLM"):
+    folded = st.expander(
+        "How to use it in PEFT, TRL, axolotl, LLaMA-Factory, Unsloth, vLLM",
+        key="elsewhere",
+        on_change="rerun",
+    )
+    if not folded.open:
+        return
+    with folded:
         st.markdown(
             "Most trainers know one rank for all modules, but go on from an adapter with whatever "
             "ranks it has. The **starter adapter** is one that is not trained: the planned ranks "
@@ -229,7 +237,10 @@ def elsewhere(scores: Scores, plan: RankPlan) -> None:
 
 def again(shown: state.Shown, now: what_if.Planned) -> None:
     """Draw how to get the same ranks in a shell and in Python."""
-    with st.expander("The same in a shell and in Python"):
+    folded = st.expander("The same in a shell and in Python", key="again", on_change="rerun")
+    if not folded.open:
+        return
+    with folded:
         if shown.kind == "your file":
             st.caption("They begin with your file, called scores.json.")
         lines = reproduction.shell_lines(shown, now.options)
@@ -289,8 +300,12 @@ if now is not None:
     files(scores, now.plan)
     elsewhere(scores, now.plan)
     again(shown, now)
-    with st.expander("Every module's rank: change it, pin it, leave it out", key="rank_rows"):
-        what_if.table(scores, now, other, by_rank)
+    rows = st.expander(
+        "Every module's rank: change it, pin it, leave it out", key="rank_rows", on_change="rerun"
+    )
+    if rows.open:
+        with rows:
+            what_if.table(scores, now, other, by_rank)
     hand_over(now.plan)
 stored_scores(choice)
 state.page_link("compare", "Fine-tune: AdaRank's ranks beside uniform ones")

@@ -215,8 +215,9 @@ def rounded(
             left -= cost
     # Only where few modules differ much in size can a whole step be left. Of one size the largest
     # share is first, so that none overtakes another.
-    order = sorted(range(len(ranks)), key=lambda at: (costs[at], -round(shares[at], 9), at))
-    spend_rest(ranks, costs, caps, left, order)
+    if left >= min(costs, default=1):
+        order = sorted(range(len(ranks)), key=lambda at: (costs[at], -round(shares[at], 9), at))
+        spend_rest(ranks, costs, caps, left, order)
     return ranks
 
 

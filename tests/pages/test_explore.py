@@ -26,8 +26,15 @@ def explore(tiny_bert, tiny_task, monkeypatch):
     monkeypatch.setattr(cached, "model", model)
     monkeypatch.setattr(cached, "task", lambda name, progress=None: tiny_task)
     cached._scores.clear()
-    at = AppTest.from_file(APP, default_timeout=60).run()
+    at = unfolded(AppTest.from_file(APP, default_timeout=60)).run()
     at.labels_asked = labels_asked
+    return at
+
+
+def unfolded(at):
+    """Open what is drawn only where it is open."""
+    for key in ("explore_data", "again"):
+        at.session_state[key] = True
     return at
 
 
@@ -80,6 +87,7 @@ def test_a_sentence_is_scored_shown_and_kept(explore):
     assert list(rows["disagreement"]) == [module.score for module in expected.modules]
     assert "the cat sat on the sun" in at.code[0].value
     assert "the cat sat on the sun" in at.code[1].value
+    at.session_state["rank_rows"] = True
     at.switch_page("pages/ranks.py").run()
     at.segmented_control(key="text").set_value("sentence").run()
     assert "computed now" in badge(at)
@@ -200,7 +208,7 @@ def test_a_link_shows_the_numbers_that_were_computed_for_it(explore):
     at = score(explore.number_input(key="seed").set_value(8).run())
     shown, link = list(at.dataframe[0].value["disagreement"]), dict(at.query_params)
     cached._scores.clear()  # as after a new start
-    other = AppTest.from_file(APP, default_timeout=60)
+    other = unfolded(AppTest.from_file(APP, default_timeout=60))
     other.query_params |= link
     other.run()
     assert "from the cache" in badge(other)
