@@ -13,6 +13,7 @@ from pages.parts.explore.beside import (
     difference_table,
     draw_difference,
     finding,
+    is_beside,
     pick_second,
     source_words,
 )
@@ -207,8 +208,8 @@ def title(finding: str) -> None:
     """Draw the title and the one sentence that explains the picture."""
     st.title(state.plain(finding), anchor=False)
     st.markdown(
-        "Each cell adds random noise to one module, twice, and shows how far apart the two noisy "
-        "models' answers are. The further apart, the more the module matters.",
+        "Each cell adds random noise to one module, again and again, and shows how far apart the "
+        "answers of two such noisy models are. The further apart, the more the module matters.",
         help=glossary.explained("module", "noise", "disagreement", "L1 distance", "logits"),
     )
 
@@ -234,7 +235,7 @@ def show(shown: state.Shown, old: str, second: state.Choice | None) -> None:
     """
     scores = shown.scores
     beside_it = None if second is None else state.current(second)
-    compared = beside_it is not None and not (shown.stale or beside_it.stale)
+    compared = beside_it is not None and is_beside(shown, beside_it)
     # The second picture is drawn when it is looked at: the first one is then there sooner.
     over_families, over_depth = st.tabs([*VIEWS.values()], key="view", on_change="rerun")
     with over_families:
@@ -362,11 +363,11 @@ shown = state.current(choice)
 what, why = st.session_state.get("failed", (None, None))
 if what == choice.asked:
     with heading:
-        title("There are no scores of this")
+        st.title("There are no scores of this", anchor=False)
     state.show_error(why)  # under it, an older picture would be taken for what was asked for
 else:
     with heading:
         title(phrases.score_finding(shown.scores))
         state.origin(shown, phrases.detail(shown))
     show(shown, phrases.old_words(shown, choice.asked) if shown.stale else "", second)
-state.page_link("ranks", "Turn these scores into ranks")
+    state.page_link("ranks", "Turn these scores into ranks")

@@ -16,6 +16,7 @@ __all__ = [
     "difference_table",
     "draw_difference",
     "finding",
+    "is_beside",
     "pick_second",
     "source_words",
 ]
@@ -54,10 +55,13 @@ def draw_difference(first: state.Shown, second: state.Choice) -> None:
     """Draw what differs, or what has to be done first."""
     shown = state.current(second)
     one, other = source_words(first.source), source_words(second.source)
+    if first.kind == "your file":
+        st.caption("A file of scores has nothing laid beside it: it does not hold its texts.")
+        return
     if first.stale:
         st.caption(f"Press **Score** first: what is shown of {one} is older than the settings.")
         return
-    if shown.stale or shown.kind == "your file":
+    if not is_beside(first, shown):
         st.caption(f"There are no scores on {other} with these settings yet.")
         what, why = st.session_state.get("failed", (None, None))
         if what == second.asked:
@@ -82,6 +86,14 @@ def draw_difference(first: state.Shown, second: state.Choice) -> None:
     )
 
 
+def is_beside(first: state.Shown, second: state.Shown) -> bool:
+    """Tell whether two scorings are of what is asked for, and of one model's modules."""
+    if any(one.stale or one.kind == "your file" for one in (first, second)):
+        return False
+    names = [{module.name for module in one.scores.modules} for one in (first, second)]
+    return names[0] == names[1]
+
+
 def finding(first: state.Shown, second: state.Shown) -> str:
     """Say how alike two scorings order the modules, and what differs most.
 
@@ -91,7 +103,10 @@ def finding(first: state.Shown, second: state.Shown) -> str:
     """
     found = share_differences(first.scores, second.scores)
     one, other = source_words(first.source), source_words(second.source)
-    alike = rank_correlation(*zip(*((each.first, each.second) for each in found), strict=True))
+    shares = [*zip(*((each.first, each.second) for each in found), strict=True)]
+    if any(len(set(of_source)) == 1 for of_source in shares):
+        return f"{one.capitalize()} and {other}: one tells no module from another"
+    alike = rank_correlation(*shares)
     words = next((words for least, words in ALIKE if alike >= least), "unlike")
     said = f"{one.capitalize()} and {other} order the modules {words} (Spearman {_digits(alike)})"
     clear = [each for each in found if abs(each.errors_apart) > NAMED]

@@ -163,7 +163,10 @@ def _draw_reach(shown: state.Shown, module: ModuleScore) -> None:
         "reach",
         "How much the noise changes the input of every module that follows",
     )
-    st.caption("Empty cells are not reached; the framed one is noisy itself.")
+    st.caption(
+        "Empty cells do not follow it, or change by less than rounding; the framed one is noisy "
+        "itself."
+    )
     labels = {one.name: charts.module_label(one) for one in shown.scores.modules}
     table = {
         "module": [labels[name] for name in reached],

@@ -145,7 +145,7 @@ def spectrum(found: "Spectrum") -> go.Figure:
 def reach_finding(scores: Scores, reached: Mapping[str, float]) -> str:
     """Say how many modules noise on one reaches, and which of them it changes most."""
     if not reached:
-        return "No scored module follows it: its noise goes straight to the head"
+        return "Its noise changes what no other scored module reads by more than rounding"
     most = max(reached, key=reached.get)
     label = charts.module_label(next(m for m in scores.modules if m.name == most))
     if len(reached) == 1:

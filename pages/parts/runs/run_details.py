@@ -119,7 +119,8 @@ def _sentences(verdict: Verdict) -> list[str]:
     for compared in verdict.primary:
         named = {key: arm_label(compared[key]) for key in ("arm", "against")}
         told.append(state.plain(describe({**compared, **named}, verdict)) + ".")
-    return told or [state.plain(why_no_verdict(verdict))]
+    why = why_no_verdict(verdict)
+    return ([state.plain(why)] if why else []) + told
 
 
 def draw_pair(first: Run, second: Run) -> None:

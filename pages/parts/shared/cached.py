@@ -6,7 +6,9 @@ imported inside the functions, so that the first page does not wait for them.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable
+from pathlib import Path
 
 import streamlit as st
 
@@ -14,8 +16,10 @@ from adarank_core.data.task import Task
 from adarank_core.data.tasks import load_task
 from adarank_core.data.texts import Texts
 from adarank_core.limits import hide_token
+from adarank_core.runs.run_queue import Turn
 from adarank_core.scoring.known_scores import keep_known, known, model_revision
 from adarank_core.scoring.scores import Scores
+from pages.parts.shared import visitor
 
 # Threads that wait must not spin for long: runs in the background share the cores with the page.
 # Read when torch is imported, which is later.
@@ -36,9 +40,8 @@ MOST_MODELS, MOST_TASKS, MOST_SCORES, MOST_LOOKS = 3, 8, 200, 300
 LOOKING = threading.Lock()  # one look at a time: they are short, and runs need the cores
 
 
-@st.cache_resource(max_entries=MOST_MODELS, show_spinner="Loading the model …")
 def model(name: str, labels: int = 2):
-    """Load a model once for all sessions.
+    """Load a model once for all sessions, and again where its folder has changed.
 
     Parameters
     ----------
@@ -52,6 +55,11 @@ def model(name: str, labels: int = 2):
     adarank_core.ModelBundle
         Shared: scoring never writes to it, and whoever trains must load a copy of its own.
     """
+    return _model(name, labels, model_revision(name) if Path(name).is_dir() else "")
+
+
+@st.cache_resource(max_entries=MOST_MODELS, show_spinner="Loading the model …")
+def _model(name: str, labels: int, revision: str):
     from adarank_core.scoring.models import load_model
 
     return load_model(name, labels=labels)
@@ -132,9 +140,17 @@ def looked_at(key: tuple, look: Callable):
         All that it depends on.
     look : callable
     """
-    with LOOKING:
-        found = _looks().get(key)
-        return _looks().put(key, look()) if found is None else found
+    if (found := _looks().get(key)) is not None:
+        return found
+    turn = Turn(visitor.runs_home())  # in the queue of runs, which is fair among visitors
+    try:
+        while turn.place() > 0:
+            time.sleep(1)
+        with LOOKING:
+            found = _looks().get(key)
+            return _looks().put(key, look()) if found is None else found
+    finally:
+        turn.end()
 
 
 class Store:

@@ -55,5 +55,8 @@ def local_time(run: Run) -> str:
     moment, zone = started(run), zone_name()
     if moment == NEVER:
         return ""
-    told = f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+    try:
+        told = f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+    except OverflowError:  # beyond the last year, or before the first
+        return ""
     return f"{told} UTC" if zone == "UTC" else told

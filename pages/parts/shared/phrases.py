@@ -155,7 +155,9 @@ def old_words(shown, asked, page: str = "") -> str:
         was["trials"] = f"{shown.scores.trials} trials"
     before = ", ".join(was[name] for name in other if name != "text")
     told = f"{before} on {was['text']}" if before else was["text"]
-    where, wanted = f" on {page}" if page else "", ", ".join(wanted[name] for name in other)
+    # Two files may have one name, and two sentences one beginning.
+    wanted = ", ".join(wanted[name] for name in other) or f"the other {wanted['text']}"
+    where = f" on {page}" if page else ""
     told = "your file" if shown.kind == "your file" else told
     return f"This is {told}; press Score{where} for {wanted}."
 

@@ -295,4 +295,4 @@ def plain(text: str) -> str:
     'www\u2060.example.org'
     """
     text = LINKED.sub(lambda found: found[0] + "\u2060", without_paths(text))
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:-])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:&-])", r"\\\1", text)

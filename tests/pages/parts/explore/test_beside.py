@@ -39,6 +39,22 @@ def test_noise_alone_is_no_finding(made_up):
     assert said.endswith("no module's share clearly differs") and "almost alike" in said
 
 
+def test_scores_that_tell_nothing_apart_have_no_order(made_up):
+    first = made_up(0)
+    same = replace(first, modules=tuple(replace(m, score=0.0) for m in first.modules))
+    said = beside.finding(shown(first, "generic"), shown(same, "task"))
+    assert said == "Generic text and task text: one tells no module from another"
+
+
+def test_only_what_is_asked_for_of_the_same_modules_is_laid_beside(made_up):
+    first = shown(made_up(0), "generic")
+    assert beside.is_beside(first, replace(first, source="task"))
+    assert not beside.is_beside(first, replace(first, stale=True))
+    assert not beside.is_beside(replace(first, kind="your file"), first)
+    fewer = replace(first.scores, modules=first.scores.modules[1:])
+    assert not beside.is_beside(first, replace(first, scores=fewer))
+
+
 @pytest.mark.parametrize(("alike", "words"), [(1.0, "1.00"), (0.9968, "0.997"), (0.5, "0.50")])
 def test_almost_one_is_not_written_as_one(alike, words):
     assert beside._digits(alike) == words

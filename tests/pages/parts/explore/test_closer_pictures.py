@@ -55,5 +55,5 @@ def test_reach_leaves_out_what_does_not_follow(made_up):
     assert len(figure.layout.shapes) == 1
     said = pictures.reach_finding(scores, reached)
     assert said.startswith("Its noise reaches 2 modules") and said.endswith("most: by 50%")
-    assert "straight to the head" in pictures.reach_finding(scores, {})
+    assert "no other scored module" in pictures.reach_finding(scores, {})
     assert "one more module" in pictures.reach_finding(scores, {last.name: 0.1})

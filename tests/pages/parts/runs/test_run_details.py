@@ -10,6 +10,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
 from adarank_core.lab.study import StudyResult
 from adarank_core.runs import jobs
+from pages.parts.runs import run_details
 
 CONFIG = {
     "model": "embedded",
@@ -156,3 +157,17 @@ def test_a_damaged_verdict_is_one_sentence(home):
         (recorder.folder / "verdict.json").write_text("{")
     (error,) = drawn(recorder.folder).error
     assert "the verdict cannot be read" in error.value and "makes it anew" in error.value
+
+
+def test_where_nobody_learned_it_is_said_before_the_differences():
+    arms = {
+        arm: {
+            "runs": [{"seed": seed, "test_accuracy": 0.5, "test_loss": loss} for seed in range(3)]
+        }
+        for arm, loss in (("uniform", 0.69), ("adarank", 0.68))
+    }
+    verdict = verdict_of("docstrings", "embedded", arms, {})
+    assert "nobody" not in run_details._sentences(verdict)[0]
+    guessing = {"accuracy": 0.5, "loss": 0.69, "texts": 1000}
+    why, *differences = run_details._sentences(replace(verdict, guessing=guessing))
+    assert "nobody has learned yet" in why and len(differences) == 1

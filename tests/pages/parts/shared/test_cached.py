@@ -1,7 +1,10 @@
+import shutil
 import sys
 import threading
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
@@ -9,10 +12,20 @@ from pages.parts.shared import cached
 
 
 def test_a_model_is_loaded_once_for_all(tiny_bert):
-    cached.model.clear()
+    cached._model.clear()
     assert cached.model(tiny_bert, 3) is cached.model(tiny_bert, 3)
     assert cached.model(tiny_bert, 3).model.config.num_labels == 3
     assert cached.model(tiny_bert, 3) is not cached.model(tiny_bert, 2)
+
+
+def test_a_folder_with_other_weights_is_another_model(tiny_bert, tmp_path):
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "mine"))
+    first = cached.model(str(folder))
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: 2 * weight for name, weight in weights.items()}, folder / "model.safetensors")
+    second = cached.model(str(folder))
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    assert (second.model.state_dict()[name] == 2 * first.model.state_dict()[name]).all()
 
 
 def test_a_task_is_loaded_once_and_tells_its_progress(tiny_file):

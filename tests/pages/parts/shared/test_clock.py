@@ -34,3 +34,8 @@ def test_a_folder_that_somebody_named_tells_by_its_last_change(tmp_path):
     assert clock.local_time(Run(tmp_path / "mine", {}, "finished")).startswith("20")
     assert clock.local_time(Run(tmp_path / "gone", {}, "finished")) == ""
     assert clock.local_time(Run(tmp_path / "20269999-999999-1-x", {}, "finished")) == ""
+
+
+def test_the_end_of_all_years_is_no_time_elsewhere(monkeypatch):
+    monkeypatch.setattr(type(st.context), "timezone", "Asia/Tokyo")
+    assert clock.local_time(Run(Path("99991231-235959-000001-x"), {}, "finished")) == ""

@@ -7,7 +7,7 @@ import pytest
 from adarank_core.__main__ import app as command_line
 from adarank_core.ranks import allocation
 from pages.parts.shared import phrases
-from pages.parts.shared.state import Shown
+from pages.parts.shared.state import Asked, Shown
 
 NASTY = 'It\'s "quoted"; $(rm -rf x) `ls` \\ & a\nnew line'
 
@@ -59,6 +59,15 @@ def test_rank_finding_names_the_richest_and_the_poorest(scores):
     assert f"rank {max(plan.ranks.values())}" in said
     assert said.endswith(f"rank {min(plan.ranks.values())}")
     assert "Every module" in phrases.rank_finding(scores, allocation.uniform_plan(scores, 8))
+
+
+def test_another_text_of_the_same_name_is_asked_for_as_the_other_one(scores):
+    asked = Asked("embedded", "task", "/first/mine.csv", None, 0)
+    said = phrases.old_words(
+        Shown(scores, "computed now", "task", asked.text, asked),
+        replace(asked, text="/second/mine.csv"),
+    )
+    assert said.endswith("press Score for the other task text of mine.csv.")
 
 
 def test_the_command_holds_the_sentence_as_one_argument(scores):
