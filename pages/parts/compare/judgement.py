@@ -98,6 +98,12 @@ def draw_differences(verdict: Verdict, metric: str) -> None:
             f"{100 * (1 - verdict.level):.6g}% interval. An interval that holds zero decides "
             "nothing."
         )
+        if metric == verdict.primary_metric and len(compared) > 1:
+            said += (
+                f" One that does not may decide nothing either: {len(compared)} comparisons are "
+                "read together, and the verdict is corrected for that (Holm), the intervals are "
+                "not."
+            )
     if any(one.get("ci_low_texts") is not None for one in compared):
         said += (
             " The thick bar is for other seeds on the same test texts, the thin one for other test "

@@ -62,6 +62,7 @@ def test_the_primary_metric_stands_first_with_both_intervals(metric, smallest, t
     assert {"interval over seeds", "over seeds and texts", "verdict"} <= set(table)
     assert r"own ranks \(my\_plan\)" in at.markdown[1].value
     assert len(at.get("plotly_chart")) == 1  # the secondary metrics are folded
+    assert "may decide nothing either: 2 comparisons are read together" in said(at)
 
 
 def test_without_results_of_every_text_there_is_one_interval():
