@@ -3,7 +3,7 @@
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
+from adarank_core.comparison.sentences import FEWEST_SEEDS, describe, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
 from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
@@ -53,15 +53,24 @@ def _terms(verdict: Verdict) -> str:
     """Say by what is judged, and what difference would be of interest."""
     said = f"Judged by {METRIC_NAMES[verdict.primary_metric]}, the primary metric"
     if verdict.smallest_of_interest is None:
-        return (
-            f"{said}. What difference would matter is not known: it was not given, and the arms "
-            "uniform and head-only, of whose gap a tenth would be taken, are not both there."
-        )
+        return f"{said}.{_how_to_know(verdict) if verdict.seeds >= FEWEST_SEEDS else ''}"
     source = "as was given"
     if verdict.smallest_of_interest_from == FROM_HEAD_ONLY:
         source = "a tenth of what uniform gains over the head alone"
     smallest = f"{verdict.smallest_of_interest:.3g}"
     return f"{said}; a difference below {smallest} is of no interest, {source}."
+
+
+def _how_to_know(verdict: Verdict) -> str:
+    """Say what would tell which difference matters."""
+    missing = [arm for arm in ("uniform", "head-only") if arm not in verdict.arms]
+    how = f"Add the arm{'s'[: len(missing) - 1]} {' and '.join(missing)}, or set"
+    if not missing:
+        how = "The arm uniform gains nothing over head-only: set"
+    return (
+        f" What difference would matter is not known. {how} the smallest difference of interest "
+        "under More."
+    )
 
 
 def _looks(verdict: Verdict) -> str:
