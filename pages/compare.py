@@ -284,9 +284,11 @@ def draw() -> None:
     except AdaRankError:  # the run's state tells it
         verdict = None
     st.title(state.plain(headline(run, verdict)), anchor=False)
+    seeds = len(run.config.get("seeds", ())) or (verdict.seeds if verdict else 0)
+    lines = " Thin lines are seeds, thick lines their mean." if seeds > 1 else ""
     st.markdown(
         "Every arm is LoRA with as many parameters, on the same texts in the same order; only "
-        "the ranks differ. Thin lines are seeds, thick lines their mean.",
+        f"the ranks differ.{lines}",
         help=glossary.explained("loss", "nats", "accuracy", "validation", "test", "seed"),
     )
     state.badge("stored example" if opened is None else "your run", settings_line(run))

@@ -293,6 +293,11 @@ def test_one_seed_decides_nothing_and_four_more_are_offered(started):
     folder = finished({"uniform": [0.5], "adarank": [0.4]})
     at = opened(folder.name)
     assert "one seed cannot tell adarank from uniform" in at.title[0].value
+    assert texts(at).count("one seed decides nothing") == 1 and not at.info  # and no box besides
+    assert "by 0.100 with this seed." in texts(at)
+    two = opened(finished({"uniform": [0.5, 0.6], "adarank": [0.4, 0.5]}, seeds=(0, 1)).name)
+    for of_several in ("Thin lines are seeds", "A small point is a seed"):
+        assert of_several not in texts(at) and of_several in texts(two)
     button(at, "Run four more").click().run()
     ((arguments, again),) = started
     assert again == folder

@@ -4,7 +4,7 @@ import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.sentences import FEWEST_SEEDS, describe, why_no_verdict, word_of
-from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
+from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, ONE_SEED, Verdict
 from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
 
@@ -25,18 +25,21 @@ METRICS = {
 }
 
 
-def draw_comparisons(verdict: Verdict) -> None:
+def draw_comparisons(verdict: Verdict, offered: bool = False) -> None:
     """Say what the verdict is on every arm, by what it is judged, and how often it was read.
 
     Parameters
     ----------
     verdict : Verdict
+    offered : bool
+        Whether more seeds than the only one are offered below, which says why there is no verdict.
     """
     for one in verdict.primary:
         st.markdown(_sentence(one, verdict))
     for arm, why in verdict.failed.items():
         st.markdown(f"**{state.plain(arm_label(arm))}** is not compared: {state.plain(why)}")
-    if why := why_no_verdict(verdict):
+    why = why_no_verdict(verdict)
+    if why and (verdict.nobody_learned or not offered):
         st.info(state.plain(why), icon=":material/info:")
     if verdict.exploratory:
         st.warning(state.plain(_looks(verdict)), icon=":material/visibility:")
@@ -186,7 +189,8 @@ def draw_secondary(verdict: Verdict) -> None:
 def _sentence(compared: dict, verdict: Verdict) -> str:
     """Write a comparison as Markdown, with the verdict's word in bold."""
     named = {**compared, **{key: arm_label(compared[key]) for key in ("arm", "against")}}
-    said, mark = describe(named, verdict), f": {word_of(compared, verdict)}"
+    mark = f": {word_of(compared, verdict)}"
+    said = describe(named, verdict).removesuffix(f", and {ONE_SEED}")  # said once, of all arms
     before, word, after = said.rpartition(mark) if mark in said else (said, "", "")
     bold = f": **{word.removeprefix(': ')}**" if word else ""
     return f"{state.plain(before)}{bold}{state.plain(after)}."
