@@ -5,6 +5,7 @@ the URL. It is therefore the same after a reload, in another tab and after a res
 """
 
 import math
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -46,6 +47,7 @@ SHOWN = link.LINK["run"].key
 SEEN = "compare_seen"  # runs that were shown in this session
 MORE_SEEDS = 4
 RECENT = 30
+DAY = 24 * 3600  # seconds
 POLL = 2  # seconds; a look takes about 0.03 s of one core where 20,000 events are recorded
 
 
@@ -80,11 +82,29 @@ def shown_run() -> jobs.Run | None:
 
 
 def come_back() -> None:
-    """Show the newest run at work, where none is asked for and this session has not seen it."""
-    for name in () if st.session_state.get(SHOWN) else comparison_names()[:RECENT]:
-        if name not in seen() and jobs.run_folder(visitor.runs_home() / name).state in ALIVE:
-            show(name)
+    """Show the newest run at work, or the newest of all where it has ended within a day.
+
+    Not where one is asked for, nor what this session has seen.
+    """
+    if st.session_state.get(SHOWN):
+        return
+    recent = [jobs.run_folder(visitor.runs_home() / name) for name in comparison_names()[:RECENT]]
+    at_work = [run for run in recent if run.state in ALIVE]
+    just_ended = [run for run in recent[:1] if ended_lately(run)]
+    for run in (*at_work, *just_ended):
+        if run.folder.name not in seen():
+            show(run.folder.name)
             return
+
+
+def ended_lately(run: jobs.Run) -> bool:
+    """Tell whether a run came to its verdict within a day."""
+    if run.state != "finished":
+        return False
+    try:
+        return time.time() - (run.folder / "verdict.json").stat().st_mtime < DAY
+    except OSError:  # it has none, or was deleted a moment ago
+        return False
 
 
 def seen() -> set[str]:
@@ -264,9 +284,11 @@ def draw() -> None:
     except AdaRankError:  # the run's state tells it
         verdict = None
     st.title(state.plain(headline(run, verdict)), anchor=False)
+    seeds = len(run.config.get("seeds", ())) or (verdict.seeds if verdict else 0)
+    lines = " Thin lines are seeds, thick lines their mean." if seeds > 1 else ""
     st.markdown(
         "Every arm is LoRA with as many parameters, on the same texts in the same order; only "
-        "the ranks differ. Thin lines are seeds, thick lines their mean.",
+        f"the ranks differ.{lines}",
         help=glossary.explained("loss", "nats", "accuracy", "validation", "test", "seed"),
     )
     state.badge("stored example" if opened is None else "your run", settings_line(run))

@@ -42,7 +42,10 @@ def draw_settings(words: Lesson) -> Room:
     defaults = {"teach_steps": list(asked.steps), "teach_hidden": list(asked.hidden)}
     for key, value in {**defaults, "teach_feedback": asked.feedback}.items():
         st.session_state.setdefault(key, value)
-    st.caption("The sidebar's model, text, task, seed and budget go into the link too.")
+    st.caption(
+        "The lesson always uses the embedded model. The sidebar's model, text, task, seed and "
+        "budget go into the link too: they are for the other pages."
+    )
     shown = st.pills(
         "Steps",
         every,

@@ -293,6 +293,11 @@ def test_one_seed_decides_nothing_and_four_more_are_offered(started):
     folder = finished({"uniform": [0.5], "adarank": [0.4]})
     at = opened(folder.name)
     assert "one seed cannot tell adarank from uniform" in at.title[0].value
+    assert texts(at).count("one seed decides nothing") == 1 and not at.info  # and no box besides
+    assert "by 0.100 with this seed." in texts(at)
+    two = opened(finished({"uniform": [0.5, 0.6], "adarank": [0.4, 0.5]}, seeds=(0, 1)).name)
+    for of_several in ("Thin lines are seeds", "A small point is a seed"):
+        assert of_several not in texts(at) and of_several in texts(two)
     button(at, "Run four more").click().run()
     ((arguments, again),) = started
     assert again == folder
@@ -578,7 +583,24 @@ def test_a_run_at_work_is_shown_to_who_comes_back_until_another_is_chosen(home):
         at.switch_page("pages/learn.py").run()
         at.switch_page("pages/compare.py").run()
         assert "stored example" in texts(at)  # it was seen, and left
-    assert "stored example" in texts(opened())  # nothing is at work any more
+    assert "stored example" in texts(opened())  # nothing is at work, and it has no verdict
+
+
+def test_a_run_that_ended_within_a_day_is_shown_to_who_comes_back(home):
+    older, newest = finished({"uniform": [0.5]}), finished({"uniform": [0.25]})
+    at = opened()
+    assert at.query_params["run"] in (newest.name, [newest.name])
+    at.selectbox(key="compare_open").set_value("").run()
+    at.switch_page("pages/learn.py").run()
+    at.switch_page("pages/compare.py").run()
+    assert "stored example" in texts(at)  # it was seen, and the older one is of no news
+    with recorded() as at_work:
+        at = opened()
+        assert at.query_params["run"] in (at_work.folder.name, [at_work.folder.name])
+    old = time.time() - 25 * 3600
+    for folder in (older, newest):
+        os.utime(folder / "verdict.json", (old, old))
+    assert "stored example" in texts(opened())
 
 
 def test_where_nobody_has_learned_the_title_says_so_and_no_word_is_told(home):

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
-from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, Verdict
+from adarank_core.comparison.sentences import FEWEST_SEEDS, describe, why_no_verdict, word_of
+from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, ONE_SEED, Verdict
 from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
 
@@ -25,18 +25,21 @@ METRICS = {
 }
 
 
-def draw_comparisons(verdict: Verdict) -> None:
+def draw_comparisons(verdict: Verdict, offered: bool = False) -> None:
     """Say what the verdict is on every arm, by what it is judged, and how often it was read.
 
     Parameters
     ----------
     verdict : Verdict
+    offered : bool
+        Whether more seeds than the only one are offered below, which says why there is no verdict.
     """
     for one in verdict.primary:
         st.markdown(_sentence(one, verdict))
     for arm, why in verdict.failed.items():
         st.markdown(f"**{state.plain(arm_label(arm))}** is not compared: {state.plain(why)}")
-    if why := why_no_verdict(verdict):
+    why = why_no_verdict(verdict)
+    if why and (verdict.nobody_learned or not offered):
         st.info(state.plain(why), icon=":material/info:")
     if verdict.exploratory:
         st.warning(state.plain(_looks(verdict)), icon=":material/visibility:")
@@ -53,15 +56,24 @@ def _terms(verdict: Verdict) -> str:
     """Say by what is judged, and what difference would be of interest."""
     said = f"Judged by {METRIC_NAMES[verdict.primary_metric]}, the primary metric"
     if verdict.smallest_of_interest is None:
-        return (
-            f"{said}. What difference would matter is not known: it was not given, and the arms "
-            "uniform and head-only, of whose gap a tenth would be taken, are not both there."
-        )
+        return f"{said}.{_how_to_know(verdict) if verdict.seeds >= FEWEST_SEEDS else ''}"
     source = "as was given"
     if verdict.smallest_of_interest_from == FROM_HEAD_ONLY:
         source = "a tenth of what uniform gains over the head alone"
     smallest = f"{verdict.smallest_of_interest:.3g}"
     return f"{said}; a difference below {smallest} is of no interest, {source}."
+
+
+def _how_to_know(verdict: Verdict) -> str:
+    """Say what would tell which difference matters."""
+    missing = [arm for arm in ("uniform", "head-only") if arm not in verdict.arms]
+    how = f"Add the arm{'s'[: len(missing) - 1]} {' and '.join(missing)}, or set"
+    if not missing:
+        how = "The arm uniform gains nothing over head-only: set"
+    return (
+        f" What difference would matter is not known. {how} the smallest difference of interest "
+        "under More."
+    )
 
 
 def _looks(verdict: Verdict) -> str:
@@ -98,6 +110,12 @@ def draw_differences(verdict: Verdict, metric: str) -> None:
             f"{100 * (1 - verdict.level):.6g}% interval. An interval that holds zero decides "
             "nothing."
         )
+        if metric == verdict.primary_metric and len(compared) > 1:
+            said += (
+                f" One that does not may decide nothing either: {len(compared)} comparisons are "
+                "read together, and the verdict is corrected for that (Holm), the intervals are "
+                "not."
+            )
     if any(one.get("ci_low_texts") is not None for one in compared):
         said += (
             " The thick bar is for other seeds on the same test texts, the thin one for other test "
@@ -171,7 +189,8 @@ def draw_secondary(verdict: Verdict) -> None:
 def _sentence(compared: dict, verdict: Verdict) -> str:
     """Write a comparison as Markdown, with the verdict's word in bold."""
     named = {**compared, **{key: arm_label(compared[key]) for key in ("arm", "against")}}
-    said, mark = describe(named, verdict), f": {word_of(compared, verdict)}"
+    mark = f": {word_of(compared, verdict)}"
+    said = describe(named, verdict).removesuffix(f", and {ONE_SEED}")  # said once, of all arms
     before, word, after = said.rpartition(mark) if mark in said else (said, "", "")
     bold = f": **{word.removeprefix(': ')}**" if word else ""
     return f"{state.plain(before)}{bold}{state.plain(after)}."

@@ -148,11 +148,11 @@ def draw_verdict(verdict: Verdict, more: bool) -> bool:
     """
     terms = ("seed", "interval", "p, corrected", "smallest detectable")
     st.header("Verdict", anchor=False, help=glossary.explained(*terms))
-    draw_comparisons(verdict)
-    asked = False
-    if verdict.seeds == 1 and verdict.primary and more:
+    asked, offered = False, verdict.seeds == 1 and bool(verdict.primary) and more
+    draw_comparisons(verdict, offered)
+    if offered:
         with st.container(horizontal=True, vertical_alignment="center", border=True):
-            st.markdown("One seed decides nothing. Run four more?", width="stretch")
+            st.markdown(f"Luck or a difference: {ONE_SEED}.", width="stretch")
             asked = st.button("Run four more", key="compare_more", type="primary")
     if verdict.primary:
         draw_differences(verdict, verdict.primary_metric)
@@ -201,16 +201,18 @@ def _costs(verdict: Verdict, metric: str) -> None:
         **linked("cost"),
     )
     table = cost_table(verdict.arms, metric, cost)
+    points = "a small point a seed" if verdict.seeds > 1 else "a point an arm"
     figures.draw(
         trade_offs.trade_off(table, verdict.arms, metric, cost),
         key=f"compare_costs_{metric}_{cost}",
-        alt=f"{METRICS[metric]} of every arm over its cost, {COSTS[cost]}; a small point a seed",
+        alt=f"{METRICS[metric]} of every arm over its cost, {COSTS[cost]}; {points}",
     )
-    said = "A small point is a seed, the large one their mean."
+    said = ["A small point is a seed, the large one their mean."] if verdict.seeds > 1 else []
     if cost == "parameters":
-        said += " Arms with nearly the same number are drawn side by side."
-        said += " **full** has no LoRA parameters." if "full" in verdict.arms else ""
-    st.caption(said)
+        said.append("Arms with nearly the same number are drawn side by side.")
+        said += ["**full** has no LoRA parameters."] if "full" in verdict.arms else []
+    if said:
+        st.caption(" ".join(said))
     draw_data(table, f"{metric}-{cost}")
 
 

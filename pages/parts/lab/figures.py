@@ -3,6 +3,7 @@
 Text and grid colours are left to Streamlit's theme, so that every figure fits light and dark.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -209,19 +210,22 @@ def matrix(rows: Sequence[Mapping], what: str = "modules") -> go.Figure:
     plotly.graph_objects.Figure
     """
     names = list(dict.fromkeys([*named(rows, "first"), *named(rows, "second")]))
-    cells = {}
+    apart = [row["spearman"] for row in rows if row["first"] != row["second"]]
+    alike = any(value is not None and value >= 0.995 for value in apart)  # 1.00 in two digits
+    digits, cells = 3 if alike else 2, {}
     for row in rows:
         value, error = row["spearman"], row.get("standard_error")
         same = row["first"] == row["second"]
         pair = f"{drawn(row['first'])} and {'other draws' if same else drawn(row['second'])}"
-        words = f"{pair}:<br>Spearman {with_error(value, error)}"
-        written = "" if value is None else f"{value:.2f}"
+        words = f"{pair}:<br>Spearman {with_error(value, error, digits)}"
+        written = "" if value is None else f"{value:.{digits}f}"
         cells[names.index(row["first"]), names.index(row["second"])] = (value, written, words)
     lowest = min((value for value, *_ in cells.values() if value is not None), default=0.0)
     title = f"Spearman correlation of the {what}"
     labels = [drawn(name) for name in names]
     columns = [wrapped(name) for name in names] if len(names) <= 8 else labels
-    return heat(columns, labels, cells, title, min(0.0, lowest), 1.0)
+    least = min(math.floor(10 * lowest) / 10, 0.9)  # a whole tenth, and never the top itself
+    return heat(columns, labels, cells, title, least, 1.0)
 
 
 def agreement_picture(

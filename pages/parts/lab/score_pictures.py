@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pages.parts.lab.figures import (
@@ -31,6 +30,8 @@ from pages.parts.shared.charts import (
 from pages.parts.shared.curves import LIVE
 
 __all__ = ["noise", "reset", "text_source", "trials_and_texts", "which_score"]
+
+CELL = 0.47  # from a cell's middle to its outline, inside the picture
 
 
 def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
@@ -61,23 +62,18 @@ def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
         lowest,
         1.0,
     )
-    figure.add_trace(
-        go.Scatter(
-            x=[column for _, column in best],
-            y=[row for row, _ in best],
-            mode="markers",
+    for at, (row, column) in enumerate(best):
+        figure.add_shape(
+            type="rect",
+            x0=column - CELL,
+            x1=column + CELL,
+            y0=row - CELL,
+            y1=row + CELL,
+            line={"color": "#D55E00", "width": 4},
             name="the cheapest that is stable",
-            marker={
-                "symbol": "square-open",
-                "size": 46,
-                "color": "#D55E00",
-                "line": {"width": 4},
-            },
-            hoverinfo="skip",
-            showlegend=bool(best),
+            showlegend=at == 0,
         )
-    )
-    figure.update_layout(legend={"itemsizing": "constant"})
+    figure.update_layout(showlegend=bool(best))
     figure.update_xaxes(title="texts")
     figure.update_yaxes(title="noisy instances a module")
     return [

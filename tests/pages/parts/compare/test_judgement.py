@@ -62,9 +62,34 @@ def test_the_primary_metric_stands_first_with_both_intervals(metric, smallest, t
     assert {"interval over seeds", "over seeds and texts", "verdict"} <= set(table)
     assert r"own ranks \(my\_plan\)" in at.markdown[1].value
     assert len(at.get("plotly_chart")) == 1  # the secondary metrics are folded
+    assert "may decide nothing either: 2 comparisons are read together" in said(at)
 
 
 def test_without_results_of_every_text_there_is_one_interval():
     at = drawn("test_loss", None, texts=False)
     assert "over seeds and texts" not in at.dataframe[0].value
     assert "other texts" not in said(at) and "other test texts" not in said(at)
+
+
+def verdict(seeds, *arms):
+    from adarank_core.comparison.judging import verdict_of
+
+    runs = [{"seed": seed, "test_loss": 0.5 + seed % 2} for seed in range(seeds)]
+    return verdict_of("t", "m", {arm: {"runs": runs} for arm in arms})
+
+
+@pytest.mark.parametrize(
+    ("seeds", "arms", "told"),
+    [
+        (1, ("uniform", "adarank"), ""),
+        (2, ("uniform", "adarank"), ""),
+        (3, ("uniform", "adarank"), "Add the arm head-only, or set the smallest"),
+        (3, ("ramp-up", "permuted"), "Add the arms uniform and head-only, or set"),
+        (3, ("uniform", "head-only"), "gains nothing over head-only: set the smallest"),
+    ],
+)
+def test_what_would_tell_the_smallest_of_interest_is_said_of_three_seeds_or_more(seeds, arms, told):
+    from pages.parts.compare.judgement import _terms
+
+    terms = _terms(verdict(seeds, *arms))
+    assert told in terms and ("not known" in terms) == bool(told)

@@ -21,3 +21,14 @@ def test_rows_of_another_table_are_left_out():
     rows = [{"table": "losses", "loss": 0.5}, {"table": "differences", "loss": 0.1}, {"loss": 2.0}]
     assert [row["loss"] for row in figures.rows_of(rows, "losses", numbers=["loss"])] == [0.5]
     assert [row["loss"] for row in figures.rows_of(rows, numbers=["loss"])] == [2.0]
+
+
+def test_what_agrees_closely_is_told_apart():
+    pairs = {("a", "b"): 0.9978, ("a", "c"): 0.86}
+    rows = [{"first": a, "second": b, "spearman": value} for (a, b), value in pairs.items()]
+    cells = figures.matrix(rows).data[0]
+    assert (cells.zmin, cells.zmax) == (0.8, 1.0)
+    assert cells.text[0][1:] == ["0.998", "0.860"]
+    cells = figures.matrix(rows[1:]).data[0]  # two digits are enough
+    assert cells.text[0][1] == "0.86"
+    assert figures.matrix([{**rows[0], "spearman": 1.0}]).data[0].zmin < 1.0

@@ -136,7 +136,7 @@ def test_examples(module):
 
 #: How many values each study's pictures show of what is made up above.
 SHOWN = {
-    "trials-and-texts": [13],  # 4 x 3 cells, and the mark of the cheapest
+    "trials-and-texts": [12],  # 4 x 3 cells
     "text-source": [9, 18],
     "noise": [24],
     "transfer": [4, 6],
@@ -177,6 +177,17 @@ def test_rows_that_are_damaged_are_passed_over(name):
         pictures.pictures(name, [{**row, key: next(wrong)} for row in rows])
         pictures.pictures(name, [{k: v for k, v in row.items() if k != key} for row in rows])
     assert pictures.pictures(name, [{"table": 1}, {}]) == []
+
+
+def test_the_cheapest_stable_cell_is_outlined():
+    rows = rows_of("trials-and-texts")
+    (picture,) = pictures.pictures("trials-and-texts", [{**rows[4], "cheapest": True}, *rows[:4]])
+    (outline,) = picture.figure.layout.shapes
+    middle = (outline.x0 + outline.x1) / 2, (outline.y0 + outline.y1) / 2
+    labels = picture.figure.layout.xaxis.ticktext, picture.figure.layout.yaxis.ticktext
+    found = tuple(names[int(at)] for names, at in zip(labels, middle, strict=True))
+    assert found == (str(rows[4]["texts"]), str(rows[4]["trials"]))
+    assert 0.9 < outline.x1 - outline.x0 < 1
 
 
 def test_the_best_learning_rate_is_a_diamond():
