@@ -31,10 +31,11 @@ TERMS = {
     "0.5 is guessing.",
     "validation": "texts that are not trained on, looked at on the way.",
     "test": "texts that are used once, at the very end.",
-    "interval": "where the true difference lies, in 95 of 100 comparisons; wider where several "
-    "are read together.",
+    "interval": "where the true difference lies, in 95 of 100 comparisons; wider where a "
+    "comparison was looked at before.",
     "p, corrected": "how often chance alone would show as large a difference, corrected for "
-    "reading several (Holm). Below 0.05 it counts as found.",
+    "reading several (Holm). Below 0.05 it counts as found, "
+    "at the first look.",
     "smallest detectable": "the smallest true difference that so many seeds would show four times "
     "in five.",
     "Spearman": "rank correlation: 1 where two scores put the modules in the same order, 0 where "
