@@ -18,9 +18,10 @@ PAGES = {
 }
 
 if __name__ == "__main__":
-    st.set_page_config(page_title="AdaRank", page_icon="assets/logo.svg", layout="wide")
-    st.logo("assets/wordmark.svg", size="large")
-    st.html(Path("assets/style.css"))
+    assets = Path(__file__).parent / "assets"
+    st.set_page_config(page_title="AdaRank", page_icon=assets / "logo.svg", layout="wide")
+    st.logo(assets / "wordmark.svg", size="large")
+    st.html(assets / "style.css")
     # Teach is reached from Learn; a teacher's link may hide others from the list too.
     hidden = {"teach", *st.session_state.get("hidden_parts", ())}
     pages = [

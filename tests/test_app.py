@@ -51,7 +51,7 @@ def test_no_page_writes_html():
         source = file.read_text(encoding="utf-8")
         assert "unsafe_allow_html" not in source, file
         # Of HTML there is the project's own style sheet alone.
-        assert "st.html" not in source.replace('st.html(Path("assets/style.css"))', ""), file
+        assert "st.html" not in source.replace('st.html(assets / "style.css")', ""), file
 
 
 def test_the_server_asks_nobody_for_an_address():
