@@ -1,16 +1,14 @@
 """How long a person waits on the first path, measured on this machine.
 
 Run it from the repository's root: ``python benchmarks/first_path.py``. It prints a table in
-Markdown, and writes every single measurement with ``--json PATH``. The first picture is measured
-in Chromium and left out, with a note, where there is none.
+Markdown, and writes every single measurement with ``--json PATH``. What a browser waits for is
+measured by ``app.py``.
 """
 
 import argparse
 import json
 import os
 import platform
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,53 +23,6 @@ sys.path.insert(0, str(ROOT))  # the library is used where it lies, not installe
 from adarank_core.runs.jobs import versions  # noqa: E402
 
 SENTENCE = "Which layers of a language model matter most when it learns a new task?"
-PICTURE = "[data-testid='stPlotlyChart'] .main-svg"
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-class CannotMeasure(Exception):
-    """Why a row is left out."""
-
-
-def first_picture(repeats: int) -> list[float]:
-    """From ``streamlit run`` to the first chart on the Explore page, the browser being open."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise CannotMeasure("there is no chromium here")
-    seconds = []
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as home:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        for _ in range(repeats):
-            page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-            port = free_port()
-            started = time.perf_counter()
-            server = python(
-                *("-m", "streamlit", "run", "app.py", "--server.headless=true"),
-                f"--server.port={port}",
-                home=home,
-            )
-            try:
-                wait_for(port, server)
-                page.goto(f"http://127.0.0.1:{port}")
-                page.locator(PICTURE).first.wait_for(timeout=60_000)
-                seconds.append(time.perf_counter() - started)
-            finally:
-                server.terminate()
-                server.wait()
-            page.context.close()
-        browser.close()
-    return seconds
 
 
 def one_sentence(repeats: int) -> list[float]:
@@ -115,7 +66,6 @@ def fine_tune(repeats: int) -> list[float]:
 
 LOAD_DOCSTRINGS = "import adarank_core as ar; ar.load_task('docstrings')"
 ROWS: dict[str, Callable[[int], list[float]]] = {
-    "first-picture": first_picture,
     "one-sentence": one_sentence,
     "corpus": corpus,
     "fine-tune": fine_tune,
@@ -133,10 +83,7 @@ def main() -> None:
     for name in arguments.only or ROWS:
         print(f"measuring {name} …", file=sys.stderr)
         what = ROWS[name].__doc__
-        try:
-            rows[name] = {"what": what, "seconds": ROWS[name](arguments.repeats)}
-        except CannotMeasure as reason:
-            rows[name] = {"what": what, "seconds": [], "left_out": str(reason)}
+        rows[name] = {"what": what, "seconds": ROWS[name](arguments.repeats)}
     report = {"machine": machine(), "versions": versions(), "rows": rows}
     print(markdown(report))
     if arguments.json:
@@ -148,12 +95,9 @@ def markdown(report: dict) -> str:
     lines = ["| what | median | lowest to highest | times |", "|---|---|---|---|"]
     for row in report["rows"].values():
         what, seconds = row["what"].rstrip("."), row["seconds"]
-        if seconds:
-            middle = f"{statistics.median(seconds):.1f} s"
-            spread = f"{min(seconds):.1f} to {max(seconds):.1f} s"
-            lines.append(f"| {what} | {middle} | {spread} | {len(seconds)} |")
-        else:
-            lines.append(f"| {what} | left out: {row['left_out']} | | 0 |")
+        middle = f"{statistics.median(seconds):.1f} s"
+        spread = f"{min(seconds):.1f} to {max(seconds):.1f} s"
+        lines.append(f"| {what} | {middle} | {spread} | {len(seconds)} |")
     machine = "{cores} cores, {processor}, {system}".format(**report["machine"])
     packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return "\n".join([*lines, "", f"Machine: {machine}.", f"Versions: {packages}."])
@@ -187,24 +131,6 @@ def finished(*arguments: str, home: str) -> float:
     if python(*arguments, home=home).wait():
         raise SystemExit(f"python {' '.join(arguments)} failed")
     return time.perf_counter() - started
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def wait_for(port: int, server: subprocess.Popen) -> None:
-    """Wait until the server takes connections."""
-    while server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise SystemExit("the app did not start")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """A demo as two browsers meet it: cookies, headers, and walls that a copied link does not pass."""
 
-import os
 import re
 import urllib.request
 
@@ -9,7 +8,7 @@ import pytest
 from adarank_core.runs import jobs, visitors
 from pages.parts.shared.visitor import COOKIE, WORD
 from tests.pages.test_runs import CONFIG
-from tests.test_browser_walk import CHROMIUM, FLAGS, SOON, address  # noqa: F401
+from tests.test_browser_walk import SOON, address, strangers  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -22,24 +21,14 @@ def demo(monkeypatch):
 @pytest.fixture
 def browsers(demo):
     """Open pages of browsers that share nothing."""
-    if CHROMIUM is None:
-        if os.environ.get("ADARANK_REQUIRE_BROWSER") == "1":
-            pytest.fail("Chromium is missing, and ADARANK_REQUIRE_BROWSER is 1")
-        pytest.skip("Chromium is missing")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    with strangers() as fresh:
 
         def opened(address):
-            page = chromium.new_context().new_page()
-            page.set_default_timeout(SOON)
-            page.goto(address)
+            page = fresh(address)
             page.locator(".js-plotly-plot").first.wait_for()
             return page
 
         yield opened
-        chromium.close()
 
 
 def test_a_run_is_its_browsers_alone(browsers, address):  # noqa: F811

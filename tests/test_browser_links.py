@@ -1,6 +1,5 @@
 """A link is the state: on every page, after a reload, another page, and in a fresh browser."""
 
-import os
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,7 +7,7 @@ import pytest
 
 from adarank_core.files import runs_folder, write_json
 from tests.pages.parts.shared.test_link import OTHERS
-from tests.test_browser_walk import CHROMIUM, FLAGS, LATER, SOON, address  # noqa: F401
+from tests.test_browser_walk import LATER, SOON, address, strangers  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -26,23 +25,8 @@ SHOWN = {"Explore": ("Seed", "7"), "Ranks": ("Seed", "7"), "Compare": ("Steps", 
 @pytest.fixture
 def fresh():
     """Open pages of browsers that know nothing of each other: no cookies, no storage."""
-    if CHROMIUM is None:
-        if os.environ.get("ADARANK_REQUIRE_BROWSER") == "1":
-            pytest.fail("Chromium is missing, and ADARANK_REQUIRE_BROWSER is 1")
-        pytest.skip("Chromium is missing")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-
-        def opened(address):
-            tab = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            tab.set_default_timeout(SOON)
-            tab.goto(address)
-            return tab
-
+    with strangers(viewport={"width": 1280, "height": 900}) as opened:
         yield opened
-        chromium.close()
 
 
 def choices(url):

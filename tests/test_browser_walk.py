@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,19 +62,44 @@ def address(home, tmp_path):
             time.sleep(0.2)
 
 
-@pytest.fixture
-def page(tmp_path):
-    """A page of a fresh Chromium, 1280 pixels wide."""
+def chromium_or_skip():
+    """Return where Chromium is; a test that is to have it fails without."""
     if CHROMIUM is None:
         if os.environ.get("ADARANK_REQUIRE_BROWSER") == "1":
             pytest.fail("Chromium is missing, and ADARANK_REQUIRE_BROWSER is 1")
         pytest.skip("Chromium is missing")
+    return CHROMIUM
+
+
+@contextmanager
+def strangers(**looks):
+    """Start a browser; give what opens an address in a context that shares nothing with others."""
+    path = chromium_or_skip()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+
+        def opened(address):
+            tab = chromium.new_context(**looks).new_page()
+            tab.set_default_timeout(SOON)
+            tab.goto(address)
+            return tab
+
+        yield opened
+        chromium.close()
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page of a fresh Chromium, 1280 pixels wide."""
+    path = chromium_or_skip()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile",
-            executable_path=CHROMIUM,
+            executable_path=path,
             args=list(FLAGS),
             viewport={"width": 1280, "height": 900},
         )

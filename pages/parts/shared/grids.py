@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import plotly.graph_objects as go
-from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
+from plotly.colors import get_colorscale, hex_to_rgb, sample_colorscale, unlabel_rgb
 
 from adarank_core.scoring.labels import family_label
 
@@ -49,6 +51,7 @@ def escaped(name: str) -> str:
     return escape(name).replace("%{", "%&#123;")
 
 
+@dataclass(frozen=True)
 class Cell:
     """One module's place, colour and words.
 
@@ -64,8 +67,10 @@ class Cell:
         What its hover says, as HTML.
     """
 
-    def __init__(self, place, value: float | None = None, digits: str = "", words: str = ""):
-        self.place, self.value, self.digits, self.words = place, value, digits, words
+    place: Any
+    value: float | None = None
+    digits: str = ""
+    words: str = ""
 
 
 def grid(
@@ -203,10 +208,7 @@ def fade(figure: go.Figure) -> None:
 def _legible(value: float, low: float, high: float, scale: Sequence) -> str:
     """Return black or white, whichever stands out more from a value's own colour."""
     at = min(1, max(0, (value - low) / ((high - low) or 1)))
-    after = next(number for number, (place, _) in enumerate(scale) if place >= at)
-    (start, colour), (end, next_colour) = scale[max(0, after - 1)], scale[after]
-    share = (at - start) / ((end - start) or 1)
-    luminance = _luminance(_mixed(_rgb(colour), _rgb(next_colour), share))
+    luminance = _luminance(_rgb(sample_colorscale(scale, [at])[0]))
     return "#000000" if luminance > EQUAL else "#FFFFFF"
 
 

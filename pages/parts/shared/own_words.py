@@ -26,9 +26,9 @@ STATES = {
 SETTINGS = (
     "task", "arms", "rank", "steps", "batch", "rate", "seeds", "model", "verdict", "kind",
 )  # fmt: skip
-KNOWN = {*STATES, *VERDICTS, NOBODY, *task_names(), *ARMS, *STUDIES}
+KNOWN = {"compare", "finetune", "lab", "embedded", "embedded-llm"}
+KNOWN |= {*STATES, *VERDICTS, NOBODY, *task_names(), *ARMS, *STUDIES}
 NUMBER = re.compile(r"-?\d{1,19}(\.\d{1,6})?(e[+-]?\d{1,3})?", re.ASCII)
-KNOWN |= {"compare", "finetune", "lab", "embedded", "embedded-llm"}
 
 
 def own_words(text: str) -> str:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from adarank_core.data.texts import sentence
 from adarank_core.errors import AdaRankError
+from adarank_core.runs import run_queue
 from pages.parts.shared import cached
 
 
@@ -88,6 +89,22 @@ def test_many_threads_put_and_get_at_once():
         sys.setswitchinterval(interval)
     assert errors == []
     assert len(store._values) == 2
+
+
+def test_a_closer_look_waits_in_the_queue_of_runs(home, monkeypatch):
+    monkeypatch.setattr(run_queue, "at_once", lambda: 1)
+    before = [run_queue.Turn() for _ in range(2)]
+    assert [turn.place() for turn in before] == [0, 0]
+    found = []
+    look = threading.Thread(
+        target=lambda: found.append(cached.looked_at("waits", lambda: 7)), daemon=True
+    )
+    look.start()
+    look.join(0.5)
+    assert found == []
+    before[0].end()
+    look.join(60)
+    assert found == [7]
 
 
 def test_a_closer_look_is_taken_once_and_an_error_is_not_kept():

@@ -17,5 +17,5 @@ def test_words_and_numbers_of_the_program_are_read(text):
 
 @pytest.mark.parametrize("text", ["", "mine.csv", "uniform, mine", "a b", "8 seeds", "nan", "١"])
 def test_names_that_somebody_gave_are_not(text):
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         own_words.own_words(text)
