@@ -309,3 +309,6 @@ if now is not None:
     hand_over(now.plan)
 stored_scores(choice)
 state.page_link("compare", "Fine-tune: AdaRank's ranks beside uniform ones")
+if now is not None and now.intervals is None and now.scores_sha256 == scores.sha256:
+    what_if.measure(scores, now)  # the bars are on screen: now their whiskers
+    st.rerun()

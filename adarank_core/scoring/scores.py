@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Annotated, Literal, NotRequired
 
 from annotated_types import Ge, Interval, MinLen
@@ -149,7 +150,7 @@ class Scores:
     noise: str = "gaussian"
     not_scored: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hexadecimal digest of the canonical JSON of these scores."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from peft import PeftModel
 from streamlit.testing.v1 import AppTest
 
@@ -14,6 +15,7 @@ from adarank_core.ranks.allocation import RankPlan, allocate, lora_parameters
 from adarank_core.ranks.export import adapter_config, starter_zip
 from adarank_core.ranks.intervals import average_interval, rank_intervals
 from adarank_core.ranks.verification import layers_of_model
+from pages.parts.ranks import what_if
 from pages.parts.shared import state
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
@@ -373,6 +375,16 @@ def test_costs_are_counted_from_the_parameters(ranks):
     of_queries = [intervals[name] for name in list(intervals)[::6]]
     spread = [up + down for up, down in zip(whiskers["array"], whiskers["arrayminus"], strict=True)]
     assert spread == [high - low for low, high in of_queries]
+
+
+def test_the_bars_do_not_wait_for_their_whiskers(ranks, monkeypatch):
+    monkeypatch.setattr(what_if, "measure", lambda scores, now: st.stop())
+    at = ranks.slider(key="rank").set_value(5).run()
+    plan = allocate(state.example_scores("generic"), 5, budget_by="parameters")
+    assert list(table(at)["rank"]) == list(plan.ranks.values())
+    assert set(table(at)["may be"]) == {"…"}
+    assert metric(at, "Settled") == "… of 36"
+    assert not traces(at)[0]["error_y"].get("array")
 
 
 def test_uniform_ranks_lie_beside(ranks):

@@ -1,7 +1,7 @@
 """What if: ranks that are edited and pinned, what they cost, and another plan laid beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +17,7 @@ from pages.parts.shared import charts, link, state
 from pages.parts.shared.link import linked
 from pages.parts.shared.uploads import save_upload
 
-__all__ = ["Planned", "Wishes", "beside", "costs", "planned", "table", "wishes_after"]
+__all__ = ["Planned", "Wishes", "beside", "costs", "measure", "planned", "table", "wishes_after"]
 
 NONE, UNIFORM, REMEMBERED, FILE = "nothing", "uniform", "what is shown now", "a file"
 HIGHEST_TABLE = 42  # rows; a longer one scrolls by itself
@@ -54,25 +54,22 @@ class Planned:
     plan : RankPlan
     options : dict
         Keyword arguments of `allocate`.
-    intervals : dict of str to (int, int)
     scores_sha256 : str
     uniform : float
         The rank that uniform LoRA has at the same budget.
     averages : tuple of float, optional
         Of adaptive ranks, between which averages they would come out again.
+    intervals : dict of str to (int, int), optional
+        By module, between which ranks it would come out again; they take longer than all else, so
+        the ranks are on screen before them.
     """
 
     plan: RankPlan
     options: dict
-    intervals: dict[str, tuple[int, int]]
     scores_sha256: str
     uniform: float
     averages: tuple[float, float] | None = None
-
-    @property
-    def settled(self) -> int:
-        """How many ranks the scores' errors leave as they are."""
-        return sum(low == high for low, high in self.intervals.values())
+    intervals: dict[str, tuple[int, int]] | None = None
 
 
 def planned(scores: Scores, options: dict) -> Planned | None:
@@ -135,9 +132,13 @@ def _allocate_if_changed(scores: Scores, options: dict, last: Planned | None) ->
         return last
     plan = allocate(scores, **options)
     averages = average_interval(scores, **options) if options.get("adaptive") else None
-    intervals = rank_intervals(scores, **options)
-    uniform = uniform_rank(scores, plan)
-    return Planned(plan, options, intervals, scores.sha256, uniform, averages)
+    return Planned(plan, options, scores.sha256, uniform_rank(scores, plan), averages)
+
+
+def measure(scores: Scores, now: Planned) -> None:
+    """Add the intervals to the plan on screen; `planned` returns it with them from then on."""
+    intervals = rank_intervals(scores, **now.options)
+    st.session_state.planned = replace(now, intervals=intervals)
 
 
 def wishes_after(
@@ -290,16 +291,13 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
         "rank": [plan.ranks[name] for name in names],
         "pinned": [name in pinned for name in names],
         "left out": [name in excluded for name in names],
-        "may be": ["{} to {}".format(*now.intervals[name]) for name in names],
+        "may be": [_interval_words(now.intervals, name) for name in names],
         "uniform": [round(now.uniform, 2)] * len(names),
         "LoRA parameters": [parameters[name] for name in names],
         "alpha": [plan.alpha[name] for name in names],
         "scaling": [scaling.get(name) for name in names],
         "path": names,
     }
-    for name, (low, high) in now.intervals.items():
-        if low == high:
-            columns["may be"][names.index(name)] = "settled"
     if other is not None:
         values = [other[1][name] for name in names]
         columns = _insert_column(columns, "uniform", f"beside: {other[0]}", values)
@@ -353,6 +351,13 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
             f"{len(pinned) or 'None'} pinned, {len(excluded) or 'none'} left out. Type a rank to "
             "pin it; the other modules share the rest."
         )
+
+
+def _interval_words(intervals: Mapping[str, tuple[int, int]] | None, name: str) -> str:
+    if intervals is None:
+        return "…"
+    low, high = intervals[name]
+    return "settled" if low == high else f"{low} to {high}"
 
 
 def _insert_column(columns: dict, after: str, name: str, values: list) -> dict:
@@ -416,9 +421,12 @@ def costs(scores: Scores, now: Planned) -> None:
         f"of {budget['requested']:,}",
         "What of the budget no whole rank could spend.",
     )
+    settled = "…"
+    if now.intervals is not None:
+        settled = sum(low == high for low, high in now.intervals.values())
     card(
         "Settled ranks",
-        f"{now.settled} of {len(scores.modules)}",
+        f"{settled} of {len(scores.modules)}",
         "the rest may differ",
         "Ranks that stay the same in 95 % of the draws when all scores are drawn anew within "
         "their standard errors. Pinned ranks count.",
