@@ -1,6 +1,7 @@
 """AdaRank's app: ``streamlit run app.py``. Page config, looks, navigation and middleware."""
 
 from pathlib import Path
+from threading import Thread
 
 import streamlit as st
 
@@ -16,6 +17,15 @@ PAGES = {
     "teach": ("Teach", ":material/groups:"),
     "about": ("About this demo", ":material/info:"),
 }
+
+
+def warm_up() -> None:
+    """Draw a first picture while the first browser still loads: it imports what takes longest."""
+    from pages.parts.explore import beside, closer, scoring_job  # noqa: F401
+    from pages.parts.shared import charts, sidebar, state  # noqa: F401
+
+    charts.heatmap(state.example_scores("generic")).to_json()
+
 
 if __name__ == "__main__":
     assets = Path(__file__).parent / "assets"
@@ -40,3 +50,4 @@ else:  # the server imports this file for the application that it serves, which 
     from pages.parts.shared.walls import walls
 
     app = st.App("app.py", middleware=walls())
+    Thread(target=warm_up, daemon=True).start()

@@ -46,6 +46,28 @@ def test_the_first_picture_waits_for_nothing_slow():
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+def test_while_the_first_browser_loads_the_server_imports_what_its_page_needs():
+    """Before it listens it imports next to nothing."""
+    source = (
+        "import sys, threading\n"
+        "begin, threading.Thread.start = threading.Thread.start, lambda thread: None\n"
+        "import app\n"
+        "print([name for name in ('pandas', 'numpy', 'pydantic') if name in sys.modules])\n"
+        "threading.Thread.start = begin\n"
+        "app.warm_up()\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        "before = set(sys.modules)\n"
+        f"at = AppTest.from_file({str(ROOT / 'app.py')!r}, default_timeout=60).run()\n"
+        "assert at.get('plotly_chart')\n"
+        "own = ('adarank_core', 'pages', 'pandas', 'numpy', 'pydantic', 'plotly.validators')\n"
+        "print([name for name in sorted(set(sys.modules) - before) if name.startswith(own)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, env=os.environ
+    )
+    assert done.stdout.split("\n") == ["[]", "[]", ""], done.stdout + done.stderr
+
+
 def test_no_page_writes_html():
     for file in [ROOT / "app.py", *(ROOT / "pages").rglob("*.py")]:
         source = file.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 
 from adarank_core.runs import jobs, visitors
-from pages.parts.shared.visitor import COOKIE, WORD
+from pages.parts.shared.walls import COOKIE, WORD
 from tests.pages.test_runs import CONFIG
 from tests.test_browser_walk import SOON, address, strangers  # noqa: F401
 

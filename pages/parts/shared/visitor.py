@@ -1,7 +1,5 @@
 """Who is looking: a visitor of a demo has runs and uploads of his own, and sees no others."""
 
-import re
-import secrets
 from pathlib import Path
 
 import streamlit as st
@@ -10,22 +8,9 @@ from adarank_core.data.tasks import task_names
 from adarank_core.files import runs_folder
 from adarank_core.limits import is_walled
 from adarank_core.runs import visitors
+from pages.parts.shared.walls import COOKIE, WORD, new_word
 
-__all__ = ["COOKIE", "WORD", "new_word", "owner", "owner_of", "runs_home"]
-
-COOKIE = "adarank_visitor"
-WORD = re.compile(r"[\w-]{43}", re.ASCII)  # 256 random bits
-
-
-def new_word() -> str:
-    """Return a random word that nobody can guess.
-
-    Examples
-    --------
-    >>> WORD.fullmatch(new_word()) is not None
-    True
-    """
-    return secrets.token_urlsafe(32)
+__all__ = ["owner", "owner_of", "runs_home"]
 
 
 def owner() -> str:

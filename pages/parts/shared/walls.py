@@ -4,6 +4,8 @@ Streamlit's server takes middleware of the application that ``app.py`` names; se
 """
 
 import os
+import re
+import secrets
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,10 +13,11 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from adarank_core.limits import is_walled, limit
-from pages.parts.shared.visitor import COOKIE, WORD, new_word
 
-__all__ = ["Walls", "walls"]
+__all__ = ["COOKIE", "WORD", "Walls", "new_word", "walls"]
 
+COOKIE = "adarank_visitor"
+WORD = re.compile(r"[\w-]{43}", re.ASCII)  # 256 random bits
 YEAR = 365 * 24 * 3600  # seconds
 FRAMES_OF_SPACES = "https://huggingface.co https://*.hf.space"
 # Streamlit's own scripts and styles need the unsafe words; what they keep out is everybody else's.
@@ -23,6 +26,17 @@ POLICY = (
     "worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
+
+
+def new_word() -> str:
+    """Return a random word that nobody can guess.
+
+    Examples
+    --------
+    >>> WORD.fullmatch(new_word()) is not None
+    True
+    """
+    return secrets.token_urlsafe(32)
 
 
 def walls() -> list[Middleware]:

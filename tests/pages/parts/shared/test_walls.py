@@ -3,8 +3,7 @@ import re
 
 import pytest
 
-from pages.parts.shared.visitor import COOKIE, WORD, new_word
-from pages.parts.shared.walls import Walls, walls
+from pages.parts.shared.walls import COOKIE, WORD, Walls, new_word, walls
 
 
 def answer(headers=(), scheme="http", kind="text/html; charset=utf-8", status=200, method="GET"):
