@@ -1,4 +1,4 @@
-"""What a lesson page is laid out with: rows of text and toy, a table twin, a quick check."""
+"""What a lesson page is laid out with: passages and toys, a table twin, a quick check."""
 
 import pandas as pd
 import streamlit as st
@@ -13,21 +13,29 @@ __all__ = [
     "draw_head",
     "draw_points",
     "draw_task",
-    "reading_columns",
+    "passage_and_toy",
+    "reading",
     "unbroken",
 ]
 
 READING = 520  # pixels: 60 to 70 characters a line
 
 
-def reading_columns():
-    """Return a reading column and one for the toy; they are stacked on narrow screens.
+def reading():
+    """Return the container in which a step draws its passages and toys, and nothing else.
 
-    A step draws a pair of them for every toy, so that on a phone too the toy stands where it is
-    spoken of.
+    On a wide screen they are two columns, each without holes: see ``assets/style.css``, which
+    takes every second child for a toy.
     """
-    left, right = st.columns([11, 9], gap="medium")
-    return left.container(width=READING), right
+    return st.container(key="reading")
+
+
+def passage_and_toy():
+    """Return the place of a passage, and that of the toy which it speaks of.
+
+    On a phone the toy follows its passage.
+    """
+    return st.container(), st.container()
 
 
 def draw_head(step: Step, title: str) -> None:
