@@ -40,8 +40,8 @@ progress.from_link(words["steps"])
 state.open_page(step=names)
 sidebar(("seed",))  # for all steps alike, so that nothing in it moves from one to the next
 st.sidebar.caption(
-    "The lesson always uses the embedded model. The seed is for a sentence of your own, which two "
-    "steps compute."
+    "The lesson always uses the embedded model. The seed is that of a sentence of your own, which "
+    "the steps Noise and Score compute."
 )
 st.title(words["title"], anchor=False)
 top = st.container()
@@ -77,4 +77,6 @@ with st.container(horizontal=True):
     if answered:
         st.button("Forget my answers", on_click=progress.clear, args=(words["steps"],))
     if not room.name:
-        state.page_link("teach", "Teach this to a room", ":material/groups:")
+        teaches = "teach_key" in st.session_state
+        label = "Back to the room that you teach" if teaches else "Teach this to a room"
+        state.page_link("teach", label, ":material/groups:")
