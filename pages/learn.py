@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.parts.learn import judging, measuring, progress, room_link
 from pages.parts.learn.lesson_data import lesson
-from pages.parts.learn.lesson_layout import draw_check, draw_head, draw_points, reading
+from pages.parts.learn.lesson_layout import draw_check, draw_head, draw_points, reading, turn_to
 from pages.parts.shared import state
 from pages.parts.shared.link import linked
 from pages.parts.shared.sidebar import sidebar
@@ -80,3 +80,4 @@ with st.container(horizontal=True):
         teaches = "teach_key" in st.session_state
         label = "Back to the room that you teach" if teaches else "Teach this to a room"
         state.page_link("teach", label, ":material/groups:")
+turn_to(step)

@@ -208,6 +208,8 @@ def test_a_phone_follows_a_rooms_link(page, address, tmp_path):
         phone.get_by_text("Quick check.").wait_for()
         _plot(phone).wait_for()
         main = phone.get_by_test_id("stMain")
+        # "Next" is at the end of a step, and the following one begins at its top.
+        phone.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop === 0")
         assert main.evaluate("main => main.scrollWidth <= main.clientWidth"), at
         task = phone.get_by_text("Try it.").bounding_box()
         toy = _plot(phone).bounding_box()

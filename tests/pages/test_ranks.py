@@ -450,3 +450,15 @@ def test_a_link_has_what_was_pinned_and_left_out():
     assert "1 rank is pinned by hand" in at.title[0].value
     edit(at, {5: {"left out": False}, 0: {"rank": 4}})
     assert at.query_params == {"pins": "0:4,3:12", "without": "6"}
+
+
+@pytest.mark.parametrize(
+    "link", [{"pins": "0:4096"}, {"without": ",".join(map(str, range(36)))}], ids=str
+)
+def test_who_came_by_a_link_that_cannot_be_met_gets_out_of_it(link):
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.query_params |= link
+    at = at.run().switch_page("pages/ranks.py").run()
+    assert at.error and not at.data_editor and not at.exception
+    at = at.button(key="rank_let_go").click().run()
+    assert not at.error and "rank 26" in at.title[0].value and not at.query_params

@@ -1,5 +1,7 @@
 """What a lesson page is laid out with: passages and toys, a table twin, a quick check."""
 
+from functools import cache
+
 import pandas as pd
 import streamlit as st
 
@@ -15,10 +17,31 @@ __all__ = [
     "draw_task",
     "passage_and_toy",
     "reading",
+    "turn_to",
     "unbroken",
 ]
 
+# Streamlit leaves the page where it was scrolled to, which is the end of the step before.
+TO_THE_TOP = """
+export default ({ parentElement, data }) => {
+  const before = parentElement.lessonStep;
+  parentElement.lessonStep = data.step;
+  if (before !== undefined && before !== data.step) {
+    document.querySelector('[data-testid="stMain"]').scrollTo(0, 0);
+  }
+};
+"""
 READING = 520  # pixels: 60 to 70 characters a line
+
+
+@cache
+def _turning():
+    return st.components.v2.component("lesson_step", js=TO_THE_TOP)
+
+
+def turn_to(step: Step) -> None:
+    """Begin at the top where another step was shown before; the last thing that a page draws."""
+    _turning()(data={"step": step["id"]}, key="lesson_step")
 
 
 def reading():

@@ -105,6 +105,13 @@ def planned(scores: Scores, options: dict) -> Planned | None:
         except AdaRankError as error:
             if wishes == before:
                 state.show_error(error)
+                if wishes != Wishes():  # such as of a link; there may be no table to change it in
+                    st.button(
+                        "Let go of all that is pinned or left out",
+                        key="rank_let_go",
+                        icon=":material/restart_alt:",
+                        on_click=_forget_wishes,
+                    )
             else:  # said at the table
                 refused = {**typed.pinned, **dict.fromkeys(typed.excluded, "out")}
                 had = {**before.pinned, **dict.fromkeys(before.excluded, "out")}
