@@ -188,9 +188,7 @@ link = room_link.link_of(address, "learn", query | room_link.choices())
 own = query | {"key": st.session_state.teach_key}
 room_link.put(own, ("lesson", "hide", "feedback"))
 with left:
-    state.page_link(
-        "teach", "Way back to this room: bookmark it", ":material/bookmark:", own
-    )
+    state.page_link("teach", "Way back to this room: bookmark it", ":material/bookmark:", own)
     st.caption(
         "Or bookmark this page, which has the same address. `/learn?teach=1` opens a new room each "
         "time."

@@ -110,8 +110,13 @@ def score(
             f"disagreement of {result.model} on {chosen.source} ({len(chosen)} texts)",
             ("layer", "module", "score", "± error"),
             [
-                (str(m.layer + 1), family_label(m.family), f"{m.score:.4g}", f"{m.standard_error:.2g}")
-                for m in result.modules
+                (
+                    str(one.layer + 1),
+                    family_label(one.family),
+                    f"{one.score:.4g}",
+                    f"{one.standard_error:.2g}",
+                )
+                for one in result.modules
             ],
         )
 

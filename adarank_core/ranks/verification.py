@@ -240,8 +240,9 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
     ----------
     adapter : str or pathlib.Path
         A folder with ``adapter_config.json``, trained or only exported, or that of a run with one
-        adapter in it. Ranks are those of the tensors in ``adapter_model.safetensors``, of which shapes alone are read, and where there
-        is none those that the configuration gives the modules it names.
+        adapter in it. Ranks are those of the tensors in ``adapter_model.safetensors``, of which
+        shapes alone are read, and where there is none those that the configuration gives the
+        modules it names.
     plan : RankPlan
 
     Returns

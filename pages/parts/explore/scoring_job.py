@@ -108,7 +108,7 @@ class ScoringJob:
 
     @property
     def time_words(self) -> str:
-        """Say how long it goes on: rounds begin with the shortest texts, so later ones are longer."""
+        """Say how long it goes on: rounds begin with short texts, so later ones take longer."""
         more = "about" if self.done > self.total - len(self.grid) else "at least"
         return f"{more} {duration(self.seconds_left)} left"
 

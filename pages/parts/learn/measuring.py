@@ -194,7 +194,10 @@ def texts(step: Step) -> str:
                 **linked(name),
             )
             for column, label, name in zip(
-                st.columns(2), ("Across: scored on", "Upwards: scored on"), ("toy_across", "toy_upwards"), strict=True
+                st.columns(2),
+                ("Across: scored on", "Upwards: scored on"),
+                ("toy_across", "toy_upwards"),
+                strict=True,
             )
         )
         pair = of_source[one], of_source[other]

@@ -396,8 +396,8 @@ def costs(scores: Scores, now: Planned) -> None:
         f"{cost.against_uniform:+.1%} against uniform",
         f"What training learns: {cost.share:.2%} of the {cost.weights:,} weights of these "
         f"{len(scores.modules)} modules. Uniform LoRA of rank {cost.uniform_rank:.3g} has "
-        f"{cost.uniform_parameters:,}. Equal sums of ranks are not equal numbers of parameters where "
-        "modules differ in size. Of the budget, what no whole rank could spend is left over: "
+        f"{cost.uniform_parameters:,}. Equal sums of ranks are not equal numbers of parameters "
+        "where modules differ in size. Of the budget, what no whole rank could spend is left over: "
         f"{left} of {budget['requested']:,} {unit}.",
     )
     card(

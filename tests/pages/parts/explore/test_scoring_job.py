@@ -111,7 +111,8 @@ def test_the_time_left_is_about_right_in_the_last_round_alone(job):
     said = []
     for job.done in (1, 8, 9, 12):
         said.append(job.time_words)
-    assert said == ["at least 11 min left", "at least 30 s left", "about 20 s left", "about 5 s left"]
+    assert said[:2] == ["at least 11 min left", "at least 30 s left"]
+    assert said[2:] == ["about 20 s left", "about 5 s left"]
 
 
 def test_progress_counts_rounds_where_there_are_several(job):
