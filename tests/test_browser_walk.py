@@ -238,6 +238,15 @@ def test_a_phone_follows_a_rooms_link(page, address, tmp_path):
     assert re.search("me=([0-9a-f]{8})", phone.url)[1] not in page.content()
     _shoot(page, shots / "teach.png")
 
+    # On a wide screen passages follow each other beside a taller toy.
+    page.goto(f"{address}/learn?step=Noise")
+    _plot(page).wait_for()
+    first, toy, second = (
+        page.locator(f".st-key-reading > :nth-child({at})").bounding_box() for at in (1, 2, 3)
+    )
+    assert toy["x"] > first["x"] + first["width"] and second["x"] == first["x"]
+    assert 0 <= second["y"] - first["y"] - first["height"] < 40 < toy["height"] - first["height"]
+
 
 def _plot(page):
     return page.locator(".js-plotly-plot").first
