@@ -190,8 +190,8 @@ room_link.put(own, ("lesson", "hide", "feedback"))
 with left:
     state.page_link("teach", "Way back to this room: bookmark it", ":material/bookmark:", own)
     st.caption(
-        "Or bookmark this page, which has the same address. Without it, Teach opens a new room each "
-        "time."
+        "Or bookmark this page, which has the same address. Without it, Teach opens a new room "
+        "each time."
     )
 with right:
     draw_link(link, address)
