@@ -176,7 +176,7 @@ def draw_scoring(job: ScoringJob, asked: state.Asked) -> None:
         drawn = time.monotonic()
         bar.progress(
             job.done / job.total,
-            text=f"{job.step_words} · about {max(1, job.seconds_left):.0f} s left",
+            text=f"{job.step_words} · {job.time_words}",
         )
         figures.draw(charts.heatmap(job.scores, job.grid, **looks()), picture)
     cached.keep_scores(job.key, job.scores)

@@ -8,9 +8,10 @@ import streamlit as st
 
 from pages.parts.learn import judging, measuring, progress, room_link
 from pages.parts.learn.lesson_data import lesson
-from pages.parts.learn.lesson_layout import draw_check, draw_head, draw_points
+from pages.parts.learn.lesson_layout import draw_check, draw_head, draw_points, reading, turn_to
 from pages.parts.shared import state
 from pages.parts.shared.link import linked
+from pages.parts.shared.sidebar import sidebar
 
 TOYS = {
     "rank": measuring.rank,
@@ -37,6 +38,11 @@ steps = {step["name"]: step for step in words["steps"] if step["id"] in room.ste
 names = list(steps)
 progress.from_link(words["steps"])
 state.open_page(step=names)
+sidebar(("seed",))  # for all steps alike, so that nothing in it moves from one to the next
+st.sidebar.caption(
+    "The lesson always uses the embedded model. The seed is that of a sentence of your own, which "
+    "the steps Noise and Score compute."
+)
 st.title(words["title"], anchor=False)
 top = st.container()
 name = st.segmented_control(
@@ -45,12 +51,13 @@ name = st.segmented_control(
 at = names.index(name or names[0])
 step = steps[names[at]]
 head = st.container()
-title = TOYS[step["id"]](step)
+with reading():
+    title = TOYS[step["id"]](step)
 with head:
     draw_head(step, title)
+judging.draw_stories(step)
 draw_check(words, step, room.feedback)
 draw_points(step)
-st.sidebar.caption("This lesson always uses the embedded model. Your choices are kept.")
 with top:
     done, ahead = "● " * (at + 1), "○ " * (len(names) - at - 1)
     answered = len(progress.answers(list(steps.values())))
@@ -70,4 +77,7 @@ with st.container(horizontal=True):
     if answered:
         st.button("Forget my answers", on_click=progress.clear, args=(words["steps"],))
     if not room.name:
-        state.page_link("teach", "Teach this to a room", ":material/groups:")
+        teaches = "teach_key" in st.session_state
+        label = "Back to the room that you teach" if teaches else "Teach this to a room"
+        state.page_link("teach", label, ":material/groups:")
+turn_to(step)

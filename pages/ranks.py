@@ -252,10 +252,11 @@ def again(shown: state.Shown, now: what_if.Planned) -> None:
 def hand_over(plan: RankPlan) -> None:
     """Draw the button that takes the plan, with its pins, to Compare as an arm of its own."""
     if st.button(
-        "Compare these ranks with uniform",
+        "Next: fine-tune with these ranks, and compare",
         key="ranks_compare",
+        type="primary",
         icon=":material/show_chart:",
-        help="They become one more arm on the page Compare.",
+        help="They become one more arm on the page Compare, beside uniform ranks.",
     ):
         content = json.dumps(plan.to_dict(), indent=1) + "\n"
         path = save_upload("edited-ranks.json", content.encode())
@@ -306,9 +307,9 @@ if now is not None:
     if rows.open:
         with rows:
             what_if.table(scores, now, other, by_rank)
-    hand_over(now.plan)
 stored_scores(choice)
-state.page_link("compare", "Fine-tune: AdaRank's ranks beside uniform ones")
-if now is not None and now.intervals is None and now.scores_sha256 == scores.sha256:
-    what_if.measure(scores, now)  # the bars are on screen: now their whiskers
-    st.rerun()
+if now is not None:
+    hand_over(now.plan)
+    if now.intervals is None and now.scores_sha256 == scores.sha256:
+        what_if.measure(scores, now)  # the bars are on screen: now their whiskers
+        st.rerun()

@@ -5,7 +5,6 @@ room. With `ADARANK_TEACH=1` in the environment it opens to everybody.
 """
 
 import os
-from urllib.parse import urlsplit
 
 import pandas as pd
 import streamlit as st
@@ -75,15 +74,15 @@ def draw_settings(words: Lesson) -> Room:
 
 
 def draw_link(link: str, address: str) -> None:
-    """Draw the room's link and its QR code, and say who can reach it."""
+    """Draw the room's link and its QR code; say first if nobody else can open it."""
+    if room_link.only_here(address):
+        st.warning(
+            "Only this machine can open this link: end the app, start it with `streamlit run "
+            "app.py --server.address=0.0.0.0`, and come back to this page by its bookmark.",
+            icon=":material/wifi_off:",
+        )
     st.image(qr_png(link), width=260, caption="The room's link", alt=f"QR code of {link}")
     st.code(link, language=None, wrap_lines=True)
-    bound = st.get_option("server.address")
-    if urlsplit(address).hostname in room_link.THIS_MACHINE or bound in room_link.THIS_MACHINE:
-        st.warning(
-            "Only this machine can open that link. Start the app so that the room can: "
-            "`streamlit run app.py --server.address=0.0.0.0`"
-        )
 
 
 def draw_answers(steps: list[Step]) -> None:
@@ -188,6 +187,12 @@ query = room.to_query([step["id"] for step in words["steps"]])
 link = room_link.link_of(address, "learn", query | room_link.choices())
 own = query | {"key": st.session_state.teach_key}
 room_link.put(own, ("lesson", "hide", "feedback"))
+with left:
+    state.page_link("teach", "Way back to this room: bookmark it", ":material/bookmark:", own)
+    st.caption(
+        "Or bookmark this page, which has the same address. Without it, Teach opens a new room "
+        "each time."
+    )
 with right:
     draw_link(link, address)
 board, plan, key = st.tabs(["Board", "Time plan and handout", "Answer key"])

@@ -208,6 +208,8 @@ def test_a_phone_follows_a_rooms_link(page, address, tmp_path):
         phone.get_by_text("Quick check.").wait_for()
         _plot(phone).wait_for()
         main = phone.get_by_test_id("stMain")
+        # "Next" is at the end of a step, and the following one begins at its top.
+        phone.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop === 0")
         assert main.evaluate("main => main.scrollWidth <= main.clientWidth"), at
         task = phone.get_by_text("Try it.").bounding_box()
         toy = _plot(phone).bounding_box()
@@ -235,6 +237,15 @@ def test_a_phone_follows_a_rooms_link(page, address, tmp_path):
     assert page.get_by_test_id("stMetricValue").first.inner_text() == "1"
     assert re.search("me=([0-9a-f]{8})", phone.url)[1] not in page.content()
     _shoot(page, shots / "teach.png")
+
+    # On a wide screen passages follow each other beside a taller toy.
+    page.goto(f"{address}/learn?step=Noise")
+    _plot(page).wait_for()
+    first, toy, second = (
+        page.locator(f".st-key-reading > :nth-child({at})").bounding_box() for at in (1, 2, 3)
+    )
+    assert toy["x"] > first["x"] + first["width"] and second["x"] == first["x"]
+    assert 0 <= second["y"] - first["y"] - first["height"] < 40 < toy["height"] - first["height"]
 
 
 def _plot(page):

@@ -10,6 +10,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.patterns import matching_names
 from adarank_core.ranks import allocation
+from adarank_core.scoring.labels import family_label
 from adarank_core.scoring.scores import Scores
 
 __all__ = ["allocate"]
@@ -69,8 +70,11 @@ def allocate(
             f"ranks for {plan.model}: {plan.budget['average_rank']:.3g} on average, "
             f"{plan.budget['lora_parameters']:,} LoRA parameters, "
             f"residual {plan.budget['residual']:,}",
-            ("module", "rank"),
-            [(name, str(rank)) for name, rank in plan.ranks.items()],
+            ("layer", "module", "rank", "name, for --pin"),
+            [
+                (str(m.layer + 1), family_label(m.family), str(plan.ranks[m.name]), m.name)
+                for m in read.modules
+            ],
         )
 
 

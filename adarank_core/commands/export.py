@@ -40,7 +40,10 @@ def export(
         typer.Option(help="The model: for an adapter_config.json's patterns, and to try the plan."),
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="A saved adapter: write it for servers without patterns.")
+        Path | None,
+        typer.Option(
+            help="A saved adapter, or a run's folder: write it for servers without patterns."
+        ),
     ] = None,
     starter: Annotated[
         bool,

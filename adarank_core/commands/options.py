@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -38,6 +39,7 @@ IN_ASCII = {ord("±"): "+/-", ord("…"): "...", ord("·"): "-", ord("×"): "x",
 # What a run had whose config.json is from before it could be chosen.
 OLDER = {"alpha": "proportional"}
 
+UNFOLDED = 1_000  # columns, where nobody's terminal is written to
 NARROWEST = 40  # columns; on a terminal that says it has 0 a table would be lost
 
 # What a folder may hold in which no run has begun: from who starts the process or tags it, and
@@ -287,9 +289,11 @@ def table(title: str, columns, rows) -> None:
     ranks...
     """
     console = Console()
-    console.width = max(console.width, NARROWEST)
+    # A name that is cut in two cannot be copied, so lines are folded on a narrow terminal alone.
+    console.width = max(console.width, NARROWEST if console.is_terminal else UNFOLDED)
     shown = partial(_as_text, ascii_only=console.options.ascii_only)
-    table = Table(title=shown(title), title_justify="left")
+    slim = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
+    table = Table(title=shown(title), title_justify="left", **slim)
     for column in columns:
         table.add_column(shown(column), overflow="fold")
     for row in rows:

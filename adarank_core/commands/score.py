@@ -22,8 +22,9 @@ from adarank_core.commands.options import (
 )
 from adarank_core.data import texts as text_sources
 from adarank_core.data.texts import Texts
-from adarank_core.errors import AdaRankError
+from adarank_core.errors import AdaRankError, printable
 from adarank_core.scoring import distributed
+from adarank_core.scoring.labels import family_label, module_label
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.scores import Scores
 
@@ -107,10 +108,15 @@ def score(
     if json_path != "-":
         table(
             f"disagreement of {result.model} on {chosen.source} ({len(chosen)} texts)",
-            ("layer", "family", "score", "± error"),
+            ("layer", "module", "score", "± error"),
             [
-                (str(m.layer + 1), m.family, f"{m.score:.4g}", f"{m.standard_error:.2g}")
-                for m in result.modules
+                (
+                    str(one.layer + 1),
+                    family_label(one.family),
+                    f"{one.score:.4g}",
+                    f"{one.standard_error:.2g}",
+                )
+                for one in result.modules
             ],
         )
 
@@ -151,6 +157,6 @@ def _scores(model: str, asked: dict, texts: Texts, options: ScoringOptions) -> S
     with bar(shown=distributed.is_main()) as shown:
         row = shown.add_task("scoring", total=None)
         for progress in steps:
-            newest = progress.scores.modules[-1].name
+            newest = printable(module_label(progress.scores.modules[-1]))
             shown.update(row, completed=progress.done, total=progress.total, description=newest)
     return distributed.gathered(progress.scores) if distributed.is_split() else progress.scores

@@ -8,6 +8,7 @@ import typer
 from adarank_core.commands.options import Json, print_status, refuse_inputs, table, write
 from adarank_core.errors import printable
 from adarank_core.files import read_json
+from adarank_core.ranks.plan_files import adapter_folder
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.ranks.verification import verify as verification
 
@@ -15,12 +16,13 @@ __all__ = ["verify"]
 
 
 def verify(
-    adapter: Annotated[Path, typer.Option(help="A folder with adapter_config.json.")],
+    adapter: Annotated[Path, typer.Option(help="A folder with adapter_config.json, or a run's.")],
     ranks: Annotated[Path, typer.Option(help="The ranks.json of its plan.")],
     json_path: Json = None,
 ) -> None:
     """Tell whether an adapter has the ranks and scalings of a plan; exit 1 when not."""
     refuse_inputs(json_path, ranks, adapter)
+    adapter = adapter_folder(adapter)
     checked = verification(adapter, RankPlan.from_dict(read_json(ranks)))
     result = checked.to_dict()
     write(result, json_path)

@@ -23,13 +23,20 @@ from adarank_core.ranks.plans import (
 from adarank_core.schemas import STRICT, FailFast, Name, Text, validated
 
 __all__ = [
+    "CONFIG",
     "adapted_names",
+    "adapter_folder",
     "beside_ranks",
     "checked_adapter",
     "plan_of_adapter",
     "read_plan",
     "values_by_name",
 ]
+
+#: The file that makes a folder an adapter.
+CONFIG = "adapter_config.json"
+# Where the folder of a fine-tuning and that of a comparison hold adapters.
+OF_RUNS = ("adapter", "runs/*/adapter")
 
 # What an adapter may have beside ranks and scalings, and the values that mean that it has not.
 BESIDE = {
@@ -64,6 +71,43 @@ class _AdapterFile(TypedDict, total=False):
     alpha_pattern: Annotated[dict[Name, Alpha], MaxLen(MOST_MODULES), FailFast()] | None
     layers_to_transform: Annotated[list[_Layer], FailFast()] | _Layer | None
     layers_pattern: Annotated[list[Text], MaxLen(20), FailFast()] | Text | None
+
+
+def adapter_folder(given: str | Path) -> Path:
+    """Return the folder of an adapter, also where its configuration or its run's folder was given.
+
+    Parameters
+    ----------
+    given : str or pathlib.Path
+
+    Raises
+    ------
+    AdaRankError
+        If it is another file, or the folder of a run with several adapters.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> (run / "adapter").mkdir()
+    >>> _ = (run / "adapter" / CONFIG).write_text("{}")
+    >>> adapter_folder(run).name
+    'adapter'
+    """
+    given = Path(given)
+    if given.name == CONFIG and given.is_file():
+        return given.parent
+    if given.is_file():
+        raise AdaRankError(f"{str(given)!r} is a file; give the folder that holds {CONFIG}")
+    if (given / CONFIG).exists():
+        return given
+    found = [file.parent for of_run in OF_RUNS for file in given.glob(f"{of_run}/{CONFIG}")]
+    if len(found) > 1:
+        raise AdaRankError(
+            f"{str(given)!r} has {len(found)} adapters in it; give one of them, such as "
+            f"{str(min(found))!r}"
+        )
+    return found[0] if found else given
 
 
 def read_plan(path: str | Path, modules: Sequence[str] | None = None) -> RankPlan:

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, write_json
-from adarank_core.ranks.plan_files import checked_adapter, values_by_name
+from adarank_core.ranks.plan_files import CONFIG, adapter_folder, checked_adapter, values_by_name
 from adarank_core.ranks.starter import WEIGHTS, write_weights
 
 __all__ = ["portable"]
@@ -32,7 +32,8 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     Parameters
     ----------
     adapter : str or pathlib.Path
-        A folder that PEFT saved: ``adapter_config.json`` and ``adapter_model.safetensors``.
+        A folder that PEFT saved: ``adapter_config.json`` and ``adapter_model.safetensors``,
+        or the folder of a run with one such folder in it.
     output : str or pathlib.Path
         Another folder, made if missing.
 
@@ -53,8 +54,8 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     ...
     adarank_core.errors.AdaRankError: 'missing/adapter_config.json' cannot be read (...)
     """
-    adapter, output = Path(adapter), Path(output)
-    config = read_json(adapter / "adapter_config.json")
+    adapter, output = adapter_folder(adapter), Path(output)
+    config = read_json(adapter / CONFIG)
     _check_config(config)
     if output.resolve() == adapter.resolve():
         raise AdaRankError(f"{str(output)!r} is the adapter itself; give another folder")
@@ -64,7 +65,7 @@ def portable(adapter: str | Path, output: str | Path) -> tuple[int, int]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_weights(tensors, output / WEIGHTS)
-        write_json(output / "adapter_config.json", plain)
+        write_json(output / CONFIG, plain)
         return (adapter / WEIGHTS).stat().st_size, (output / WEIGHTS).stat().st_size
     except OSError as error:
         reason = error.strerror or error

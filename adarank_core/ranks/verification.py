@@ -14,7 +14,9 @@ from pathlib import Path
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.ranks.plan_files import (
+    CONFIG,
     adapted_names,
+    adapter_folder,
     beside_ranks,
     checked_adapter,
     plan_of_adapter,
@@ -30,7 +32,7 @@ __all__ = [
     "verify",
 ]
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 TENSOR = re.compile(
     r"(?:base_model\.model\.)?(.+)\.lora_(?:embedding_)?([AB])(?:\.(?!bias$)\w+)??(?:\.weight)?$"
 )
@@ -237,9 +239,10 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
     Parameters
     ----------
     adapter : str or pathlib.Path
-        A folder with ``adapter_config.json``, trained or only exported. Ranks are those of the
-        tensors in ``adapter_model.safetensors``, of which shapes alone are read, and where there
-        is none those that the configuration gives the modules it names.
+        A folder with ``adapter_config.json``, trained or only exported, or that of a run with one
+        adapter in it. Ranks are those of the tensors in ``adapter_model.safetensors``, of which
+        shapes alone are read, and where there is none those that the configuration gives the
+        modules it names.
     plan : RankPlan
 
     Returns
@@ -260,7 +263,7 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
     >>> verify(folder, plan).is_the_plan
     True
     """
-    adapter = _folder(Path(adapter))
+    adapter = adapter_folder(adapter)
     config = checked_adapter(read_json(adapter / CONFIG))
     unusable = ()
     if (adapter / WEIGHTS).exists():
@@ -269,18 +272,6 @@ def verify(adapter: str | Path, plan: RankPlan) -> Verification:
         found = _layers_of_config(config, plan)
     checked = Verification(layers_of_plan(plan), found, unusable=unusable)
     return replace(checked, notes=tuple(_notes(adapter, config, checked)))
-
-
-def _folder(adapter: Path) -> Path:
-    """Return the adapter's folder, also where its configuration was given."""
-    if adapter.name == CONFIG and adapter.is_file():
-        return adapter.parent
-    if adapter.is_file():
-        raise AdaRankError(f"{str(adapter)!r} is a file; give the folder that holds {CONFIG}")
-    inside = adapter / "adapter"
-    if not (adapter / CONFIG).exists() and (inside / CONFIG).is_file():
-        raise AdaRankError(f"{str(adapter)!r} has no {CONFIG}; give {str(inside)!r}, which has")
-    return adapter
 
 
 def _layers_of_config(config: dict, plan: RankPlan) -> dict[str, AdapterLayer]:

@@ -42,7 +42,20 @@ def test_allocate_gives_what_python_gives(run, files):
     }.items():
         out = run("allocate", "--scores", files / "scores.json", *options, "--json", "-")
         assert RankPlan.from_dict(json.loads(out)) == expected
-    assert "residual 0" in run("allocate", "--scores", files / "scores.json")
+
+
+def test_the_table_has_the_words_of_pages_and_names_to_copy(run, files):
+    """A name out of the table is one that --pin takes."""
+    scores = Scores.from_dict(read_json(files / "scores.json"))
+    out = run("allocate", "--scores", files / "scores.json")
+    assert "residual 0" in out
+    module = next(one for one in scores.modules if one.family == "intermediate" and one.layer == 1)
+    (line,) = [line for line in out.splitlines() if module.name in line]
+    rank, name = line.split()[-2:]
+    assert line.split() == ["2", "feed-forward", "in", rank, name]
+    assert int(rank) == allocate(scores).ranks[module.name]
+    pinned = run("allocate", "--scores", files / "scores.json", "--pin", f"{name}=5", "--json", "-")
+    assert RankPlan.from_dict(json.loads(pinned)).ranks[module.name] == 5
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_export_reads_an_adapter_and_makes_it_portable(
     config = LoraConfig(target_modules=["key", "value"], **patterns)
     get_peft_model(load_model(tiny_bert).model, config).save_pretrained(tmp_path / "adapter")
     ranks = ("--ranks", tmp_path / "adapter" / "adapter_config.json", "--output", tmp_path / "out")
-    options = ("--model", tiny_bert, "--adapter", tmp_path / "adapter", "--json", "-")
+    options = ("--model", tiny_bert, "--adapter", tmp_path, "--json", "-")  # as a run's folder
     result = json.loads(run("export", *ranks, *options))
     plan = RankPlan.from_dict(read_json(tmp_path / "out" / "ranks.json"))
     assert sorted(plan.ranks.values()) == [2, 2, 5, 5] and all(".layer." in n for n in plan.ranks)

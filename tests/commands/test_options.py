@@ -170,8 +170,17 @@ def test_a_result_is_not_written_over_a_file_of_a_model_or_task(tmp_path, capsys
 @pytest.mark.parametrize("columns", ["0", "1", "-5", "x"])
 def test_a_table_is_shown_however_narrow_a_terminal_says_it_is(monkeypatch, capsys, columns):
     monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
     table("ranks", ("module", "rank"), [("query", "8")])
     assert "query" in capsys.readouterr().out
+
+
+def test_only_a_terminal_cuts_a_long_name_in_two(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    for is_terminal in ("0", "1"):
+        monkeypatch.setenv("TTY_COMPATIBLE", is_terminal)
+        table("ranks", ("rank", "name"), [("8", "query" * 20)])
+        assert ("query" * 20 in capsys.readouterr().out) == (is_terminal == "0")
 
 
 def test_what_is_said_has_no_command_for_a_terminal(tmp_path, capsys):

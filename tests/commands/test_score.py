@@ -33,7 +33,7 @@ def test_score_writes_scores_of_each_kind_of_text(run, tiny_bert, tiny_file, tmp
 def test_the_table_counts_layers_from_one_and_json_from_zero(run, tiny_bert, tmp_path):
     options = ("--trials", 2, "--modules", r"layer\.1.*value", "--json", tmp_path / "scores.json")
     out = run("score", "--model", tiny_bert, *options)
-    assert [line.split()[1:4:2] for line in out.splitlines() if "value" in line] == [["2", "value"]]
+    assert [line.split()[:2] for line in out.splitlines() if "value" in line] == [["2", "value"]]
     (module,) = Scores.from_dict(read_json(tmp_path / "scores.json")).modules
     assert module.layer == 1
 
@@ -77,6 +77,7 @@ def test_score_gives_what_python_gives(run, tiny_bert, tmp_path, estimator):
 def test_score_without_json_is_a_table(run, tiny_bert):
     out = run("score", "--model", tiny_bert, "--sentence", "the cat", "--trials", 2)
     assert "disagreement" in out and out.count("value") == 2
+    assert out.count("feed-forward in ") == 2 and "intermediate" not in out  # as pages say it
 
 
 def test_score_with_a_task_has_as_many_labels_as_the_task(run, tiny_bert, tmp_path, monkeypatch):

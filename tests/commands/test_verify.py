@@ -34,6 +34,12 @@ def test_the_plan_itself_ends_with_0_and_another_with_1(files, capsys):
     assert "1 unplanned has ('0.key')" in said
 
 
+def test_a_runs_folder_stands_for_its_adapter(files, capsys):
+    adapter, ranks, folder = files
+    assert main(["verify", "--adapter", folder, "--ranks", ranks]) == 0
+    assert capsys.readouterr().out.startswith(f"{adapter}: every one of 2")
+
+
 def test_json_tells_every_module(files, capsys):
     adapter, _, folder = files
     arguments = ["verify", "--adapter", adapter, "--ranks", f"{folder}/other.json", "--json", "-"]

@@ -118,7 +118,7 @@ FOLDED = ("explore_data", "again", "config_lines", "elsewhere", "rank_rows")
     [
         ("explore", {}),
         ("explore", {"view": "Profile over depth"}),
-        ("ranks", {"beside": "what is shown now"}),
+        ("ranks", {"beside": "these, as they are now"}),
         ("ranks", {"budget": "adaptive", "share": "family"}),
     ],
 )

@@ -262,6 +262,15 @@ def test_every_answer_is_explained(lesson, step):
         assert "1 of 8 quick checks answered" in said(page)
 
 
+def test_nothing_in_the_side_bar_moves_from_step_to_step(lesson):
+    def drawn(page):
+        return [(type(each).__name__, getattr(each, "key", "")) for each in page.sidebar]
+
+    before = drawn(lesson)
+    assert ("NumberInput", "seed") in before
+    assert all(drawn(opened(lesson, step["name"])) == before for step in STEPS)
+
+
 def test_buttons_walk_through_all_steps_and_the_link_keeps_the_answers(lesson):
     for step in STEPS:
         assert f"step {STEPS.index(step) + 1} of 8" in said(lesson)

@@ -68,6 +68,20 @@ def test_the_rooms_link_says_what_the_teacher_chose(teacher):
     assert name_of(key) == query["room"] and ROOMS.knows(query["room"])
 
 
+def test_a_teacher_finds_the_way_back_to_the_room(teacher):
+    page = teacher().number_input(key="seed").set_value(7).run()
+    room = links(page)[0][1]["room"]
+    (way,) = [link for link in page.get("page_link") if "bookmark it" in link.proto.label]
+    query = {key: values[0] for key, values in parse_qs(way.proto.query_string).items()}
+    assert query["seed"] == "7" and links(teacher(**query))[0][1]["room"] == room
+    # From the lesson too, within the session.
+    page.query_params.clear()  # as the side bar's link leaves them behind
+    lesson_page = page.switch_page("pages/learn.py").run()
+    labels = [link.proto.label for link in lesson_page.get("page_link")]
+    assert "Back to the room that you teach" in labels
+    assert links(lesson_page.switch_page("pages/teach.py").run())[0][1]["room"] == room
+
+
 def test_the_board_counts_and_forgets(teacher):
     page = teacher()
     room = links(page)[0][1]["room"]

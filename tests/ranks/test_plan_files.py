@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from adarank_core import AdaRankError, RankPlan, allocate, load_model, read_plan
 from adarank_core.ranks.export import export
-from adarank_core.ranks.plan_files import checked_adapter
+from adarank_core.ranks.plan_files import adapter_folder, checked_adapter
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.scoring.models import adaptable_modules
 from tests.ranks import extremes
@@ -26,6 +26,19 @@ def write(tmp_path):
         return path
 
     return written
+
+
+def test_a_folder_of_several_adapters_names_one_of_them(write, tmp_path):
+    run = tmp_path / "runs" / "adarank-seed0" / "adapter"
+    run.mkdir(parents=True)
+    write({}, "runs/adarank-seed0/adapter/adapter_config.json")
+    assert adapter_folder(tmp_path) == run
+    other = tmp_path / "runs" / "adarank-seed1" / "adapter"
+    other.mkdir(parents=True)
+    assert adapter_folder(tmp_path) == run  # a folder alone is no adapter
+    write({}, "runs/adarank-seed1/adapter/adapter_config.json")
+    with pytest.raises(AdaRankError, match=r"has 2 adapters in it; .* such as '.*seed0/adapter'"):
+        adapter_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

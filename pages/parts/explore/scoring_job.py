@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from adarank_core.data.texts import Texts
 from adarank_core.errors import AdaRankError
 from adarank_core.limits import check_limit
-from adarank_core.runs.progress import seconds_left
+from adarank_core.runs.progress import duration, seconds_left
 from adarank_core.runs.run_queue import Turn
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared import cached, visitor
@@ -105,6 +105,12 @@ class ScoringJob:
         in_round = (self.done - 1) % modules + 1
         said = f"{in_round} of {modules} modules"
         return said if rounds < 2 else f"round {-(-self.done // modules)} of {rounds} · {said}"
+
+    @property
+    def time_words(self) -> str:
+        """Say how long it goes on: rounds begin with short texts, so later ones take longer."""
+        more = "about" if self.done > self.total - len(self.grid) else "at least"
+        return f"{more} {duration(self.seconds_left)} left"
 
     def prepare(self) -> None:
         """Load the model and set up the generator; does nothing the second time.

@@ -15,12 +15,12 @@ from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.scoring.scores import Scores
 from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS, Step, evidence
-from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
+from pages.parts.learn.lesson_layout import draw_data, draw_task, passage_and_toy, unbroken
 from pages.parts.shared import charts, curves, figures, phrases, state
 from pages.parts.shared.link import linked
-from pages.parts.shared.sidebar import sidebar
+from pages.parts.shared.sidebar import draw_budget
 
-__all__ = ["budget", "fair", "reset", "told", "unknown"]
+__all__ = ["budget", "draw_stories", "fair", "reset", "told", "unknown"]
 
 ENDS = {"first": 0, "last": -1}
 KEPT_EQUAL = {"rank": "the sum of ranks", "parameters": "LoRA parameters"}
@@ -31,9 +31,9 @@ def budget(step: Step) -> str:
     shared_out, costs, steps = step["passages"]
     scores = state.example_scores("generic")
     modules = scores.modules
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with right:
-        average = sidebar(("rank",), st.container()).average_rank
+        average = draw_budget()
         equal = st.segmented_control(
             "What is kept equal",
             list(KEPT_EQUAL),
@@ -67,7 +67,7 @@ def budget(step: Step) -> str:
     with left:
         st.markdown(shared_out.format(modules=len(modules), average=average, total=total))
         draw_task(step)
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with left:
         small, *_, large = sorted(modules, key=lambda each: each.in_features + each.out_features)
         cost = {each: f"{each.in_features + each.out_features:,}" for each in (small, large)}
@@ -116,7 +116,7 @@ def fair(step: Step) -> str:
     seeds = len(next(iter(whole.arms.values()))["runs"])
     sizes = [arm["lora_parameters"] for arm in whole.arms.values()]
     learnt = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with left:
         st.markdown(step["passages"][0].format(learnt=learnt))
         draw_task(step)
@@ -141,19 +141,16 @@ def fair(step: Step) -> str:
             "Circles are seeds, diamonds their mean, bars its 95% interval. The verdict asks for a "
             "little more than an interval beside zero, as there are several comparisons."
         )
-        for one in compared:
-            st.markdown(f"- {state.plain(describe(one, verdict))}")
         state.badge(
             "stored example",
             f"{whole.task} · {seen} of {seeds} seeds · {run.config['settings']['steps']} steps · "
             f"average rank {run.config['average_rank']:g}",
         )
         draw_data(curves.difference_table(verdict, metric), "differences")
-    left, right = reading_columns()
-    left.markdown(step["passages"][1])
-    with right:
-        for story in step["stories"]:
-            _draw_story(story)
+    left, _ = passage_and_toy()
+    with left:
+        st.markdown("\n".join(f"- {state.plain(describe(one, verdict))}" for one in compared))
+        st.markdown(step["passages"][1])
     found = {(one["arm"], one["against"]): one["verdict"] for one in compared}
     against = [
         f"against {name}: {found['adarank', other]}"
@@ -163,11 +160,14 @@ def fair(step: Step) -> str:
     return step["title"].format(found="; ".join(against))
 
 
-def _draw_story(story: dict) -> None:
-    row = evidence()[story["id"]]
-    with st.container(border=True):
-        st.markdown(f"**{story['title']}.** {story['text'].format(**told(row))}")
-        st.caption(state.plain(f"Source: {row['source']}"))
+def draw_stories(step: Step) -> None:
+    """Draw what has happened in comparisons of ours, side by side; few steps tell of it."""
+    stories = step.get("stories", ())
+    for place, story in zip(st.columns(len(stories)) if stories else (), stories, strict=True):
+        row = evidence()[story["id"]]
+        with place.container(border=True, height="stretch"):
+            st.markdown(f"**{story['title']}.** {story['text'].format(**told(row))}")
+            st.caption(state.plain(f"Source: {row['source']}"))
 
 
 def told(row: dict) -> dict[str, str]:
@@ -200,7 +200,7 @@ def reset(step: Step) -> str:
     ends = {f"{name}_{end}": scans[name][at][0] for name in scans for end, at in ENDS.items()}
     ends |= {"first": ends["forward_first"], "last": ends["forward_last"]}
     words = {name: charts.number(value) for name, value in ends.items()}
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with left:
         st.markdown(first.format(**words))
         draw_task(step)
@@ -235,7 +235,7 @@ def reset(step: Step) -> str:
         draw_data(table, "scans")
     if guess is None:
         return step["title_alone"]
-    left, _ = reading_columns()
+    left, _ = passage_and_toy()
     with left:
         st.markdown(in_reverse.format(**words))
         if "reset" in shown:
@@ -247,7 +247,7 @@ def unknown(step: Step) -> str:
     """Step 8: what the published figures leave open."""
     published = read_json(ASSETS / "published.json")
     module = published["value_module"]
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     given = module["ranks_floor"]
     with left:
         st.markdown(
@@ -268,7 +268,7 @@ def unknown(step: Step) -> str:
         columns = {"layer": range(1, len(given) + 1), "score": module["scores"]}
         columns |= {"standard deviation": module["scores_std"], "rank": given}
         draw_data(pd.DataFrame(columns), "published")
-    left, _ = reading_columns()
+    left, _ = passage_and_toy()
     shuffled = {
         task: evidence()[f"{task}-shuffled"]["difference"] for task in ("docstrings", "trec")
     }

@@ -1,4 +1,6 @@
-"""What a lesson page is laid out with: rows of text and toy, a table twin, a quick check."""
+"""What a lesson page is laid out with: passages and toys, a table twin, a quick check."""
+
+from functools import cache
 
 import pandas as pd
 import streamlit as st
@@ -13,21 +15,50 @@ __all__ = [
     "draw_head",
     "draw_points",
     "draw_task",
-    "reading_columns",
+    "passage_and_toy",
+    "reading",
+    "turn_to",
     "unbroken",
 ]
 
+# Streamlit leaves the page where it was scrolled to, which is the end of the step before.
+TO_THE_TOP = """
+export default ({ parentElement, data }) => {
+  const before = parentElement.lessonStep;
+  parentElement.lessonStep = data.step;
+  if (before !== undefined && before !== data.step) {
+    document.querySelector('[data-testid="stMain"]').scrollTo(0, 0);
+  }
+};
+"""
 READING = 520  # pixels: 60 to 70 characters a line
 
 
-def reading_columns():
-    """Return a reading column and one for the toy; they are stacked on narrow screens.
+@cache
+def _turning():
+    return st.components.v2.component("lesson_step", js=TO_THE_TOP)
 
-    A step draws a pair of them for every toy, so that on a phone too the toy stands where it is
-    spoken of.
+
+def turn_to(step: Step) -> None:
+    """Begin at the top where another step was shown before; the last thing that a page draws."""
+    _turning()(data={"step": step["id"]}, key="lesson_step")
+
+
+def reading():
+    """Return the container in which a step draws its passages and toys, and nothing else.
+
+    On a wide screen they are two columns, each without holes: see ``assets/style.css``, which
+    takes every second child for a toy.
     """
-    left, right = st.columns([11, 9], gap="medium")
-    return left.container(width=READING), right
+    return st.container(key="reading")
+
+
+def passage_and_toy():
+    """Return the place of a passage, and that of the toy which it speaks of.
+
+    On a phone the toy follows its passage.
+    """
+    return st.container(), st.container()
 
 
 def draw_head(step: Step, title: str) -> None:

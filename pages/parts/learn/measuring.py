@@ -12,11 +12,10 @@ from adarank_core.ranks.allocation import allocate
 from adarank_core.scoring import lesson
 from pages.parts.learn import lesson_figures
 from pages.parts.learn.lesson_data import ASSETS, Step
-from pages.parts.learn.lesson_layout import draw_data, draw_task, reading_columns, unbroken
+from pages.parts.learn.lesson_layout import draw_data, draw_task, passage_and_toy, unbroken
 from pages.parts.learn.noisy_models import choose_modules, draw_sentence_form
 from pages.parts.shared import charts, figures, phrases, state
 from pages.parts.shared.link import linked
-from pages.parts.shared.sidebar import sidebar
 
 __all__ = ["MODULES", "noise", "rank", "score", "texts"]
 
@@ -33,7 +32,7 @@ def rank(step: Step) -> str:
     layers = len({module.layer for module in MODULES})
     kept = lesson.energy_kept(stored["singular_values"])
     full = rows * width
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with left:
         st.markdown(
             step["passages"][0].format(
@@ -61,7 +60,7 @@ def rank(step: Step) -> str:
             f"LoRA learns {chosen} × ({rows:,} + {width:,}) = **{thin:,}** numbers. The weight has "
             f"{rows:,} × {width:,} = **{full:,}**. That is **{thin / full:.1%}** of it.{larger}"
         )
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     left.markdown(step["passages"][1].format(kept=f"{kept[7]:.0%}"))
     with right:
         figures.draw(
@@ -78,8 +77,7 @@ def rank(step: Step) -> str:
 
 def noise(step: Step) -> str:
     """Step 2: logits of noisy models around those of the untouched one."""
-    choice = sidebar(("seed",))
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with left:
         st.markdown(step["passages"][0])
         draw_task(step)
@@ -90,7 +88,7 @@ def noise(step: Step) -> str:
             key="plane",
             alt="The two logits of noisy models as dots around those without noise",
         )
-        draw_sentence_form(choice, drawn, names)
+        draw_sentence_form(drawn, names)
         rows = [("no noise", 0, *drawn.clean)]
         for module in noisy_modules:
             rows += [(module.label, at + 1, *pair) for at, pair in enumerate(module.values)]
@@ -101,16 +99,15 @@ def noise(step: Step) -> str:
         f"{charts.number(shift)} with noise on {label}"
         for label, shift in zip(labels, shifts, strict=True)
     )
-    left, _ = reading_columns()
+    left, _ = passage_and_toy()
     left.markdown(step["passages"][1].format(moved=moved))
     return _contrasted(step, labels, shifts)
 
 
 def score(step: Step) -> str:
     """Step 3: two pairs by hand, then the mean distance as more come in."""
-    choice = sidebar(("seed",))
     intro, meaning, luck, compared, last = step["passages"]
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     with left:
         st.markdown(intro)
         st.latex(
@@ -132,7 +129,7 @@ def score(step: Step) -> str:
     ]
     labels = [unbroken(module.label) for module in running]
     most = len(running[0].values)
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     left.markdown(luck)
     with right:
         pairs = st.slider(
@@ -149,15 +146,7 @@ def score(step: Step) -> str:
             for label, values in zip(labels, so_far, strict=True)
         )
         st.markdown(f"After {pairs} pairs the disagreement is {found}.")
-        draw_sentence_form(choice, drawn, names)
-        rows = [
-            (module.label, at + 1, *values)
-            for module in running
-            for at, values in enumerate(module.values)
-        ]
-        titles = ["noise on", "pairs", "mean distance", "standard error"]
-        draw_data(pd.DataFrame(rows, columns=titles), "disagreement")
-    left, _ = reading_columns()
+    left, _ = passage_and_toy()
     with left:
         if len(running) == 2:
             shifts = [lesson.mean_shift(module.values, drawn.clean) for module in noisy_modules]
@@ -171,12 +160,20 @@ def score(step: Step) -> str:
                 )
             )
         st.markdown(last)
+        draw_sentence_form(drawn, names)
+        rows = [
+            (module.label, at + 1, *values)
+            for module in running
+            for at, values in enumerate(module.values)
+        ]
+        titles = ["noise on", "pairs", "mean distance", "standard error"]
+        draw_data(pd.DataFrame(rows, columns=titles), "disagreement")
     return _contrasted(step, labels, [module.values[-1][0] for module in running])
 
 
 def texts(step: Step) -> str:
     """Step 4: the same modules scored on two kinds of text."""
-    left, right = reading_columns()
+    left, right = passage_and_toy()
     of_source = {source: state.example_scores(source) for source in SOURCES}
     about = state.example_about()
     with left:
@@ -197,7 +194,10 @@ def texts(step: Step) -> str:
                 **linked(name),
             )
             for column, label, name in zip(
-                st.columns(2), ("Across", "Upwards"), ("toy_across", "toy_upwards"), strict=True
+                st.columns(2),
+                ("Across: scored on", "Upwards: scored on"),
+                ("toy_across", "toy_upwards"),
+                strict=True,
             )
         )
         pair = of_source[one], of_source[other]
@@ -220,7 +220,7 @@ def texts(step: Step) -> str:
         draw_data(pd.DataFrame(rows, columns=titles), "texts")
     changes = [abs(ranks[0][module.name] - ranks[1][module.name]) for module in MODULES]
     factor = float(np.median(np.divide(values[1], values[0])))
-    left, _ = reading_columns()
+    left, _ = passage_and_toy()
     left.markdown(
         step["passages"][1].format(
             other=SOURCES[other],

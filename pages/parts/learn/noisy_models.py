@@ -69,7 +69,7 @@ def choose_modules(
     return drawn, names, noisy_modules
 
 
-def draw_sentence_form(choice: state.Choice, drawn: lesson.NoisyLogits, names: list[str]) -> None:
+def draw_sentence_form(drawn: lesson.NoisyLogits, names: list[str]) -> None:
     """Tell where the numbers come from, and offer to compute them for another sentence."""
     own = "lesson_drawn" in st.session_state
     state.badge(
@@ -80,11 +80,11 @@ def draw_sentence_form(choice: state.Choice, drawn: lesson.NoisyLogits, names: l
     if hidden("own-sentence"):
         return
     with st.expander("Recompute with your own sentence"), st.form("own", border=False):
-        text = st.text_input("Your sentence", drawn.sentence)
-        st.caption(f"It takes some seconds. The seed, {choice.seed}, is the sidebar's.")
+        text, seed = st.text_input("Your sentence", drawn.sentence), int(st.session_state.seed)
+        st.caption(f"It takes some seconds. The seed, {seed}, is the sidebar's.")
         if st.form_submit_button("Recompute", type="primary"):
             try:
-                _compute(text, names, choice.seed, {})
+                _compute(text, names, seed, {})
             except AdaRankError as error:
                 state.show_error(error)
             else:

@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from urllib.parse import quote, urlencode, urlsplit
 
 import streamlit as st
@@ -13,8 +15,8 @@ from pages.parts.shared import link
 from pages.parts.shared.link import OWN_FILE
 
 __all__ = [
-    "THIS_MACHINE",
     "link_of",
+    "only_here",
     "own_address",
     "choices",
     "enter",
@@ -26,7 +28,6 @@ __all__ = [
 ]
 
 OWN = ("step", "run", "study_run", "picked", "toy_guess", "toy_reset")
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def language() -> str:
@@ -87,7 +88,7 @@ def own_address() -> str:
     """Return the address at which others reach this server, as far as can be told from here."""
     here = urlsplit(st.context.url or "http://localhost:8501")
     host = here.hostname or "localhost"
-    if host in THIS_MACHINE:
+    if _is_here(host):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 # Nothing is sent: this only asks which of the machine's addresses would be used.
@@ -99,6 +100,34 @@ def own_address() -> str:
     return f"{here.scheme}://{host}{port}"
 
 
+def only_here(address: str) -> bool:
+    """Tell whether a link that begins with this address can be opened on this machine alone.
+
+    Where the server listens on this machine alone, a proxy may still lead others to it: then the
+    page itself is seen at the address.
+    """
+    bound, host = st.get_option("server.address") or "", _host(address)
+    return _is_here(host) or (_is_here(bound) and host != _host(st.context.url or ""))
+
+
+def _host(address: str) -> str:
+    with suppress(ValueError):  # such as a [ that is never closed
+        return urlsplit(_with_scheme(address)).hostname or ""
+    return ""
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with suppress(ValueError):  # a name
+        return ip_address(host).is_loopback
+    return False
+
+
+def _with_scheme(address: str) -> str:
+    return address if "://" in address else f"http://{address}"
+
+
 def link_of(address: str, page: str, query: dict) -> str:
     """Return a link into the app.
 
@@ -107,7 +136,7 @@ def link_of(address: str, page: str, query: dict) -> str:
     >>> link_of("http://192.0.2.7:8501/", "learn", {"room": "a", "task": "ag news"})
     'http://192.0.2.7:8501/learn?room=a&task=ag%20news'
     """
-    return f"{address.rstrip('/')}/{page}?{urlencode(query, quote_via=quote)}"
+    return f"{_with_scheme(address.strip()).rstrip('/')}/{page}?{urlencode(query, quote_via=quote)}"
 
 
 def choices() -> dict[str, str]:

@@ -19,7 +19,7 @@ from pages.parts.shared.uploads import save_upload
 
 __all__ = ["Planned", "Wishes", "beside", "costs", "measure", "planned", "table", "wishes_after"]
 
-NONE, UNIFORM, REMEMBERED, FILE = "nothing", "uniform", "what is shown now", "a file"
+NONE, UNIFORM, REMEMBERED, FILE = "nothing", "uniform", "these, as they are now", "a file"
 HIGHEST_TABLE = 42  # rows; a longer one scrolls by itself
 
 
@@ -102,6 +102,13 @@ def planned(scores: Scores, options: dict) -> Planned | None:
         except AdaRankError as error:
             if wishes == before:
                 state.show_error(error)
+                if wishes != Wishes():  # such as of a link; there may be no table to change it in
+                    st.button(
+                        "Let go of all that is pinned or left out",
+                        key="rank_let_go",
+                        icon=":material/restart_alt:",
+                        on_click=_forget_wishes,
+                    )
             else:  # said at the table
                 refused = {**typed.pinned, **dict.fromkeys(typed.excluded, "out")}
                 had = {**before.pinned, **dict.fromkeys(before.excluded, "out")}
@@ -373,6 +380,7 @@ def costs(scores: Scores, now: Planned) -> None:
     """Draw what the plan costs, in numbers."""
     cost = plan_costs(scores, now.plan)
     budget = now.plan.budget
+    left = f"{budget['residual']:,}" if budget["residual"] else "none"
     unit = "parameters" if budget["by"] == "parameters" else "ranks"
 
     def card(label: str, value: str, about: str, words: str) -> None:
@@ -390,15 +398,12 @@ def costs(scores: Scores, now: Planned) -> None:
     card(
         "LoRA parameters",
         f"{cost.lora_parameters:,}",
-        f"{cost.share:.2%} of the weights",
-        f"Of the {cost.weights:,} weights of these {len(scores.modules)} modules.",
-    )
-    card(
-        "Against uniform",
-        f"{cost.against_uniform:+.1%}",
-        f"rank {cost.uniform_rank:.3g}",
-        f"Uniform LoRA of rank {cost.uniform_rank:.3g} has {cost.uniform_parameters:,} parameters. "
-        "Equal sums of ranks are not equal numbers of parameters where modules differ in size.",
+        f"{cost.against_uniform:+.1%} against uniform",
+        f"What training learns: {cost.share:.2%} of the {cost.weights:,} weights of these "
+        f"{len(scores.modules)} modules. Uniform LoRA of rank {cost.uniform_rank:.3g} has "
+        f"{cost.uniform_parameters:,}. Equal sums of ranks are not equal numbers of parameters "
+        "where modules differ in size. Of the budget, what no whole rank could spend is left over: "
+        f"{left} of {budget['requested']:,} {unit}.",
     )
     card(
         "Adapter",
@@ -407,19 +412,12 @@ def costs(scores: Scores, now: Planned) -> None:
         "The file that is saved, in float32. Some servers know one rank for all modules; for them "
         "export's --adapter pads a trained adapter to the largest rank, with the same logits.",
     )
-    row = st.container(horizontal=True)
     card(
         "Optimizer",
         f"{cost.optimizer_bytes / 1e6:.2f} MB",
         "AdamW, float32",
         "What training keeps for LoRA's parameters beside them: a gradient and AdamW's two "
         "moments, 12 bytes a parameter. Activations and the head come on top.",
-    )
-    card(
-        f"Residual, {unit}",
-        f"{budget['residual']:,}",
-        f"of {budget['requested']:,}",
-        "What of the budget no whole rank could spend.",
     )
     settled = "…"
     if now.intervals is not None:
@@ -447,10 +445,12 @@ def beside(scores: Scores, now: Planned) -> tuple[str, dict[str, int]] | None:
     (str, dict of str to int) or None
     """
     kind = st.segmented_control(
-        "Lay beside",
+        "Show beside them",
         [NONE, UNIFORM, REMEMBERED, FILE],
         required=True,
-        help="A second plan: grey diamonds in the chart, a column in the table.",
+        help="Other ranks, as grey diamonds in the chart and a column in the table. *These, as "
+        "they are now* stay where they are while you change the budget or a rank.",
+        wrap=True,
         **linked("beside"),
     )
     if kind == UNIFORM:
@@ -461,10 +461,15 @@ def beside(scores: Scores, now: Planned) -> tuple[str, dict[str, int]] | None:
             state.show_error(error)
             return None
     if kind == REMEMBERED:
-        again = st.button("Remember what is shown now", key="remember", icon=":material/bookmark:")
+        again = st.button(
+            "Keep the ranks as they are now",
+            key="remember",
+            icon=":material/bookmark:",
+            help="The grey diamonds move to the present ranks.",
+        )
         if again or "remembered" not in st.session_state:
             st.session_state.remembered = now.plan
-        return _ranks_of_modules("remembered", st.session_state.remembered, scores)
+        return _ranks_of_modules("kept ranks", st.session_state.remembered, scores)
     if kind == FILE:
         _upload_plan(scores)
         plan = st.session_state.get("beside_plan")

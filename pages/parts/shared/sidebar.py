@@ -11,7 +11,7 @@ from pages.parts.shared import link, state
 from pages.parts.shared.link import LARGEST_SEED, OWN_FILE, SOURCES, linked
 from pages.parts.shared.uploads import draw_own_file
 
-__all__ = ["CHOICES", "sidebar"]
+__all__ = ["CHOICES", "draw_budget", "sidebar"]
 
 LARGEST_RANK = 64
 #: What the sidebar can ask for, in its order.
@@ -62,13 +62,7 @@ def sidebar(uses: Collection[str] = CHOICES, budget_at=None) -> state.Choice:
             )
     if "rank" in uses:
         with budget_at or st.sidebar:
-            st.slider(
-                "Budget: average rank",
-                1,
-                LARGEST_RANK,
-                help="What uniform LoRA would give every module.",
-                **linked("rank"),
-            )
+            draw_budget()
     with st.sidebar:
         st.segmented_control(
             "Save pictures as",
@@ -78,6 +72,17 @@ def sidebar(uses: Collection[str] = CHOICES, budget_at=None) -> state.Choice:
             **linked("pictures"),
         )
     return _chosen()
+
+
+def draw_budget() -> int:
+    """Draw the budget's slider where it is called, and return the average rank."""
+    return st.slider(
+        "Budget: average rank",
+        1,
+        LARGEST_RANK,
+        help="What uniform LoRA would give every module.",
+        **linked("rank"),
+    )
 
 
 def _chosen() -> state.Choice:

@@ -5,7 +5,7 @@ session.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -157,9 +157,23 @@ def open_page(**only: Collection[str]) -> None:
         st.caption(plain(said))
 
 
-def page_link(page: str, label: str, icon: str = ":material/arrow_forward:") -> None:
-    """Draw a link to another page that has all choices in it, also for another tab."""
-    st.page_link(f"pages/{page}.py", label=label, icon=icon, query_params=link.query())
+def page_link(
+    page: str,
+    label: str,
+    icon: str = ":material/arrow_forward:",
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """Draw a link to a page that has all choices in it, also for another tab.
+
+    Parameters
+    ----------
+    page : str
+    label, icon : str
+    more : mapping of str to str, optional
+        What the link has beside choices.
+    """
+    query = {**link.query(), **(more or {})}
+    st.page_link(f"pages/{page}.py", label=label, icon=icon, query_params=query)
 
 
 def example_scores(source: str) -> Scores:

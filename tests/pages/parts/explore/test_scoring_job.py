@@ -106,6 +106,15 @@ def test_scorings_wait_in_the_queue_and_are_told_their_place(job, home, monkeypa
     assert sessions[3].place() == same.place() == 0
 
 
+def test_the_time_left_is_about_right_in_the_last_round_alone(job):
+    job.grid, job.total, job.seconds = tuple("abcd"), 12, 60.0
+    said = []
+    for job.done in (1, 8, 9, 12):
+        said.append(job.time_words)
+    assert said[:2] == ["at least 11 min left", "at least 30 s left"]
+    assert said[2:] == ["about 20 s left", "about 5 s left"]
+
+
 def test_progress_counts_rounds_where_there_are_several(job):
     job.grid, job.done, job.total = tuple("abcd"), 3, 4
     assert job.step_words == "3 of 4 modules"

@@ -13,7 +13,7 @@ def page():
 
     words, step = lesson(), lesson()["steps"][0]
     lesson_layout.draw_head(step, "A finding")
-    text, toy = lesson_layout.reading_columns()
+    text, toy = lesson_layout.passage_and_toy()
     with text:
         lesson_layout.draw_task(step)
         lesson_layout.draw_check(words, step, st.session_state.get("feedback", True))

@@ -63,3 +63,26 @@ def test_without_a_network_the_address_stays(monkeypatch):
     monkeypatch.setattr(room_link.socket, "socket", Socket)
     monkeypatch.setattr(room_link.st, "context", SimpleNamespace(url="https://localhost/teach"))
     assert room_link.own_address() == "https://localhost"
+
+
+@pytest.mark.parametrize(
+    ("address", "bound", "seen", "only_here"),
+    [
+        ("http://192.0.2.7:8501", "0.0.0.0", "http://localhost:8501/teach", False),
+        ("http://192.0.2.7:8501", None, "http://localhost:8501/teach", False),
+        ("http://192.0.2.7:8501", "localhost", "http://localhost:8501/teach", True),
+        ("https://school.example", "127.0.0.1", "https://school.example/teach", False),  # a proxy
+        ("http://localhost:8501", "0.0.0.0", "http://localhost:8501/teach", True),
+        ("127.0.0.9:8501", "0.0.0.0", "http://localhost:8501/teach", True),
+        ("http://[::1]:8501", "0.0.0.0", "http://localhost:8501/teach", True),
+        ("http://[", "0.0.0.0", None, False),  # what somebody is typing
+    ],
+)
+def test_it_is_known_who_can_open_a_link(monkeypatch, address, bound, seen, only_here):
+    monkeypatch.setattr(room_link.st, "get_option", {"server.address": bound}.get)
+    monkeypatch.setattr(room_link.st, "context", SimpleNamespace(url=seen))
+    assert room_link.only_here(address) == only_here
+
+
+def test_an_address_without_a_scheme_still_makes_a_link():
+    assert room_link.link_of(" 192.0.2.7:8501", "learn", {}) == "http://192.0.2.7:8501/learn?"
