@@ -31,6 +31,7 @@ from pages.parts.compare.judgement import (
 )
 from pages.parts.shared import curves, figures, glossary, state
 from pages.parts.shared.link import linked
+from pages.parts.shared.tables import signed_table
 
 __all__ = [
     "ALIVE",
@@ -116,6 +117,7 @@ def headline(run: Run, verdict: Verdict | None) -> str:
         return f"One arm alone on {task}: nothing to compare"
     pair = next((pair for pair in words if pair[0] == "adarank"), next(iter(words)))
     arm, other = map(arm_label, pair)
+    seeds = verdict.seeds_of({"arm": pair[0], "against": pair[1]})
     word, over = words[pair], f" over {seeds} seeds"
     if word == ONE_SEED:
         title = f"On {task}, one seed cannot tell {arm} from {other}"
@@ -227,7 +229,7 @@ def draw_results(arms: dict) -> None:
     reference = "uniform" if "uniform" in arms else next(iter(arms))
     number = st.column_config.NumberColumn
     st.dataframe(
-        curves.results_table(arms, reference),
+        signed_table(curves.results_table(arms, reference)),
         hide_index=True,
         width="stretch",
         column_config={

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.lab.trainings import told
+from adarank_core.numerals import signed
 from pages.parts.lab.figures import (
     SECOND,
     Picture,
@@ -238,7 +239,7 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
             figure,
             alt,
             "Each point is a module. In a title: Spearman correlation of score and loss with its "
-            "95% interval over modules; -1 would be a perfect prediction. Loss: validation, nats "
+            "95% interval over modules; −1 would be a perfect prediction. Loss: validation, nats "
             "a text.",
         )
     ]
@@ -248,7 +249,7 @@ def _panel_title(score: str, correlations: Mapping[str, Mapping]) -> str:
     row = correlations.get(score)
     if row is None or row["spearman"] is None:
         return drawn(arm_label(score))
-    told_of = f"{row['spearman']:+.2f}"
+    told_of = signed(row["spearman"], 2)
     if row["ci_low"] is not None and row["ci_high"] is not None:
-        told_of += f" ({row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
+        told_of += f" ({signed(row['ci_low'], 2)} to {signed(row['ci_high'], 2)})"
     return f"{drawn(arm_label(score))}<br>{told_of}"

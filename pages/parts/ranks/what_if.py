@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from adarank_core.errors import AdaRankError
+from adarank_core.numerals import signed
 from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.ranks.costs import module_parameters, plan_costs, uniform_rank
 from adarank_core.ranks.intervals import average_interval, rank_intervals
@@ -390,7 +391,7 @@ def costs(scores: Scores, now: Planned) -> None:
     )
     card(
         "Against uniform",
-        f"{cost.against_uniform:+.1%}",
+        signed(cost.against_uniform, 1, "%"),
         f"rank {cost.uniform_rank:.3g}",
         f"Uniform LoRA of rank {cost.uniform_rank:.3g} has {cost.uniform_parameters:,} parameters. "
         "Equal sums of ranks are not equal numbers of parameters where modules differ in size.",

@@ -115,10 +115,7 @@ def _verdict(run: Run) -> Verdict | None:
 
 def _sentences(verdict: Verdict) -> list[str]:
     """Return what a verdict says of its primary metric, a sentence for every compared arm."""
-    told = []
-    for compared in verdict.primary:
-        named = {key: arm_label(compared[key]) for key in ("arm", "against")}
-        told.append(state.plain(describe({**compared, **named}, verdict)) + ".")
+    told = [state.plain(describe(one, verdict, arm_label)) + "." for one in verdict.primary]
     why = why_no_verdict(verdict)
     return ([state.plain(why)] if why else []) + told
 

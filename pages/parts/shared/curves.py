@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from adarank_core.comparison import tables
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
+from adarank_core.numerals import signed
 from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
 from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, drawn, hide_scale, set_layout
 
@@ -168,7 +169,7 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
     ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.7), "adarank": runs(0.25, 0.5)})
     >>> comparison_table(verdict, ["test_loss"])["interval over seeds"].tolist()
-    ['-0.5427 to +0.0927']
+    ['−0.5427 to +0.0927']
     """
     table = tables.comparison_table(verdict)
     table = table[table["metric"].isin(metrics)]
@@ -179,7 +180,7 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
     for name, of in (("interval over seeds", ""), ("over seeds and texts", "_texts")):
         if f"ci_low{of}" in table and table[f"ci_low{of}"].notna().any():
             ends = zip(table[f"ci_low{of}"], table[f"ci_high{of}"], strict=True)
-            shown[name] = ["" if pd.isna(low) else f"{low:+.4f} to {up:+.4f}" for low, up in ends]
+            shown[name] = ["" if pd.isna(low) else _range(low, up) for low, up in ends]
     titles = {
         "p_adjusted": "p, corrected",
         "smallest_detectable": "smallest detectable",
@@ -263,11 +264,15 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     return set_layout(figure, 150 + 58 * len(compared), **LIVE)
 
 
+def _range(low: float, high: float) -> str:
+    return f"{signed(low, 4)} to {signed(high, 4)}"
+
+
 def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
     level = f"{100 * pair.get('ci_level', 0.95):.6g}%"
-    told = f"{level} interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
+    told = f"{level} interval {_range(pair['ci_low'], pair['ci_high'])}"
     if pair.get("ci_low_texts") is not None:
-        texts = f"{pair['ci_low_texts']:+.4f} to {pair['ci_high_texts']:+.4f}"
+        texts = _range(pair["ci_low_texts"], pair["ci_high_texts"])
         told += f",<br>for other texts too {texts}"
     trace = _interval(pair, colour, "", {"thickness": 2.5, "width": 8})
     return trace.update(
