@@ -517,9 +517,14 @@ def test_the_plan_of_the_page_ranks_is_an_arm_until_it_is_dropped(started, tmp_p
 
 def test_how_long_it_takes_is_foretold_from_an_earlier_one(home):
     folder = finished({"uniform": [0.5]})
-    data = json.loads((folder / "verdict.json").read_text())
-    data["arms"]["uniform"]["runs"][0] |= {"train_seconds": 20.0, "steps": 10}
-    write_json(folder / "verdict.json", data)
+    about = {"arm": "uniform", "seed": 0}
+    told = [{"event": "plan", "budget": {}, "time": 100.0}]
+    told += [{"event": "step", "step": at, "time": 100.0 + 2 * at} for at in range(11)]
+    sizes = {"lora_parameters": 9, "allocation_seconds": 4.0, "test_loss": 0.5, "steps": 10}
+    told += [{"event": "result", "time": 120.0, **sizes}]
+    lines = "".join(json.dumps({**about, **event}) + "\n" for event in told)
+    events = folder / "events.jsonl"
+    events.write_text(lines + events.read_text().splitlines(keepends=True)[-1])
     at = opened()
     # Two arms with three seeds, 150 steps of 2 seconds, and 4 seconds a seed for ranks.
     assert "It takes about 30 min" in texts(at)

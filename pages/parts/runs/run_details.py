@@ -165,7 +165,7 @@ def draw_pair(first: Run, second: Run) -> None:
         figures.draw(
             figure,
             key="runs_overlay",
-            alt="Validation loss of the arms of both runs: colours are arms, markers tell the runs",
+            alt="Validation loss of the arms of both runs: the second run's markers are open",
         )
     else:
         st.caption("No curves are left.")

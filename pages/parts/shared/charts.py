@@ -25,9 +25,9 @@ from pages.parts.shared.grids import SCALE
 from pages.parts.shared.grids import escaped as drawn
 
 __all__ = [
-    "ARM_COLOURS",
-    "ARM_DASHES",
+    "ACCENT",
     "FAMILY_COLOURS",
+    "GREY",
     "LARGE_ERROR",
     "SCALE",
     "TOOL_BAR",
@@ -50,16 +50,6 @@ __all__ = [
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 ACCENT, GREY = "#7F63E0", "#8A8894"
-ARM_COLOURS = {
-    "adarank": ACCENT,
-    "uniform": GREY,
-    "permuted": GREY,
-    "adarank-generic": "#A893EA",
-    "adarank-sentence": "#C3B5F0",
-    "head-only": "#B0926A",
-    "full": "#6A9A8B",
-}
-ARM_DASHES = {"permuted": "dash"}
 WHISKERS = {"symmetric": False, "color": GREY, "thickness": 1.5, "width": 3}
 DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FFFFFF", "width": 1}}
 PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}

@@ -11,14 +11,14 @@ from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
 from adarank_core.numerals import signed
 from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
-from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, drawn, hide_scale, set_layout
+from pages.parts.shared.arm_styles import arm_style
+from pages.parts.shared.charts import drawn, hide_scale, set_layout
 
 __all__ = [
     "CURVES",
     "HEIGHT",
     "LIVE",
     "UNITS",
-    "arm_colour",
     "curves",
     "comparison_table",
     "difference_table",
@@ -41,22 +41,6 @@ UNITS = {
 #: Layout of figures that are drawn again while they are looked at: a zoom survives the next poll.
 LIVE = {"hovermode": "closest", "uirevision": "kept"}
 HEIGHT = 400  # pixels, of the curves
-# For arms that have no colour of their own: muted, and readable on light and dark.
-OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
-
-
-def arm_colour(arm: str, arms) -> str:
-    """Return an arm's colour; arms without one of their own take muted ones in their order.
-
-    Examples
-    --------
-    >>> arm_colour("ramp-up", ["uniform", "ramp-up"])
-    '#5B93A7'
-    """
-    if arm in ARM_COLOURS:
-        return ARM_COLOURS[arm]
-    others = [other for other in arms if other not in ARM_COLOURS]
-    return OTHER_COLOURS[others.index(arm) % len(OTHER_COLOURS)]
 
 
 def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float = 0.0) -> go.Figure:
@@ -90,7 +74,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
         traces.append({"type": "scatter", "legendgroup": arm, **points, **more})
 
     for arm in arms:
-        line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
+        style = arm_style(arm, arms)
         label = drawn(arm_label(arm))
         seeds = seed_curves(table, arm)
         mean, count = mean_curve(seeds)
@@ -101,20 +85,19 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
                 smoothed(values, smoothing),
                 showlegend=False,
                 opacity=0.55,
-                line={**line, "width": 1.2},
+                line=style.line(1.2),
                 hovertemplate=f"{label}, seed {seed}:<br>{what} %{{y:{digits}}} "
                 "at step %{x}<extra></extra>",
             )
         if smoothing:
-            thin = {**line, "width": 1}
-            add(arm, mean, showlegend=False, opacity=0.25, line=thin, hoverinfo="skip")
+            add(arm, mean, showlegend=False, opacity=0.25, line=style.line(1), hoverinfo="skip")
         add(
             arm,
             smoothed(mean, smoothing),
             mode="lines+markers" if 0 < len(mean) < 30 else "lines",
             name=label,
-            line={**line, "width": 3},
-            marker={"size": 6},
+            line=style.line(3),
+            marker={"size": 8, "symbol": style.symbol},
             hovertemplate=f"{label}, {of}:<br>{what} %{{y:{digits}}} at step %{{x}}<extra></extra>",
         )
         # An arm without a value yet is in the legend.
@@ -211,7 +194,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     compared = [c for c in verdict.comparisons if c["metric"] == metric]
     figure = go.Figure()
     for pair in compared:
-        name, colour = pair_label(pair), arm_colour(pair["arm"], verdict.arms)
+        name, colour = pair_label(pair), arm_style(pair["arm"], verdict.arms).colour
         of_pair = table[table["pair"] == name]
         figure.add_trace(
             go.Scatter(

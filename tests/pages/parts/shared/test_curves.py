@@ -2,9 +2,8 @@ import pandas as pd
 import pytest
 
 from adarank_core.comparison.judging import verdict_of
-from pages.parts.shared.charts import ARM_COLOURS
+from pages.parts.shared.arm_styles import ARM_STYLES, arm_style
 from pages.parts.shared.curves import (
-    arm_colour,
     curves,
     difference_table,
     differences,
@@ -72,10 +71,10 @@ def test_the_axis_and_the_legend_are_there_from_the_beginning():
 
 def test_colours_mean_the_same_everywhere():
     figure = curves(table(("adarank", 0, 1, 1.0)), "train_loss", ["permuted", "adarank"], 10)
-    assert thick(figure)["adarank"].line.color == ARM_COLOURS["adarank"]
+    assert thick(figure)["adarank"].line.color == ARM_STYLES["adarank"].colour
     assert thick(figure)["permuted"].line.dash == "dash"
     names = ["uniform", "ramp-up", "ramp-down", "mine.json"]
-    assert len({arm_colour(name, names) for name in names}) == 4
+    assert len({arm_style(name, names) for name in names}) == 4
 
 
 def test_smoothing_is_a_moving_average_and_leaves_what_was_measured_in_sight():
