@@ -57,8 +57,8 @@ def controls(choice: state.Choice) -> tuple[bool, state.Choice | None]:
             *TRIALS,
             None,
             placeholder="auto",
-            help="Noisy models a module; each is compared with every other. More take longer and "
-            "give smaller errors. By itself 16 for one sentence, 4 for 16 texts.",
+            help=glossary.explained("trials")
+            + "\n\nMore take longer. By itself 16 for one sentence, 4 for 16 texts.",
             **linked("trials"),
         )
         pressed = columns[1].form_submit_button("Score", type="primary", width="stretch")

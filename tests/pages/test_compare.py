@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from adarank_core.comparison.arms import ARMS, GROUPS
 from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs import jobs
@@ -513,6 +514,15 @@ def test_the_plan_of_the_page_ranks_is_an_arm_until_it_is_dropped(started, tmp_p
     at.session_state["compare_own_plan"] = str(tmp_path / "gone.json")
     at.run()
     assert not at.exception and button(at, "Drop") is None
+
+
+def test_arms_are_listed_by_their_groups(home):
+    at = opened()
+    boxes = [one.key.removeprefix("compare_arm_") for one in at.checkbox]
+    assert sorted(boxes) == sorted(ARMS)
+    places = [GROUPS.index(ARMS[arm].group) for arm in boxes]
+    assert places == sorted(places) and set(places) == set(range(len(GROUPS)))
+    assert all(ARMS[arm].question in at.checkbox(key=f"compare_arm_{arm}").label for arm in ARMS)
 
 
 def test_how_long_it_takes_is_foretold_from_an_earlier_one(home):
