@@ -98,9 +98,7 @@ def score(
     if not distributed.is_main():
         return
     if tolerance is not None:
-        print_status(
-            f"{result.trials} trials a module were taken for a tolerance of {tolerance:g}"
-        )
+        print_status(f"{result.trials} trials a module were taken for a tolerance of {tolerance:g}")
     if result.not_scored:
         print_status(result.not_scored_note)
     write(result.to_dict(), json_path)

@@ -147,6 +147,9 @@ def draw_numbers(verdict: Verdict, metric: str) -> None:
 def _number_columns() -> dict:
     number = st.column_config.NumberColumn
     return {
+        "pair": st.column_config.TextColumn(pinned=True),
+        "interval over seeds": st.column_config.TextColumn("for other seeds"),
+        "over seeds and texts": st.column_config.TextColumn("for other texts too"),
         "p, corrected": number(
             format="%.2g", help="Holm's correction, for all comparisons that are read."
         ),

@@ -228,15 +228,26 @@ def draw_results(arms: dict) -> None:
     """
     reference = "uniform" if "uniform" in arms else next(iter(arms))
     number = st.column_config.NumberColumn
+    table = curves.results_table(arms, reference)
+    more = f"more than {arm_label(reference)}"
+    if more in table and not table[more].any():
+        table = table.drop(columns=more)  # all have the same, as the column beside it shows
     st.dataframe(
-        signed_table(curves.results_table(arms, reference)),
+        signed_table(table),
         hide_index=True,
         width="stretch",
         column_config={
             "LoRA parameters": number(format="localized"),
-            "seconds for ranks": number(format="%.1f"),
-            "seconds of search": number(format="%.0f"),
-            "seconds of training": number(format="%.0f"),
+            "arm": st.column_config.TextColumn(pinned=True),
+            "seconds for ranks": number(
+                "ranks (s)", format="%.1f", help="Seconds that the arm's ranks took."
+            ),
+            "seconds of search": number(
+                "search (s)", format="%.0f", help="Seconds of the search for its learning rate."
+            ),
+            "seconds of training": number(
+                "training (s)", format="%.0f", help="Seconds of training a seed."
+            ),
             "learning rate": number(format="%g"),
             **{
                 f"mean {name}": number(

@@ -153,6 +153,7 @@ def draw_pair(first: Run, second: Run) -> None:
             width="stretch",
             height="content",
             column_config={
+                "arm": st.column_config.TextColumn(pinned=True),
                 "LoRA parameters": number(format="localized"),
                 "seconds for ranks": number(format="%.1f"),
                 "mean test loss": number(format="%.4f"),

@@ -142,8 +142,8 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Without columns that tell nothing, such as the second interval where the results of every
-        text were not kept.
+        What it is about and its verdict first. Without columns that tell nothing, such as the
+        second interval where the results of every text were not kept.
 
     Examples
     --------
@@ -159,6 +159,7 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
     shown = pd.DataFrame({"pair": [pair_label(pair) for pair in table.to_dict("records")]})
     if len(set(metrics)) > 1:
         shown.insert(0, "metric", table["metric"].map(METRIC_NAMES).tolist())
+    shown["verdict"] = table["verdict"].tolist()
     shown["difference"] = table["difference"].tolist()
     for name, of in (("interval over seeds", ""), ("over seeds and texts", "_texts")):
         if f"ci_low{of}" in table and table[f"ci_low{of}"].notna().any():
@@ -168,7 +169,6 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
         "p_adjusted": "p, corrected",
         "smallest_detectable": "smallest detectable",
         "seeds_needed": "seeds needed",
-        "verdict": "verdict",
     }
     for name, title in titles.items():
         if name in table and table[name].notna().any():
