@@ -208,9 +208,12 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
                     "color": colour,
                     "line": {"width": 2},
                 },
-                customdata=of_pair["seed"],
-                hovertemplate=f"With seed %{{customdata}}, {drawn(name)} is<br>%{{x:+.4f}} "
-                f"({UNITS[metric]}).<extra></extra>",
+                customdata=[
+                    (seed, signed(value, 4))  # Plotly writes a hyphen for the minus
+                    for seed, value in zip(of_pair["seed"], of_pair["difference"], strict=True)
+                ],
+                hovertemplate=f"With seed %{{customdata[0]}}, {drawn(name)} is<br>"
+                f"%{{customdata[1]}} ({UNITS[metric]}).<extra></extra>",
             )
         )
         if pair.get("ci_low_texts") is not None:
@@ -261,8 +264,8 @@ def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
     return trace.update(
         marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
         hoverinfo=None,
-        hovertemplate=f"The mean of {drawn(pair_label(pair))} is<br>%{{x:+.4f}} "
-        f"({UNITS[metric]}).<br>{told}<extra></extra>",
+        hovertemplate=f"The mean of {drawn(pair_label(pair))} is<br>"
+        f"{signed(pair['difference'], 4)} ({UNITS[metric]}).<br>{told}<extra></extra>",
     )
 
 

@@ -4,6 +4,7 @@ import pytest
 from adarank_core.comparison.judging import verdict_of
 from pages.parts.shared.arm_styles import ARM_STYLES, arm_style
 from pages.parts.shared.curves import (
+    comparison_table,
     curves,
     difference_table,
     differences,
@@ -123,6 +124,18 @@ def test_zero_is_marked_and_sides_are_named(verdict, metric, left):
     )
     assert shown.x[0] + shown.error_x.array[0] == pytest.approx(compared["ci_high"])
     assert shown.x[0] - shown.error_x.arrayminus[0] == pytest.approx(compared["ci_low"])
+
+
+def test_signs_are_the_same_in_hovers_and_tables(verdict):
+    """Plotly and the browser's tables would write a hyphen."""
+    figure = differences(verdict, "test_loss")
+    seeds = next(trace for trace in figure.data if trace.y[0] == "adarank − uniform")
+    assert [written for _, written in seeds.customdata] == ["−0.1000", "−0.0800", "−0.0900"]
+    told = [trace.hovertemplate for trace in figure.data if trace.hovertemplate]
+    assert any("−0.0900" in words for words in told) and not any("-0.0" in w for w in told)
+    found = comparison_table(verdict, ["test_loss"])
+    assert list(found)[:3] == ["pair", "verdict", "difference"]  # a narrow screen shows no more
+    assert not found["interval over seeds"].str.contains("-").any()
 
 
 def test_one_seed_has_no_interval():
