@@ -35,6 +35,7 @@ from adarank_core import load_model, load_task
 from adarank_core.comparison.planner import same_rank
 from adarank_core.comparison.statistics import paired_comparison
 from adarank_core.hardware import bf16_is_native
+from adarank_core.numerals import signed
 from adarank_core.runs import jobs
 from adarank_core.scoring.encoding import longest_text
 from adarank_core.training import finetuning, objectives
@@ -220,9 +221,9 @@ def markdown(found: dict) -> str:
         against = "–"
         if name != "plain loop":
             compared = paired_comparison(losses, [run["test_loss"] for run in plain])
-            against = f"{compared['difference']:+.3f}"
+            against = signed(compared["difference"])
             if compared["ci_low"] is not None:
-                against += f" ({compared['ci_low']:+.3f} to {compared['ci_high']:+.3f})"
+                against += f" ({signed(compared['ci_low'])} to {signed(compared['ci_high'])})"
         times = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         loss = statistics.median(losses)
         lines.append(f"| {name} | {speed:.1f} | {times} | {loss:.3f} | {against} |")

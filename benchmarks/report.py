@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, read_text, write_text
+from adarank_core.numerals import signed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -132,17 +133,13 @@ def _mean(arm: dict, metric: str) -> float:
 
 
 def _difference(compared: dict) -> str:
-    found = _signed(compared["difference"])
+    found = signed(compared["difference"])
     if "ci_low" not in compared:
         return found
-    told = f"{found} ({_signed(compared['ci_low'])} to {_signed(compared['ci_high'])})"
+    told = f"{found} ({signed(compared['ci_low'])} to {signed(compared['ci_high'])})"
     if "ci_low_texts" not in compared:
         return told
-    return f"{told}; {_signed(compared['ci_low_texts'])} to {_signed(compared['ci_high_texts'])}"
-
-
-def _signed(number: float) -> str:
-    return f"{number:+.3f}".replace("-", "−")
+    return f"{told}; {signed(compared['ci_low_texts'])} to {signed(compared['ci_high_texts'])}"
 
 
 def _notes(results: Sequence[dict]) -> list[str]:

@@ -23,6 +23,7 @@ from pages.parts.explore.scoring_job import ScoringJob
 from pages.parts.shared import cached, charts, figures, glossary, phrases, state
 from pages.parts.shared.link import MARKED, SCALES, VIEWS, linked
 from pages.parts.shared.sidebar import sidebar
+from pages.parts.shared.tables import signed_table
 
 TRIALS = (2, 200)
 BETWEEN_PICTURES = 0.4  # seconds; drawing each step would take longer than scoring it
@@ -56,8 +57,8 @@ def controls(choice: state.Choice) -> tuple[bool, state.Choice | None]:
             *TRIALS,
             None,
             placeholder="auto",
-            help="Noisy models a module; each is compared with every other. More take longer and "
-            "give smaller errors. By itself 16 for one sentence, 4 for 16 texts.",
+            help=glossary.explained("trials")
+            + "\n\nMore take longer. By itself 16 for one sentence, 4 for 16 texts.",
             **linked("trials"),
         )
         pressed = columns[1].form_submit_button("Score", type="primary", width="stretch")
@@ -327,7 +328,7 @@ def draw_data(shown: state.Shown, beside_it: state.Shown | None) -> None:
             )
         if beside_it is not None:
             rows = difference_table(shown, beside_it)
-            st.dataframe(rows, hide_index=True, width="stretch")
+            st.dataframe(signed_table(rows), hide_index=True, width="stretch")
             st.download_button(
                 "differences.csv",
                 rows.to_csv(index=False),

@@ -188,8 +188,10 @@ def command(study: Study, run: jobs.Run | None) -> str:
 def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) -> None:
     """Draw the answer and the pictures of a run or of the stored example."""
     if result is not None and result.answer:
-        terms = glossary.explained_in(f"{study.question} {result.answer}")
+        terms = glossary.explained_in(f"{study.question} {result.answer} {result.details}")
         st.header(state.plain(result.answer), anchor=False, help=terms)
+        if result.details:
+            st.markdown(state.plain(result.details))
     if run is None and result is None:
         st.info("There is no stored example of this study yet: start it.", icon=":material/info:")
     elif run is None:

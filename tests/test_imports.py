@@ -13,6 +13,7 @@ FLOORS = (
         "errors",
         "checks",
         "patterns",
+        "numerals",
         "limits",
         "files",
         "server_paths",

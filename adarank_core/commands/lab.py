@@ -67,7 +67,7 @@ def lab(
     if result is not None:
         write(result.to_dict(), json_path)
         if json_path != "-":
-            print(printable(result.answer))
+            print(printable(" ".join(filter(None, (result.answer, result.details)))))
 
 
 def _list(json_path: str | None) -> None:

@@ -145,7 +145,9 @@ def _is_of(target: Path, folder: Path) -> bool:
         return True
 
 
-TRIALS_HELP = "Noisy instances a module (fast, 4 to 16 by default) or pairs of them (paired, 8)."
+TRIALS_HELP = (
+    "Trials, that is noisy models a module: fast, 4 to 16 by default; paired, 8 pairs of them."
+)
 Model = Annotated[str, typer.Option(help="'embedded', a Hub id or a local folder.")]
 TaskName = Annotated[str, typer.Option(help="'docstrings', a Hub task, a file or a folder.")]
 Json = Annotated[

@@ -39,7 +39,7 @@ def score(
     texts: Annotated[Path | None, typer.Option(help="Score on a file, one text a line.")] = None,
     trials: Annotated[int | None, typer.Option(help=TRIALS_HELP)] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Add instances until ranks change by no more than this.")
+        float | None, typer.Option(help="Add trials until ranks change by no more than this.")
     ] = None,
     average_rank: Annotated[float, typer.Option(help="The budget of those ranks.")] = 8,
     estimator: Annotated[str, typer.Option(help="'fast' or 'paired'.")] = "fast",
@@ -99,9 +99,7 @@ def score(
     if not distributed.is_main():
         return
     if tolerance is not None:
-        print_status(
-            f"{result.trials} noisy instances a module were taken for a tolerance of {tolerance:g}"
-        )
+        print_status(f"{result.trials} trials a module were taken for a tolerance of {tolerance:g}")
     if result.not_scored:
         print_status(result.not_scored_note)
     write(result.to_dict(), json_path)

@@ -36,6 +36,7 @@ from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
 from adarank_core.kept import keep, kept
 from adarank_core.limits import check_model_name
+from adarank_core.numerals import signed
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
 from adarank_core.runs.run_queue import take_gpu, wait_for_turn
@@ -307,11 +308,12 @@ def _print_verdict(verdict) -> None:
 
     metrics = dict.fromkeys((verdict.primary_metric, "test_loss", "test_accuracy"))
     table(
-        f"{verdict.task}, {verdict.model}: means over {verdict.seeds} seed(s)",
-        ("arm", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics)),
+        f"{verdict.task}, {verdict.model}: means over seeds",
+        ("arm", "seeds", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics)),
         [
             (
                 name,
+                str(len(arm["runs"])),
                 f"{arm['lora_parameters']:,}" + (" (not matched)" if larger(name) else ""),
                 *(f"{mean_over_runs(arm['runs'], metric):.4f}" for metric in metrics),
             )
@@ -342,7 +344,7 @@ def _print_comparisons(verdict) -> None:
             (
                 METRIC_NAMES[compared["metric"]],
                 f"{compared['arm']} − {compared['against']}",
-                f"{compared['difference']:+.4f}",
+                signed(compared["difference"], 4),
                 _interval(compared, ""),
                 _interval(compared, "_texts"),
                 "" if compared["seeds_needed"] is None else f"{compared['seeds_needed']:,}",
@@ -355,7 +357,7 @@ def _print_comparisons(verdict) -> None:
 
 def _interval(compared: dict, of: str) -> str:
     low, high = compared[f"ci_low{of}"], compared[f"ci_high{of}"]
-    return "" if low is None else f"{low:+.3f} to {high:+.3f}"
+    return "" if low is None else f"{signed(low)} to {signed(high)}"
 
 
 def has_turn(watch: Watch, queue: bool, device: str) -> bool:

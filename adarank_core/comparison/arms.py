@@ -19,8 +19,25 @@ from adarank_core.scoring.scores import Scores
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.comparison.planner import Planner
 
-__all__ = ["ARMS", "Arm", "arm_label", "check_arms", "file_name", "has_lora", "is_matched"]
+__all__ = [
+    "ARMS",
+    "GROUPS",
+    "Arm",
+    "arm_label",
+    "check_arms",
+    "file_name",
+    "has_lora",
+    "is_matched",
+]
 
+#: Kinds of arms, in the order in which people are shown them.
+GROUPS = (OURS, PLAIN, CONTROL, SCORE, RIVAL) = (
+    "AdaRank",
+    "baseline",
+    "control",
+    "other score",
+    "rival method",
+)
 SAMPLED = 16  # texts that an arm may look at
 
 
@@ -34,6 +51,8 @@ class Arm:
     Parameters
     ----------
     name : str
+    group : str
+        One of `GROUPS`.
     question : str
         What it controls for, in one line.
     texts : callable, optional
@@ -67,6 +86,7 @@ class Arm:
     """
 
     name: str
+    group: str
     question: str
     texts: Callable[["Planner", int], Texts] | None = None
     score: Callable[["Planner", int], Scores] | None = None
@@ -128,35 +148,41 @@ def _eva(planner: "Planner", seed: int) -> Scores:
 _TABLE = (
     Arm(
         "uniform",
+        PLAIN,
         "the same rank for every module: LoRA as it is",
         score=lambda at, seed: at.plain,
         free=True,
     ),
-    Arm("adarank", "ranks from disagreement on 16 of the task's texts", texts=_task_texts),
+    Arm("adarank", OURS, "ranks from disagreement on 16 of the task's texts", texts=_task_texts),
     Arm(
         "adarank-generic",
+        OURS,
         "ranks from disagreement on generic sentences: is task text needed?",
         texts=lambda at, seed: generic_texts(),
     ),
     Arm(
         "adarank-sentence",
+        OURS,
         "ranks from disagreement on one of the task's texts: is one enough?",
         texts=_one_text,
     ),
     Arm(
         "permuted",
+        CONTROL,
         "AdaRank's ranks shuffled among modules of equal size: does it matter who?",
         source="adarank",
         of_plan=lambda at, plan, scores, seed: permuted(plan, scores, seed),
     ),
     Arm(
         "scale-only",
+        CONTROL,
         "uniform ranks with AdaRank's alpha: is it the step sizes and not the ranks?",
         source="adarank",
         of_plan=lambda at, plan, scores, seed: scale_only(plan, at.uniform),
     ),
     Arm(
         "uniform-double",
+        PLAIN,
         "uniform ranks at twice the budget, outside the fairness rule: does rank bind at all?",
         source="uniform",
         of_plan=lambda at, plan, scores, seed: at.uniform_plan(2 * at.average_rank),
@@ -164,118 +190,138 @@ _TABLE = (
     ),
     Arm(
         "attention-only",
+        PLAIN,
         "all of the budget on the attention modules, evenly: LoRA's usual place",
         source="uniform",
         of_plan=lambda at, plan, scores, seed: at.part_plan("attention"),
     ),
     Arm(
         "mlp-only",
+        PLAIN,
         "all of the budget on the feed-forward modules, evenly",
         source="uniform",
         of_plan=lambda at, plan, scores, seed: at.part_plan("mlp"),
     ),
     Arm(
         "one-module",
+        OURS,
         "all of the budget on the module that AdaRank scores highest, up to its size",
         source="adarank",
         of_plan=lambda at, plan, scores, seed: at.one_module_plan(scores),
     ),
     Arm(
         "inverse",
+        CONTROL,
         "ranks from one over the disagreement: does the wrong way round do harm?",
         source="adarank",
         of_scores=lambda scores: _baselines().inverse(scores),
     ),
     Arm(
         "ramp-up",
+        CONTROL,
         "ranks that grow with depth: is depth all that AdaRank finds?",
         score=lambda at, seed: _baselines().depth_ramp(at.plain, up=True),
         free=True,
     ),
     Arm(
         "ramp-down",
+        CONTROL,
         "ranks that fall with depth: the opposite ramp",
         score=lambda at, seed: _baselines().depth_ramp(at.plain, up=False),
         free=True,
     ),
     Arm(
         "random",
+        CONTROL,
         "ranks drawn at random, anew for every seed: are unequal ranks enough?",
         score=lambda at, seed: _baselines().random_scores(at.bundle, seed),
         free=True,
     ),
     Arm(
         "gradient",
+        SCORE,
         "ranks from the norm of the loss's gradient: do labels tell more?",
         score=lambda at, seed: _baselines().gradient_norm(*_labelled(at, seed)),
         needs_labels=True,
     ),
     Arm(
         "snip",
+        SCORE,
         "ranks from SNIP, |gradient × weight|: is a pruning score as good?",
         score=lambda at, seed: _baselines().snip(*_labelled(at, seed)),
         needs_labels=True,
     ),
     Arm(
         "fisher",
+        SCORE,
         "ranks from the empirical Fisher information: the classical importance",
         score=lambda at, seed: _baselines().empirical_fisher(*_labelled(at, seed)),
         needs_labels=True,
     ),
     Arm(
         "lora-gradient",
+        SCORE,
         "ranks from the gradient at LoRA's B, as FIM-LoRA and PAGE: where training would begin",
         score=lambda at, seed: _baselines().lora_gradient(*_labelled(at, seed)),
         needs_labels=True,
     ),
     Arm(
         "plop",
+        SCORE,
         "ranks from PLoP, one over the normalised feature norm: where weights ignore the texts",
         score=_plop,
     ),
     Arm(
         "weight-norm",
+        SCORE,
         "ranks from the weights' norms: is a look at the weights enough?",
         score=lambda at, seed: _baselines().weight_norm(at.bundle),
     ),
     Arm(
         "stable-rank",
+        SCORE,
         "ranks from the weights' stable ranks: or at their spectrum?",
         score=lambda at, seed: _baselines().stable_rank(at.bundle),
     ),
     # EVA leaves modules out.
     Arm(
         "eva-ranks",
+        RIVAL,
         "EVA's ranks, from the variance of the inputs, with LoRA's usual start",
         score=_eva,
         min_rank=0,
     ),
     Arm(
         "eva",
+        RIVAL,
         "EVA's ranks and EVA's start: the whole of a rival method",
         source="eva-ranks",
         method="eva",
     ),
     Arm(
         "eva-uniform",
+        RIVAL,
         "the same rank for every module with EVA's start: is it the start?",
         source="uniform",
         method="eva",
     ),
     Arm(
         "adalora",
+        RIVAL,
         "AdaLoRA, whose ranks move while it trains: is before training early enough?",
         source="uniform",
         method="adalora",
     ),
     Arm(
         "head-only",
+        PLAIN,
         "no LoRA at all: what the head alone can do",
         method="head-only",
         trains="the head's weights only",
     ),
     Arm(
         "full",
+        PLAIN,
         "all weights trained, at a hundredth of the learning rate: for reference",
         method="full",
         trains="all weights, and no LoRA",

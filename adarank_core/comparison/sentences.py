@@ -1,5 +1,7 @@
 """What a verdict says, in sentences."""
 
+from collections.abc import Callable
+
 from adarank_core.comparison.statistics import SIGNIFICANCE
 from adarank_core.comparison.verdicts import (
     METRIC_NAMES,
@@ -40,17 +42,19 @@ def word_of(compared: dict, verdict: Verdict) -> str:
         return word
     if verdict.nobody_learned:
         return NOBODY
-    return TOO_FEW if word != ONE_SEED and verdict.seeds < FEWEST_SEEDS else word
+    return TOO_FEW if word != ONE_SEED and verdict.seeds_of(compared) < FEWEST_SEEDS else word
 
 
-def describe(compared: dict, verdict: Verdict) -> str:
+def describe(compared: dict, verdict: Verdict, called: Callable[[str], str] = str) -> str:
     """Say a comparison in one sentence, without its full stop.
 
     Parameters
     ----------
     compared : dict
-        One of the verdict's ``comparisons``; its arms may be called otherwise.
+        One of the verdict's ``comparisons``.
     verdict : Verdict
+    called : callable, optional
+        Returns what an arm is called; its name if not given.
 
     Returns
     -------
@@ -70,7 +74,8 @@ def describe(compared: dict, verdict: Verdict) -> str:
     """
     metric, difference = METRIC_NAMES[compared["metric"]], compared["difference"]
     arm, against, word = compared["arm"], compared["against"], word_of(compared, verdict)
-    seeds = verdict.seeds
+    arm, against = called(arm), called(against)
+    seeds = verdict.seeds_of(compared)
     found = f"{arm}'s {metric} is {_way(difference)} than {against}'s by {size(difference)}"
     if difference == 0:
         found = f"{arm}'s {metric} is the same as {against}'s"
@@ -106,7 +111,9 @@ def _because(compared: dict, verdict: Verdict) -> str:
         return " once corrected for the number of arms"
     could = []
     if (detectable := compared["smallest_detectable"]) is not None:
-        could.append(f"{verdict.seeds} seeds could have shown one of {size(detectable)}")
+        could.append(
+            f"{verdict.seeds_of(compared)} seeds could have shown one of {size(detectable)}"
+        )
     if (needed := compared.get("seeds_needed")) is not None and smallest is not None:
         could.append(f"{needed:,} would show {smallest:.3g}, the smallest of interest")
     return "; " + ", and ".join(could) if could else ""

@@ -264,8 +264,16 @@ class Verdict:
 
     @property
     def seeds(self) -> int:
-        """How many seeds every arm has."""
-        return len(next(iter(self.arms.values()))["runs"]) if self.arms else 0
+        """How many seeds what is compared has: of a file that somebody changed, the fewest."""
+        compared = {one[end] for one in self.comparisons for end in ("arm", "against")}
+        arms = [self.arms[arm] for arm in compared if arm in self.arms] or self.arms.values()
+        return min((len(about["runs"]) for about in arms), default=0)
+
+    def seeds_of(self, compared: dict) -> int:
+        """Return how many seeds one of the comparisons has."""
+        pair = [compared.get(end) for end in ("arm", "against")]
+        found = [len(self.arms[arm]["runs"]) for arm in pair if arm in self.arms]
+        return min(found, default=self.seeds)
 
     @property
     def primary(self) -> tuple[dict, ...]:

@@ -71,11 +71,22 @@ def _rows(measured: list[dict], _settings: dict) -> list[dict]:
 
 
 def _answer(rows: list[dict]) -> str:
-    found = [row for row in rows if row["table"] == "differences"]
+    found = _differences(rows)
     if not found:
         return "Nothing can be told: too many trainings failed."
-    each = ", ".join(f"{row['size']:,} texts {told(row)}" for row in found)
-    return f"adarank's validation loss less uniform's, with {each}."
+    texts = f"{found[0]['size']:,} texts"
+    return f"With {texts} adarank's validation loss less uniform's is {told(found[0])}."
+
+
+def _details(rows: list[dict]) -> str:
+    each = [f"with {row['size']:,} texts {told(row)}" for row in _differences(rows)[1:]]
+    return f"The same difference of validation losses {', '.join(each)}." if each else ""
+
+
+def _differences(rows: list[dict]) -> list[dict]:
+    """Return those of all sizes, the smallest first."""
+    found = [row for row in rows if row["table"] == "differences"]
+    return sorted(found, key=lambda row: row["size"])
 
 
 STUDY = Study(
@@ -86,4 +97,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -13,6 +13,7 @@ from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
 from adarank_core.lab.trainings import SHORT, losses, mean_and_error, needs_labels, seeds_of
 from adarank_core.lab.which_score import scoring_arms
+from adarank_core.numerals import signed
 from adarank_core.ranks.allocation import allocate
 
 __all__ = ["STUDY"]
@@ -106,21 +107,36 @@ def _correlation(values: list[float], reached: list[float]) -> dict:
 
 
 def _answer(rows: list[dict]) -> str:
-    found = [r for r in rows if r["table"] == "correlations" and r["spearman"] is not None]
+    found = _correlations(rows)
     if not found:
         return "Nothing can be told: too many trainings failed, or all came to the same loss."
-
-    def figure(row):
-        return f"{row['spearman']:+.2f} ({row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
-
-    own = next((row for row in found if row["score"] == OWN), found[0])
+    own = found[0]
     predicts = "predicts" if own["ci_high"] < 0 else "cannot be shown to predict"
-    others = ", ".join(f"{row['score']} {figure(row)}" for row in found if row is not own)
-    told = f"; other scores: {others}" if others else ""
     return (
         f"The score of {own['score']} {predicts} a low loss of LoRA on one module alone: Spearman "
-        f"{figure(own)} over {own['modules']} modules, where -1 would be perfect{told}."
+        f"{_figure(own)}."
     )
+
+
+def _details(rows: list[dict]) -> str:
+    found = _correlations(rows)
+    if not found:
+        return ""
+    others = ", ".join(f"{row['score']} {_figure(row)}" for row in found[1:])
+    told = f" Other scores: {others}." if others else ""
+    start = f"Over {found[0]['modules']} modules, where −1 would be a perfect prediction; in "
+    return f"{start}brackets, the 95% interval over modules.{told}"
+
+
+def _correlations(rows: list[dict]) -> list[dict]:
+    """Return those that have a value, AdaRank's own first."""
+    found = [r for r in rows if r["table"] == "correlations" and r["spearman"] is not None]
+    return sorted(found, key=lambda row: row["score"] != OWN)
+
+
+def _figure(row: dict) -> str:
+    ends = [signed(row[end], 2) for end in ("spearman", "ci_low", "ci_high")]
+    return "{} ({} to {})".format(*ends)
 
 
 STUDY = Study(
@@ -137,4 +153,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -19,6 +19,8 @@ from adarank_core.lab.trainings import (
 
 __all__ = ["STUDY"]
 
+BEST = "own best"  # each arm at the rate that is best for it
+
 REFERENCE = "uniform"
 
 
@@ -76,17 +78,31 @@ def _rows(measured: list[dict], _settings: dict) -> list[dict]:
 
 
 def _answer(rows: list[dict]) -> str:
-    found = [row for row in rows if row["table"] == "differences"]
+    found = _differences(rows)
     if not found:
         return "Nothing can be told: too many trainings failed."
+    row = found[0]
+    where = "Each at its best learning rate" if row["at"] == BEST else "At the lowest rate of all"
+    return f"{where}, {row['arm']}'s validation loss less uniform's is {told(row)}."
+
+
+def _details(rows: list[dict]) -> str:
     parts = []
-    for at, words in (("lowest", "at the lowest rate of all"), ("own best", "each at its best")):
-        told_of = [f"{row['arm']} {told(row)}" for row in found if row["at"] == at]
-        if told_of:
-            parts.append(f"{words}: {', '.join(told_of)}")
-    edge = any(row["at_edge"] for row in found)
-    end = "; a best rate is at the grid's end, so better ones may lie beyond" if edge else ""
-    return f"Validation loss less uniform's, {'; '.join(parts)}{end}."
+    for at, words in ((BEST, "each at its best"), ("lowest", "at the lowest rate of all")):
+        others = [row for row in _differences(rows)[1:] if row["at"] == at]
+        if others:
+            each = ", ".join(f"{row['arm']} {told(row)}" for row in others)
+            parts.append(f"{words}: {each}")
+    said = [f"Other validation losses less uniform's, {'; '.join(parts)}."] if parts else []
+    if any(row["at_edge"] for row in _differences(rows)):
+        said.append("A best rate is at the grid's end, so better ones may lie beyond.")
+    return " ".join(said)
+
+
+def _differences(rows: list[dict]) -> list[dict]:
+    """Return all, AdaRank's own at its best rate first."""
+    found = [row for row in rows if row["table"] == "differences"]
+    return sorted(found, key=lambda row: (row["at"] != BEST, row["arm"] != "adarank"))
 
 
 STUDY = Study(
@@ -102,4 +118,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -10,6 +10,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.lab.agreement import agreement
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
+from adarank_core.numerals import with_error
 from adarank_core.scoring.options import ScoringOptions
 
 if TYPE_CHECKING:  # importing it takes seconds
@@ -188,16 +189,34 @@ def _response(kind: str, scale: float, found: list[dict], linear: list[dict]) ->
 
 
 def _answer(rows: list[dict]) -> str:
-    gaussian = sorted((r for r in rows if r["kind"] == USUAL[0]), key=lambda row: row["scale"])
-    usual = next(row for row in gaussian if row["scale"] == USUAL[1])
-    if None in (usual["spearman_usual"], usual["spearman_linearised"], usual["response"]):
+    gaussian = _gaussian(rows)
+    if _usual(gaussian) is None:
         return "Nothing can be told: all modules score the same."
-    own = _figure(usual, "spearman_usual")
-    told = f"{_end_of_linearity(gaussian)}; at scale 1 the order agrees with the linearised one by "
-    told += f"Spearman {_figure(usual, 'spearman_linearised')} and with itself on other draws by "
+    return f"{_end_of_linearity(gaussian)}."
+
+
+def _details(rows: list[dict]) -> str:
+    usual = _usual(_gaussian(rows))
+    if usual is None:
+        return ""
+    told = "At scale 1 the order of modules agrees with the linearised one by Spearman "
+    told += f"{_figure(usual, 'spearman_linearised')}, and with itself on other draws by "
+    told += f"{_figure(usual, 'spearman_usual')}."
     others = [row for row in rows if row["scale"] == USUAL[1] and row["kind"] != USUAL[0]]
     named = ", ".join(f"{r['kind']} by {_figure(r, 'spearman_usual')}" for r in others)
-    return f"{told}{own}{f', and other noise of scale 1 with it: {named}' if named else ''}."
+    return f"{told} Other noise of scale 1 agrees with it: {named}." if named else told
+
+
+def _gaussian(rows: list[dict]) -> list[dict]:
+    """Return the rows of Gaussian noise, the smallest scale first."""
+    return sorted((r for r in rows if r["kind"] == USUAL[0]), key=lambda row: row["scale"])
+
+
+def _usual(gaussian: list[dict]) -> dict | None:
+    """Return the row of the usual noise; None where a value of it is not known."""
+    row = next(row for row in gaussian if row["scale"] == USUAL[1])
+    known = (row["spearman_usual"], row["spearman_linearised"], row["response"])
+    return None if None in known else row
 
 
 def _end_of_linearity(gaussian: list[dict]) -> str:
@@ -223,10 +242,7 @@ def _end_of_linearity(gaussian: list[dict]) -> str:
 
 
 def _figure(row: dict, key: str) -> str:
-    if row[key] is None:
-        return "an unknown amount"
-    error = row[f"{key}_error"]
-    return f"{row[key]:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    return "an unknown amount" if row[key] is None else with_error(row[key], row[f"{key}_error"], 1)
 
 
 STUDY = Study(
@@ -244,4 +260,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -64,21 +64,27 @@ def _rows(measured: list[dict], _settings: dict) -> list[dict]:
 
 
 def _answer(rows: list[dict]) -> str:
-    found = {
-        what: [row for row in rows if row["table"] == "differences" and row["what"] == what]
-        for what in ("uniform against the least rank", "adarank against uniform")
-    }
-    against_least = found["uniform against the least rank"]
+    against_least = _differences(rows, "uniform against the least rank")
     if not against_least:
         return "Nothing can be told: too many trainings failed."
     most = against_least[-1]
     binds = most["p_value"] is not None and most["p_value"] < 0.05 and most["difference"] < 0
     start = "Rank binds" if binds else "That rank binds cannot be shown"
     least = min(row["average_rank"] for row in rows if row["average_rank"])
-    told_of = f"{start}: uniform rank {most['average_rank']} less rank {least} is {told(most)}"
-    own = found["adarank against uniform"]
+    return (
+        f"{start}: validation loss at uniform rank {most['average_rank']} less rank {least}'s is "
+        f"{told(most)}."
+    )
+
+
+def _details(rows: list[dict]) -> str:
+    own = _differences(rows, "adarank against uniform")
     each = ", ".join(f"rank {row['average_rank']} {told(row)}" for row in own)
-    return f"{told_of}; adarank less uniform at equal parameters: {each}."
+    return f"adarank's validation loss less uniform's at equal parameters: {each}." if each else ""
+
+
+def _differences(rows: list[dict], what: str) -> list[dict]:
+    return [row for row in rows if row["table"] == "differences" and row["what"] == what]
 
 
 STUDY = Study(
@@ -89,4 +95,5 @@ STUDY = Study(
     measure=trained,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -9,6 +9,7 @@ from adarank_core.data.texts import Texts, generic_texts
 from adarank_core.errors import AdaRankError
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
+from adarank_core.numerals import with_error
 
 __all__ = ["STUDY"]
 
@@ -101,22 +102,32 @@ def _growth(repeats: list[list[dict]]) -> dict:
 
 
 def _answer(rows: list[dict]) -> str:
-    found = {row["curve"]: row for row in rows if row["table"] == "growth"}
-    if any(row["last_over_first"] is None for row in found.values()):
+    found = _growth_of(rows)
+    if not found:
         return "Nothing can be told: there are layers whose score is 0."
-    forward, back, real = (found[curve] for curve in CURVES)
+    forward, back, _ = found
     return (
         f"Without a reset the last layer scores {_times(forward)} the first when layers are "
-        f"scanned forward and {_times(back)} when they are scanned in reverse; with a real reset, "
-        f"where the order changes nothing, it is {_times(real)}."
+        f"scanned forward, {_times(back)} in reverse."
     )
 
 
+def _details(rows: list[dict]) -> str:
+    found = _growth_of(rows)
+    real = f"it is {_times(found[-1])}" if found else ""
+    return f"With a real reset, where the order changes nothing, {real}." if found else ""
+
+
+def _growth_of(rows: list[dict]) -> list[dict]:
+    """Return how the score grows on each of `CURVES`; nothing where one has no value."""
+    by_curve = {row["curve"]: row for row in rows if row["table"] == "growth"}
+    found = [by_curve[curve] for curve in CURVES]
+    return [] if any(row["last_over_first"] is None for row in found) else found
+
+
 def _times(row: dict) -> str:
-    ratio, error, between = row["last_over_first"], row["log_error"], ""
-    if error is not None:
-        between = f" (± {100 * error:.1f}%)"
-    return f"{ratio:.2f} times{between}"
+    ratio, error = row["last_over_first"], row["log_error"]
+    return f"{with_error(ratio, None if error is None else ratio * error, 1)} times"
 
 
 STUDY = Study(
@@ -127,4 +138,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

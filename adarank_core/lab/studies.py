@@ -126,8 +126,9 @@ def study_iter(
             bench.keep(place, unit, found)
         measured.append({**unit, **found})
         rows = study.rows(measured, request.settings)
-        answer = study.answer(rows) if len(measured) == len(units) else ""
-        result = StudyResult(study.name, settings, known, tuple(rows), answer)
+        whole = len(measured) == len(units)
+        answer, details = (study.answer(rows), study.details(rows)) if whole else ("", "")
+        result = StudyResult(study.name, settings, known, tuple(rows), answer, details)
         write_json(output / "study.json", result.to_dict())
         yield StudyProgress(place + 1, len(units), now, result)
         if should_stop() and not answer:

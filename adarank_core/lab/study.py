@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NotRequired
 
 from annotated_types import Interval
 from typing_extensions import TypedDict  # pydantic wants this one below Python 3.12
@@ -31,6 +31,7 @@ class _StudyFile(TypedDict):
     versions: dict[Name, Text]
     rows: Annotated[list[dict[Name, Cell]], FailFast()]
     answer: Text
+    details: NotRequired[Text]  # older files have none
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Study:
         the settings; returns the rows, flat dictionaries. A table of another kind is told by a
         key ``table``. It runs after every unit.
     answer : callable
-        Takes the rows; returns one sentence with its figure.
+        Takes the rows; returns one sentence with its figure, short enough for a title.
+    details : callable
+        Takes the rows; returns what else they say, in sentences. None are needed.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Study:
     measure: Callable[["Bench", dict], Iterator[float]]
     rows: Callable[[list[dict], dict], list[dict]]
     answer: Callable[[list[dict]], str]
+    details: Callable[[list[dict]], str] = lambda rows: ""
 
     def settings(self, changes: Mapping) -> dict:
         """Return the study's own settings: the defaults, and what is to be otherwise.
@@ -193,6 +197,8 @@ class StudyResult:
         Flat objects.
     answer : str
         One sentence; empty as long as not all is measured.
+    details : str
+        What else the rows say, in sentences; may be empty.
 
     Examples
     --------
@@ -206,6 +212,7 @@ class StudyResult:
     versions: dict
     rows: Sequence[dict]
     answer: str = ""
+    details: str = ""
 
     def to_dict(self) -> dict:
         """Return the ``adarank-study/1`` dictionary."""
@@ -223,7 +230,8 @@ class StudyResult:
         check_format(data, FORMAT, "study")
         validated(data, _StudyFile, "the study")
         known = ("study", "settings", "versions", "answer")
-        return cls(**{key: data[key] for key in known}, rows=tuple(data["rows"]))
+        told = {key: data[key] for key in known}
+        return cls(**told, rows=tuple(data["rows"]), details=data.get("details", ""))
 
 
 @dataclass(frozen=True)

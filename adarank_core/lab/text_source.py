@@ -17,6 +17,7 @@ from adarank_core.lab.agreement import (
 )
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
+from adarank_core.numerals import with_error
 from adarank_core.ranks.allocation import allocate
 from adarank_core.scoring.scores import Scores
 
@@ -185,31 +186,43 @@ def _agreement_row(values: dict, first: str, second: str) -> dict:
 
 
 def _answer(rows: list[dict]) -> str:
-    found = [row for row in rows if row["table"] == "agreement" and row["first"] == TASK]
-    own = next(row for row in found if row["second"] == TASK)
-    others = sorted(
-        (row for row in found if row["second"] != TASK and row["spearman"] is not None),
-        key=lambda row: -row["spearman"],
-    )
-    if own["spearman"] is None or not others:
+    own, others = _against_task(rows)
+    if not others:
         return "Nothing can be told: all modules score the same."
     apart = [
         row
         for row in others
         if is_told_apart(row["below_own"], row["below_own_error"], row["repeats"])
     ]
-    told = ", ".join(f"{row['second']} {_figure(row)}" for row in others)
-    base = f"Two draws of the task's text order the modules with Spearman {_figure(own)}; "
-    base += f"against them come {told}; "
+    two = f"another draw of it has {_figure(own)}"
     if not apart:
-        return base + f"with {own['repeats']} repeats none is told apart from another draw."
-    named = ", ".join(row["second"] for row in apart)
-    return base + f"told from another draw of the task's text: {named}."
+        least = others[-1]
+        return (
+            f"With {own['repeats']} repeats no other text is told apart from the task's own: the "
+            f"furthest, {least['second']}, has Spearman {_figure(least)} with it, where {two}."
+        )
+    *first, last = [f"{row['second']} ({_figure(row)})" for row in apart]
+    named = f"{', '.join(first)} and {last}" if first else last
+    return f"Spearman tells {named} from the task's text, where {two}."
+
+
+def _details(rows: list[dict]) -> str:
+    _, others = _against_task(rows)
+    told = ", ".join(f"{row['second']} {_figure(row)}" for row in others)
+    return f"Agreement with the task's text, by Spearman: {told}." if told else ""
+
+
+def _against_task(rows: list[dict]) -> tuple[dict, list[dict]]:
+    """Return how the task's text agrees with itself, and what else with it, the nearest first."""
+    found = [row for row in rows if row["table"] == "agreement" and row["first"] == TASK]
+    own = next(row for row in found if row["second"] == TASK)
+    others = [row for row in found if row["second"] != TASK and row["spearman"] is not None]
+    others.sort(key=lambda row: -row["spearman"])
+    return own, [] if own["spearman"] is None else others
 
 
 def _figure(row: dict) -> str:
-    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.3f}"
-    return f"{row['spearman']:.3f}{error}"
+    return with_error(row["spearman"], row["standard_error"], 1)
 
 
 STUDY = Study(
@@ -220,4 +233,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

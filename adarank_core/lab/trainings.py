@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from adarank_core.comparison.statistics import paired_comparison
 from adarank_core.lab.bench import Bench
+from adarank_core.numerals import signed
 
 __all__ = [
     "SHORT",
@@ -94,17 +95,17 @@ def told(row: Mapping) -> str:
     Examples
     --------
     >>> told({"difference": -0.02, "ci_low": -0.05, "ci_high": 0.01, "p_value": 0.1, "seeds": 5})
-    '-0.020 (95% interval -0.050 to +0.010, 5 seeds: nothing can be told)'
+    '−0.020 (95% interval −0.050 to +0.010, 5 seeds: nothing can be told)'
     >>> told({"difference": -0.02, "ci_low": None, "ci_high": None, "p_value": None, "seeds": 1})
-    '-0.020 (one seed decides nothing)'
+    '−0.020 (one seed decides nothing)'
     """
-    start = f"{row['difference']:+.3f}"
+    start = signed(row["difference"])
     if row["p_value"] is None:
         return f"{start} (one seed decides nothing)"
     if row["ci_low"] is None:
         return f"{start} (the same with each of {row['seeds']} seeds)"
     sure = "" if row["p_value"] < 0.05 else ": nothing can be told"
-    interval = f"{row['ci_low']:+.3f} to {row['ci_high']:+.3f}"
+    interval = f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
     return f"{start} (95% interval {interval}, {row['seeds']} seeds{sure})"
 
 

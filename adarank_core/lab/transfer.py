@@ -19,6 +19,7 @@ from adarank_core.lab.trainings import (
     seeds_of,
     told,
 )
+from adarank_core.numerals import signed
 
 __all__ = ["STUDY"]
 
@@ -121,17 +122,29 @@ def _rows(measured: list[dict], _settings: dict) -> list[dict]:
 
 
 def _answer(rows: list[dict]) -> str:
-    compared = [r for r in rows if r["table"] == "differences" and r["against"] == OWN]
+    compared = _against_own(rows)
     if not compared:
         return "Nothing can be told: too many trainings failed."
+    each = ", ".join(f"{signed(row['difference'])} on {row['task']}" for row in compared)
+    return f"With the other task's ranks validation loss less that with its own is {each}."
+
+
+def _details(rows: list[dict]) -> str:
+    compared = _against_own(rows)
     across = [r for r in rows if r["table"] == "agreement" and r["first"] < r["second"]]
     within = [r for r in rows if r["table"] == "agreement" and r["first"] == r["second"]]
-    start = f"Ranks of one task and of the other agree by Spearman {across[0]['spearman']:.2f}"
-    if within:
-        same = sum(row["spearman"] for row in within) / len(within)
-        start += f" (of one task with itself, {same:.2f})"
-    each = ", ".join(f"{row['task']} {told(row)}" for row in compared)
-    return f"{start}; validation loss with the other task's ranks less that with its own: {each}."
+    said = [f"Of {row['task']}, {told(row)}." for row in compared]
+    if compared and across[0]["spearman"] is not None:
+        agree = f"Ranks of one task and of the other agree by Spearman {across[0]['spearman']:.2f}"
+        if within:
+            same = sum(row["spearman"] for row in within) / len(within)
+            agree += f" (of one task with itself, {same:.2f})"
+        said.append(f"{agree}.")
+    return " ".join(said)
+
+
+def _against_own(rows: list[dict]) -> list[dict]:
+    return [r for r in rows if r["table"] == "differences" and r["against"] == OWN]
 
 
 STUDY = Study(
@@ -142,4 +155,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -1,4 +1,4 @@
-"""Study: for a fixed cost, how many noisy instances and how many texts?"""
+"""Study: for a fixed cost, how many trials and how many texts?"""
 
 from collections.abc import Iterator
 from itertools import combinations, product
@@ -7,6 +7,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.lab.agreement import agreement, is_told_apart
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
+from adarank_core.numerals import with_error
 from adarank_core.scoring.options import check_trials
 
 __all__ = ["STUDY"]
@@ -63,7 +64,7 @@ def _rows(measured: list[dict], settings: dict) -> list[dict]:
 
 
 def _answer(rows: list[dict]) -> str:
-    known = [row for row in rows if row["spearman"] is not None]
+    known = _known(rows)
     if not known:
         return "Nothing can be told: all modules score the same."
     best = next((row for row in known if row["cheapest"]), None)
@@ -72,19 +73,27 @@ def _answer(rows: list[dict]) -> str:
         told = f"No cell reaches Spearman {best['wanted']:g} between two draws; the nearest is "
     else:
         told = f"The cheapest scoring with Spearman {best['wanted']:g} between two draws is "
-    told += f"{_cell(best)} in {best['seconds']:.1f} seconds"
-    return f"{told}; {_trade(known)}."
+    return f"{told}{_cell(best)} in {best['seconds']:.1f} seconds."
+
+
+def _details(rows: list[dict]) -> str:
+    known = _known(rows)
+    return f"{_trade(known)}." if known else ""
+
+
+def _known(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if row["spearman"] is not None]
 
 
 def _trade(rows: list[dict]) -> str:
-    """Say which is worth more, texts or instances, where their product is the same."""
+    """Say which is worth more, texts or trials, where their product is the same."""
     pairs = [
         (more, fewer)
         for more, fewer in combinations(sorted(rows, key=lambda row: -row["texts"]), 2)
         if more["trials"] * more["texts"] == fewer["trials"] * fewer["texts"]
     ]
     if not pairs:
-        return "no two cells have the same number of noisy texts"
+        return "No two cells have the same number of noisy texts"
     # The pair that differs most in shape says most.
     more, fewer = max(pairs, key=lambda pair: pair[0]["texts"] / pair[1]["texts"])
     together = f"{_cell(more)} against {_cell(fewer)} at the same number of noisy texts"
@@ -93,22 +102,23 @@ def _trade(rows: list[dict]) -> str:
         error = (more["standard_error"] ** 2 + fewer["standard_error"] ** 2) ** 0.5
     difference = more["spearman"] - fewer["spearman"]
     if not is_told_apart(difference, error, min(more["draws"], fewer["draws"])):
-        return f"whether texts or instances are worth more cannot be told from {together}"
-    return f"{'texts' if difference > 0 else 'instances'} are worth more: {together}"
+        return f"Whether texts or trials are worth more cannot be told from {together}"
+    return f"{'Texts' if difference > 0 else 'Trials'} are worth more: {together}"
 
 
 def _cell(row: dict) -> str:
-    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.3f}"
     texts = "1 text" if row["texts"] == 1 else f"{row['texts']} texts"
-    return f"{row['trials']} instances of {texts} ({row['spearman']:.3f}{error})"
+    figure = with_error(row["spearman"], row["standard_error"], 1)
+    return f"{row['trials']} trials of {texts} ({figure})"
 
 
 STUDY = Study(
     name="trials-and-texts",
-    question="For a fixed cost, how many noisy instances and how many texts?",
+    question="For a fixed cost, how many trials and how many texts?",
     defaults={"trials": [2, 4, 8, 16], "texts": [1, 4, 16], "repeats": 4, "wanted": 0.95},
     units=_units,
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -7,6 +7,7 @@ from adarank_core.errors import AdaRankError
 from adarank_core.lab.agreement import agreement
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
+from adarank_core.numerals import with_error
 
 __all__ = ["STUDY", "scoring_arms"]
 
@@ -61,32 +62,42 @@ def _rows(measured: list[dict], settings: dict) -> list[dict]:
 
 
 def _answer(rows: list[dict]) -> str:
+    own, others = _against_own(rows)
+    if own is None:
+        return "Nothing can be told: all modules score the same."
+    # Ramps and chance look at no weight: they are in the matrix to be held against.
+    of_others = [row for row in others if not _is_disagreement_or_free(row["second"])]
+    nearest, furthest = of_others[0], of_others[-1]
+    return (
+        f"Of the scores that are no disagreement {nearest['second']} agrees with it most (Spearman "
+        f"{_figure(nearest)}), {furthest['second']} least ({_figure(furthest)})."
+    )
+
+
+def _details(rows: list[dict]) -> str:
+    own, others = _against_own(rows)
+    if own is None:
+        return ""
+    told = ", ".join(f"{row['second']} {_figure(row)}" for row in others)
+    return f"Disagreement agrees with itself on other texts by {_figure(own)}. With it: {told}."
+
+
+def _against_own(rows: list[dict]) -> tuple[dict | None, list[dict]]:
+    """Return how disagreement agrees with itself, and all else with it, the nearest first."""
     found = {
         row["second"]: row for row in rows if row["first"] == OWN and row["spearman"] is not None
     }
     own = found.pop(OWN, None)
-    if own is None or len(found) < 2:
-        return "Nothing can be told: all modules score the same."
-    # Ramps and chance look at no weight: they are in the matrix to be held against.
-    of_others = [
-        row for name, row in found.items() if ARMS[name].scores is None and not ARMS[name].free
-    ]
-    nearest = max(of_others, key=lambda row: row["spearman"])
-    furthest = min(of_others, key=lambda row: row["spearman"])
-    told = [
-        f"{row['second']} {_figure(row)}"
-        for row in sorted(found.values(), key=lambda row: -row["spearman"])
-    ]
-    return (
-        f"Disagreement agrees with itself on other texts by Spearman {_figure(own)}; of the scores "
-        f"that are no disagreement {nearest['second']} comes nearest and {furthest['second']} is "
-        f"furthest ({', '.join(told)})."
-    )
+    others = sorted(found.values(), key=lambda row: -row["spearman"])
+    return (None, []) if own is None or len(others) < 2 else (own, others)
+
+
+def _is_disagreement_or_free(arm: str) -> bool:
+    return ARMS[arm].scores is not None or ARMS[arm].free
 
 
 def _figure(row: dict) -> str:
-    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2f}"
-    return f"{row['spearman']:.2f}{error}"
+    return with_error(row["spearman"], row["standard_error"], 1)
 
 
 STUDY = Study(
@@ -97,4 +108,5 @@ STUDY = Study(
     measure=_measure,
     rows=_rows,
     answer=_answer,
+    details=_details,
 )

@@ -9,6 +9,7 @@ from adarank_core.comparison.verdicts import Verdict
 from adarank_core.errors import AdaRankError, by_name
 from adarank_core.files import read_json
 from adarank_core.lab.study import StudyResult
+from adarank_core.numerals import signed
 
 __all__ = ["answer_or_damage", "effect", "verdict_or_damage"]
 
@@ -107,13 +108,9 @@ def _verdict(data: dict) -> tuple[str, str]:
     if compared is None:
         return "", ""
     low, high = compared["ci_low"], compared["ci_high"]
-    interval = "" if low is None else f" ({_signed(low)} to {_signed(high)})"
+    interval = "" if low is None else f" ({signed(low)} to {signed(high)})"
     word = word_of(compared, verdict) + (" (exploratory)" if verdict.exploratory else "")
-    return word, f"{_signed(compared['difference'])}{interval}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return word, f"{signed(compared['difference'])}{interval}"
 
 
 def _answer(data: dict) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
+from pathlib import Path
 
 from adarank_core.comparison.arms import ARMS, arm_label
 from adarank_core.comparison.learning_rates import SEARCH_SEEDS, first_rates
-from adarank_core.comparison.verdicts import Verdict
-from adarank_core.errors import AdaRankError
-from adarank_core.files import read_json
+from adarank_core.runs.events import read_events
 from adarank_core.runs.jobs import Run
 from adarank_core.training.settings import Settings
 
@@ -305,6 +305,10 @@ def duration(seconds: float) -> str:
 def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
     """Foretell how long a comparison takes, at the pace of an earlier one on this machine.
 
+    Only steps grow with the number of steps. The rest of a training (its start, validation, which
+    takes few texts, and the test at the end) is counted once a training, and loading once a run:
+    in ten steps they are nearly all of the time, in a thousand hardly any.
+
     Parameters
     ----------
     config : dict
@@ -314,28 +318,82 @@ def seconds_expected(config: dict, recent: Sequence[Run]) -> float | None:
     Returns
     -------
     float or None
-        None where no finished comparison had the same model, task and batch size.
+        None where no finished comparison had the same model, task and batch size, and two steps.
     """
     alike = ("model", "task")
     for run in recent:
         had = run.config
         if (
-            run.state == "finished"
-            and all(had.get(key) == config[key] for key in alike)
-            and had.get("settings", {}).get("batch_size") == config["settings"]["batch_size"]
+            run.state != "finished"
+            or any(had.get(key) != config[key] for key in alike)
+            or had.get("settings", {}).get("batch_size") != config["settings"]["batch_size"]
         ):
-            try:
-                arms = Verdict.from_dict(read_json(run.folder / "verdict.json")).arms.values()
-            except AdaRankError:
-                continue
-            trained = [result for about in arms for result in about["runs"]]
-            timed = [one for one in trained if {"train_seconds", "steps"} <= one.keys()]
-            paces = [one["train_seconds"] / one["steps"] for one in timed]
-            if not paces:
-                continue
-            pace = sum(paces) / len(paces)
-            trainings = len(config["seeds"]) + len(_rates(config)) * len(SEARCH_SEEDS)
-            training = len(config["arms"]) * trainings * config["settings"]["steps"] * pace
-            ranks = max(about["allocation_seconds"] for about in arms)
-            return training + len(config["seeds"]) * ranks
+            continue
+        took = _took(run.folder, _written(run.folder / "events.jsonl"))
+        if took is None:
+            continue
+        trainings = len(config["seeds"]) + len(_rates(config)) * len(SEARCH_SEEDS)
+        of_each = took.rest + config["settings"]["steps"] * took.pace
+        training = len(config["arms"]) * trainings * of_each
+        known = [took.ranks[arm] for arm in config["arms"] if arm in took.ranks]
+        ranks = max(known if len(known) == len(config["arms"]) else took.ranks.values())
+        # However many seeds are trained side by side, they share the cores as those did.
+        beside = max(1, min(had.get("side_by_side", 1), len(had.get("seeds", [0]))))
+        return took.loading + (training + len(config["seeds"]) * ranks) / beside
     return None
+
+
+@dataclass(frozen=True)
+class _Took:
+    """What the parts of a comparison took, in seconds: a step, the rest of a training, …"""
+
+    pace: float
+    rest: float
+    loading: float
+    ranks: dict[str, float]  # by arm, for one seed
+
+
+def _written(path: Path) -> tuple:
+    """Return what changes when a file is written anew; it may be missing."""
+    try:
+        about = path.stat()
+    except OSError:
+        return ()
+    return about.st_mtime_ns, about.st_size
+
+
+@lru_cache(maxsize=64)
+def _took(folder: Path, written: tuple) -> _Took | None:
+    """Read from a run's events what its parts took; None where no two steps were told."""
+    loading = began = None
+    before: dict[tuple, float] = {}  # when a training told something last
+    planned: dict[tuple, float] = {}
+    steps: list[float] = []
+    wholes: list[tuple[float, int]] = []
+    ranks: dict[str, list[float]] = {}
+    for event in read_events(folder / "events.jsonl")[0]:
+        kind, key, time = event["event"], (event.get("arm"), event.get("seed")), event.get("time")
+        if time is None or "search" in event:
+            continue
+        if kind == "started":
+            began = time
+        elif kind in ("score", "plan") and loading is None and began is not None:
+            loading = time - began
+        if kind == "plan":
+            planned[key] = time
+            before.pop(key, None)
+        elif kind == "resumed":  # nobody knows what it took before
+            planned.pop(key, None)
+        elif kind in ("step", "evaluation"):
+            if kind == "step" and key in before:
+                steps.append(time - before[key])
+            before[key] = time
+        elif kind == "result" and key in planned and "steps" in event:
+            wholes.append((time - planned.pop(key), event["steps"]))
+            ranks.setdefault(key[0], []).append(event["allocation_seconds"])
+    if not steps or not wholes:
+        return None
+    pace = max(0.0, sum(steps) / len(steps))
+    rest = sum(whole - pace * done for whole, done in wholes) / len(wholes)
+    means = {arm: sum(found) / len(found) for arm, found in ranks.items()}
+    return _Took(pace, max(0.0, rest), max(0.0, loading or 0.0), means)

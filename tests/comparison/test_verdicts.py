@@ -57,6 +57,17 @@ def test_a_verdict_of_an_older_version_is_read(judged):
     assert verdict.primary == tuple(old["comparisons"]) and verdict.level == 0.05
 
 
+def test_seeds_are_counted_of_what_is_compared():
+    """Somebody took runs of the first arm out of the file, which is compared with nothing."""
+    arm = runs_of(test_loss=[0.5, 0.25, 0.4])
+    arms = {"uniform": arm, "adarank": arm, "permuted": runs_of(test_loss=[0.5])}
+    whole = verdict_of("t", "m", {name: arms[name] for name in ("uniform", "adarank")})
+    compared = whole.comparisons[0]
+    few = Verdict("t", "m", {"permuted": arms["permuted"], **arms}, (compared,))
+    assert next(iter(few.arms)) == "permuted" and few.seeds == few.seeds_of(compared) == 3
+    assert Verdict("t", "m", few.arms, ()).seeds == 1 and Verdict("t", "m", {}, ()).seeds == 0
+
+
 def test_the_stored_example_is_what_its_numbers_come_to():
     path = Path(__file__).parents[2] / "assets" / "example" / "comparison" / "verdict.json"
     stored = Verdict.from_dict(read_json(path))

@@ -35,7 +35,7 @@ def test_correlations_are_scipys(tiny_bert, tiny_file, tmp_path):
         wanted = stats.spearmanr(scores, [one["loss"] for one in modules]).statistic
         assert row["spearman"] == pytest.approx(wanted)
         assert -1.001 < row["ci_low"] <= row["ci_high"] < 1.001
-    assert "over 5 modules" in result.answer
+    assert "Over 5 modules" in result.details
 
 
 def test_a_strong_relation_is_told_from_none():

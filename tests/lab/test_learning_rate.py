@@ -34,7 +34,9 @@ def test_arms_are_compared_each_at_its_own_best_rate():
     assert own["difference"] == pytest.approx(0.1)  # a loss, where one low rate shows a gain
     assert low["difference"] == pytest.approx(-0.297, abs=1e-3)
     assert own["at_edge"] and not low["at_edge"]
-    assert "end" in STUDY.answer(rows) and "+0.100" in STUDY.answer(rows)
+    assert "at its best learning rate" in STUDY.answer(rows) and "+0.100" in STUDY.answer(rows)
+    told = STUDY.details(rows)
+    assert "grid's end" in told and "−0.297" in told and "+0.100" not in told
 
 
 def test_a_study_that_is_gone_on_with_is_the_same(tiny_bert, tiny_file, tmp_path):

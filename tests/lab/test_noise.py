@@ -44,12 +44,15 @@ def row(scale, response, kind="gaussian"):
 
 def test_the_answer_says_where_linearity_ends():
     answer = noise.STUDY.answer
-    told = answer([row(0.1, 0.97), row(1.0, 0.7), row(1.0, 0.6, "uniform")])
+    rows = [row(0.1, 0.97), row(1.0, 0.7), row(1.0, 0.6, "uniform")]
+    told = answer(rows)
     assert "up to scale 0.1 (response 0.97 of the linear one) and no longer at 1 (0.70)" in told
-    assert "uniform by 0.900" in told and "0.800 ± 0.010" in told
+    told = noise.STUDY.details(rows)
+    assert "uniform by 0.900" in told and "0.80 ± 0.01" in told
     assert "Up to scale 1 noise acts" in answer([row(0.1, 1.01), row(1.0, 0.95)])
     assert "Even noise of 1 of" in answer([row(1.0, 0.5)])
     assert "Nothing can be told" in answer([row(1.0, None)])
+    assert noise.STUDY.details([row(1.0, None)]) == ""
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_losses_stand_over_parameters(tiny_bert, tiny_file, tmp_path):
     assert sizes["head-only", 0] == 0
     assert sizes["uniform", 4] == 4 * sizes["uniform", 1]
     assert abs(sizes["adarank", 4] - sizes["uniform", 4]) < 96
-    assert "rank 4 less rank 1" in result.answer
+    assert "rank 4 less rank 1's" in result.answer
 
 
 def test_what_binds_is_said():
@@ -34,7 +34,9 @@ def test_what_binds_is_said():
         *trained("uniform", 8, 0.5, 0.56, 0.5),
         *trained("adarank", 8, 0.5, 0.5, 0.55),
     ]
-    assert STUDY.answer(STUDY.rows(done, {})).startswith("Rank binds: uniform rank 8 less rank 1")
+    rows = STUDY.rows(done, {})
+    assert "Rank binds: validation loss at uniform rank 8 less rank 1" in STUDY.answer(rows)
+    assert "at equal parameters: rank 1 −0.070" in STUDY.details(rows)
     same = [{**one, "loss": one["loss"] + 0.4 * (one["average_rank"] == 8)} for one in done]
     assert STUDY.answer(STUDY.rows(same, {})).startswith("That rank binds cannot be shown")
 

@@ -6,6 +6,7 @@ import pytest
 
 from adarank_core import AdaRankError, generic_texts, load_model, score
 from adarank_core.lab import reset
+from adarank_core.numerals import with_error
 
 SMALL = {"trials": 2, "texts": 2, "repeats": 2}
 
@@ -31,8 +32,20 @@ def test_noise_that_stays_makes_what_is_scanned_later_score_higher(result):
     growth = {r["curve"]: r["last_over_first"] for r in result.rows if r["table"] == "growth"}
     real = growth["real reset"]
     assert growth["accumulating, forward"] > real > growth["accumulating, reversed"]
-    for ratio in growth.values():
-        assert f"{ratio:.2f} times" in result.answer
+    errors = {r["curve"]: r["log_error"] for r in result.rows if r["table"] == "growth"}
+    for curve, ratio in growth.items():
+        told = result.details if curve == "real reset" else result.answer
+        assert f"{with_error(ratio, ratio * errors[curve], 1)} times" in told
+
+
+def test_an_error_that_rounds_to_nothing_keeps_its_digits():
+    def row(curve, ratio, error):
+        return {"table": "growth", "curve": curve, "last_over_first": ratio, "log_error": error}
+
+    errors = dict(zip(reset.CURVES, (0, 0.0008, 0.3), strict=True))
+    rows = [row(curve, 3.5, error) for curve, error in errors.items()]
+    assert "3.500 ± 0.003 times in reverse" in reset.STUDY.answer(rows)
+    assert "scores 3.50 times the first" in reset.STUDY.answer(rows)  # an error of nothing
 
 
 def test_the_growth_is_the_geometric_mean_of_families_over_repeats():

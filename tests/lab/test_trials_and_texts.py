@@ -36,7 +36,7 @@ def test_the_cheapest_stable_cell_is_marked(result):
     stable = [row for row in result.rows if row["spearman"] >= 0.5]
     (marked,) = [row for row in result.rows if row["cheapest"]]
     assert marked["seconds"] == min(row["seconds"] for row in stable)
-    assert f"{marked['trials']} instances of {marked['texts']} texts" in result.answer
+    assert f"{marked['trials']} trials of {marked['texts']} texts" in result.answer
 
 
 def row(trials, texts, spearman, error=0.01, seconds=1.0, cheapest=False):
@@ -45,14 +45,16 @@ def row(trials, texts, spearman, error=0.01, seconds=1.0, cheapest=False):
 
 
 def test_the_answer_says_what_it_can_and_no_more():
-    answer = trials_and_texts.STUDY.answer
-    told = answer([row(2, 16, 0.97, cheapest=True), row(8, 4, 0.90)])
-    assert told.startswith("The cheapest scoring with Spearman 0.95") and "texts are worth" in told
-    assert "instances are worth more" in answer([row(2, 16, 0.80), row(8, 4, 0.90)])
-    told = answer([row(2, 16, 0.90), row(8, 4, 0.91, error=0.1)])
-    assert "No cell reaches Spearman 0.95" in told and "cannot be told" in told
-    assert "no two cells" in answer([row(2, 16, 0.9), row(2, 4, 0.9)])
+    answer, details = trials_and_texts.STUDY.answer, trials_and_texts.STUDY.details
+    rows = [row(2, 16, 0.97, cheapest=True), row(8, 4, 0.90)]
+    assert answer(rows).startswith("The cheapest scoring with Spearman 0.95")
+    assert "Texts are worth more" in details(rows)
+    assert "Trials are worth more" in details([row(2, 16, 0.80), row(8, 4, 0.90)])
+    rows = [row(2, 16, 0.90), row(8, 4, 0.91, error=0.1)]
+    assert "No cell reaches Spearman 0.95" in answer(rows) and "cannot be told" in details(rows)
+    assert "No two cells" in details([row(2, 16, 0.9), row(2, 4, 0.9)])
     assert "Nothing can be told" in answer([row(2, 16, None, None)])
+    assert details([row(2, 16, None, None)]) == ""
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_every_score_of_an_arm_is_held_against_every_other(result):
     assert {"weight-norm", "stable-rank", "ramp-up"} < names and "uniform" not in names
     assert not any(ARMS[name].source or ARMS[name].trains for name in names)
     assert len(result.rows) == len(names) ** 2
-    assert "Disagreement agrees with itself" in result.answer
+    assert "Disagreement agrees with itself" in result.details
 
 
 def test_an_agreement_is_that_of_the_librarys_scores(result, tiny_bert, tiny_file):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from adarank_core.comparison.arms import ARMS, GROUPS
 from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.files import write_json
 from adarank_core.runs import jobs
@@ -515,11 +516,25 @@ def test_the_plan_of_the_page_ranks_is_an_arm_until_it_is_dropped(started, tmp_p
     assert not at.exception and button(at, "Drop") is None
 
 
+def test_arms_are_listed_by_their_groups(home):
+    at = opened()
+    boxes = [one.key.removeprefix("compare_arm_") for one in at.checkbox]
+    assert sorted(boxes) == sorted(ARMS)
+    places = [GROUPS.index(ARMS[arm].group) for arm in boxes]
+    assert places == sorted(places) and set(places) == set(range(len(GROUPS)))
+    assert all(ARMS[arm].question in at.checkbox(key=f"compare_arm_{arm}").label for arm in ARMS)
+
+
 def test_how_long_it_takes_is_foretold_from_an_earlier_one(home):
     folder = finished({"uniform": [0.5]})
-    data = json.loads((folder / "verdict.json").read_text())
-    data["arms"]["uniform"]["runs"][0] |= {"train_seconds": 20.0, "steps": 10}
-    write_json(folder / "verdict.json", data)
+    about = {"arm": "uniform", "seed": 0}
+    told = [{"event": "plan", "budget": {}, "time": 100.0}]
+    told += [{"event": "step", "step": at, "time": 100.0 + 2 * at} for at in range(11)]
+    sizes = {"lora_parameters": 9, "allocation_seconds": 4.0, "test_loss": 0.5, "steps": 10}
+    told += [{"event": "result", "time": 120.0, **sizes}]
+    lines = "".join(json.dumps({**about, **event}) + "\n" for event in told)
+    events = folder / "events.jsonl"
+    events.write_text(lines + events.read_text().splitlines(keepends=True)[-1])
     at = opened()
     # Two arms with three seeds, 150 steps of 2 seconds, and 4 seconds a seed for ranks.
     assert "It takes about 30 min" in texts(at)

@@ -87,7 +87,8 @@ def button(at, label):
 def test_every_study_is_drawn_from_its_stored_example(home, tmp_path, monkeypatch):
     monkeypatch.setattr(panel, "EXAMPLES", tmp_path)
     for name in NAMES:
-        result = StudyResult(name, {"model": "embedded"}, {}, (ROWS[name],), f"{name}: a half.")
+        told = (f"{name}: a half.", f"More of {name}.")
+        result = StudyResult(name, {"model": "embedded"}, {}, (ROWS[name],), *told)
         write_json(tmp_path / f"{name}.json", result.to_dict())
     at = opened()
     for name in NAMES:
@@ -95,7 +96,9 @@ def test_every_study_is_drawn_from_its_stored_example(home, tmp_path, monkeypatc
         assert not at.exception
         assert at.query_params == ({} if name == NAMES[0] else {"study": name})
         assert at.title[0].value.replace("\\", "") == STUDIES[name].question
-        assert f"{name}: a half." in texts(at) and "stored example" in texts(at)
+        assert next(one.value.replace("\\", "") for one in at.header) == f"{name}: a half."
+        assert f"More of {name}." in [one.value.replace("\\", "") for one in at.markdown]
+        assert "stored example" in texts(at)
         assert len(at.get("plotly_chart")) == 1
 
 

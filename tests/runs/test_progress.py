@@ -1,10 +1,10 @@
+import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from adarank_core.comparison.judging import verdict_of
 from adarank_core.comparison.learning_rates import SEARCH_SEEDS
-from adarank_core.files import write_json
 from adarank_core.runs.jobs import Run
 from adarank_core.runs.progress import (
     ComparisonWork,
@@ -198,34 +198,63 @@ LAUNCHED = {
 }
 
 
-def earlier(folder, **changes):
-    runs = [
-        {"seed": seed, "test_loss": 0.5, "train_seconds": seconds, "steps": 10}
-        for seed, seconds in enumerate((20.0, 40.0))
-    ]
-    arms = {
-        arm: {"lora_parameters": 9, "allocation_seconds": seconds, "runs": runs}
-        for arm, seconds in (("uniform", 0.0), ("adarank", 5.0))
-    }
-    write_json(folder / "verdict.json", verdict_of("t", "m", arms).to_dict())
-    return Run(folder, {**LAUNCHED, **changes}, "finished")
+def earlier(folder, pace=3.0, start=5.0, test=7.0, taken=10, loading=4.0, **changes):
+    """A run whose trainings begin in 5 seconds, take 3 a step and read test texts for 7."""
+    now, lines = 100.0 + loading, [{"event": "started", "time": 100.0}]
+    for seed, (arm, ranks) in product((0, 1), (("uniform", 0.0), ("adarank", 5.0))):
+        about = {"arm": arm, "seed": seed}
+        now += ranks
+        lines.append({"event": "plan", **about, "budget": {}, "time": now})
+        now += start
+        for step in range(1, taken + 1):
+            now += pace if step > 1 else 0.0
+            lines.append({"event": "step", **about, "step": step, "time": now})
+            if step % max(1, taken // 2) == 0:  # as many however long it is
+                now += 0.5
+                lines.append({"event": "evaluation", **about, "step": step, "time": now})
+        now += test
+        size = {"lora_parameters": 9, "allocation_seconds": ranks, "test_loss": 0.5}
+        lines.append({"event": "result", **about, **size, "steps": taken, "time": now})
+    lines.append({"event": "finished", "time": now})
+    folder.mkdir(exist_ok=True)
+    (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Run(folder, {**LAUNCHED, **changes}, "finished"), now - 100.0
 
 
 def test_the_time_is_foretold_from_a_run_that_was_alike(tmp_path):
-    # Two arms and two seeds, ten steps of three seconds; ranks once a seed.
-    assert seconds_expected(LAUNCHED, [earlier(tmp_path)]) == 2 * 2 * 30 + 2 * 5
+    run, took = earlier(tmp_path / "run")
+    # Loading; two arms and two seeds, each with its start, nine steps, validation and test.
+    assert took == 4 + 4 * (5 + 9 * 3 + 2 * 0.5 + 7) + 2 * 5
+    assert seconds_expected(LAUNCHED, [run]) == pytest.approx(took)
     grid = {**LAUNCHED, "learning_rates": [0.001, 0.005]}
-    assert seconds_expected(grid, [earlier(tmp_path)]) == 2 * (2 + 2 * 2) * 30 + 2 * 5
+    assert seconds_expected(grid, [run]) == pytest.approx(4 + 2 * (2 + 2 * 2) * 40 + 2 * 5)
+    alone = {**LAUNCHED, "arms": ["uniform"]}  # which needs no ranks
+    assert seconds_expected(alone, [run]) == pytest.approx(4 + 2 * 40)
+
+
+def test_what_is_not_steps_is_not_multiplied_by_steps(tmp_path):
+    """Ten steps of a hundredth of a second, where start and test take nearly all of the time."""
+    (short, took), (_, wanted) = (
+        earlier(tmp_path / str(steps), pace=0.01, taken=steps) for steps in (10, 40)
+    )
+    longer = {**LAUNCHED, "settings": {"steps": 40, "batch_size": 32}}
+    foretold = seconds_expected(longer, [short])
+    assert foretold == pytest.approx(wanted, rel=0.1) and took > 0.9 * wanted
+    beside, _ = earlier(tmp_path / "beside", side_by_side=2)
+    alone, _ = earlier(tmp_path / "alone")
+    both = [seconds_expected(LAUNCHED, [run]) - 4 for run in (beside, alone)]
+    assert 2 * both[0] == pytest.approx(both[1])  # two seeds at once
 
 
 def test_nothing_is_foretold_from_a_run_that_was_other_or_is_damaged(tmp_path):
     assert seconds_expected(LAUNCHED, []) is None
-    assert seconds_expected(LAUNCHED, [earlier(tmp_path, task="trec")]) is None
+    assert seconds_expected(LAUNCHED, [earlier(tmp_path / "other", task="trec")[0]]) is None
     assert seconds_expected(LAUNCHED, [Run(Path("none"), LAUNCHED, "finished")]) is None
-    run = earlier(tmp_path)
-    for damaged in ({"arms": {}}, {"arms": {"uniform": 1}}, {}, []):
-        write_json(tmp_path / "verdict.json", damaged)
-        assert seconds_expected(LAUNCHED, [run]) is None
+    assert seconds_expected(LAUNCHED, [earlier(tmp_path / "one", taken=1)[0]]) is None  # no pace
+    run, _ = earlier(tmp_path / "damaged")
+    assert seconds_expected(LAUNCHED, [run]) is not None
+    (run.folder / "events.jsonl").write_text('{"event": "result"}\n[]\n{')
+    assert seconds_expected(LAUNCHED, [run]) is None
 
 
 def test_the_time_left_is_that_of_the_pace_so_far():

@@ -7,6 +7,7 @@ from adarank_core.comparison.sentences import FEWEST_SEEDS, describe, why_no_ver
 from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, ONE_SEED, Verdict
 from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
+from pages.parts.shared.tables import signed_table
 
 __all__ = [
     "METRICS",
@@ -134,16 +135,21 @@ def draw_numbers(verdict: Verdict, metric: str) -> None:
     """
     if verdict.seeds > 1:
         st.dataframe(
-            curves.comparison_table(verdict, [metric]), hide_index=True, width="stretch",
-            column_config=_number_columns(), alt="Differences with both of their intervals",
-        )  # fmt: skip
+            signed_table(curves.comparison_table(verdict, [metric]), {"difference": "{:+.4f}"}),
+            hide_index=True,
+            width="stretch",
+            column_config=_number_columns(),
+            alt="Differences with both of their intervals",
+        )
     draw_data(curves.difference_table(verdict, metric), metric)
 
 
 def _number_columns() -> dict:
     number = st.column_config.NumberColumn
     return {
-        "difference": number(format="%+.4f"),
+        "pair": st.column_config.TextColumn(pinned=True),
+        "interval over seeds": st.column_config.TextColumn("for other seeds"),
+        "over seeds and texts": st.column_config.TextColumn("for other texts too"),
         "p, corrected": number(
             format="%.2g", help="Holm's correction, for all comparisons that are read."
         ),
@@ -188,9 +194,9 @@ def draw_secondary(verdict: Verdict) -> None:
 
 def _sentence(compared: dict, verdict: Verdict) -> str:
     """Write a comparison as Markdown, with the verdict's word in bold."""
-    named = {**compared, **{key: arm_label(compared[key]) for key in ("arm", "against")}}
     mark = f": {word_of(compared, verdict)}"
-    said = describe(named, verdict).removesuffix(f", and {ONE_SEED}")  # said once, of all arms
+    said = describe(compared, verdict, arm_label)
+    said = said.removesuffix(f", and {ONE_SEED}")  # said once, of all arms
     before, word, after = said.rpartition(mark) if mark in said else (said, "", "")
     bold = f": **{word.removeprefix(': ')}**" if word else ""
     return f"{state.plain(before)}{bold}{state.plain(after)}."
@@ -206,7 +212,7 @@ def draw_data(table, name: str) -> None:
         Of the file, without its ending.
     """
     with st.expander("Data"):
-        st.dataframe(table, hide_index=True, width="stretch")
+        st.dataframe(signed_table(table), hide_index=True, width="stretch")
         st.download_button(
             f"{name}.csv",
             table.to_csv(index=False),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from adarank_core.comparison.arms import ARMS, arm_label, check_arms
+from adarank_core.comparison.arms import ARMS, GROUPS, arm_label, check_arms
 from adarank_core.comparison.inputs import model_path
 from adarank_core.comparison.learning_rates import AUTO, check_learning_rates
 from adarank_core.comparison.request import ComparisonRequest
@@ -25,6 +25,20 @@ from pages.parts.shared.uploads import save_upload
 __all__ = ["arguments", "launcher", "rates_from", "seeds_from"]
 
 ONE, SEVERAL, GROWING = RATES.values()
+#: What the arms of a group are for.
+GROUP_WORDS = dict(
+    zip(
+        GROUPS,
+        (
+            "Ranks from disagreement, the method itself.",
+            "What needs no score: LoRA as it is, in other places, or none at all.",
+            "What would do as well if the score said nothing, or no more than something simpler.",
+            "The same budget, split by another importance score.",
+            "Methods of others that choose ranks too, or where training begins.",
+        ),
+        strict=True,
+    )
+)
 
 
 def arguments(config: dict) -> list[str]:
@@ -171,8 +185,8 @@ def _more(config: dict) -> tuple[str | None, int, Path | None]:
             "Trials",
             2,
             200,
-            help="Noisy models a module, for the arms whose ranks come from disagreement. "
-            "More take longer and give surer ranks.",
+            help="For the arms whose ranks come from disagreement. More take longer and give surer "
+            "ranks.\n\n" + glossary.explained("trials"),
             **linked("arm_trials"),
         )
     )
@@ -229,14 +243,16 @@ def _arms() -> list[str]:
         st.caption(
             "What is trained beside each other. Each way of choosing ranks has its question."
         )
-        for arm in ARMS.values():
-            st.session_state[f"compare_arm_{arm.name}"] = arm.name in arms
-            st.checkbox(
-                f"**{arm.name}**: {arm.question}",
-                key=f"compare_arm_{arm.name}",
-                on_change=_toggle,
-                args=(arm.name,),
-            )
+        for group in GROUPS:
+            st.markdown(f"**{group[0].upper()}{group[1:]}**", help=GROUP_WORDS[group])
+            for arm in (arm for arm in ARMS.values() if arm.group == group):
+                st.session_state[f"compare_arm_{arm.name}"] = arm.name in arms
+                st.checkbox(
+                    f"**{arm.name}**: {arm.question}",
+                    key=f"compare_arm_{arm.name}",
+                    on_change=_toggle,
+                    args=(arm.name,),
+                )
     for arm in arms:
         st.caption(f"**{arm}**: {ARMS[arm].question}")
     plan = st.session_state.get(state.OWN_PLAN)

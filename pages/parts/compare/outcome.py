@@ -31,6 +31,7 @@ from pages.parts.compare.judgement import (
 )
 from pages.parts.shared import curves, figures, glossary, state
 from pages.parts.shared.link import linked
+from pages.parts.shared.tables import signed_table
 
 __all__ = [
     "ALIVE",
@@ -116,6 +117,7 @@ def headline(run: Run, verdict: Verdict | None) -> str:
         return f"One arm alone on {task}: nothing to compare"
     pair = next((pair for pair in words if pair[0] == "adarank"), next(iter(words)))
     arm, other = map(arm_label, pair)
+    seeds = verdict.seeds_of({"arm": pair[0], "against": pair[1]})
     word, over = words[pair], f" over {seeds} seeds"
     if word == ONE_SEED:
         title = f"On {task}, one seed cannot tell {arm} from {other}"
@@ -226,15 +228,26 @@ def draw_results(arms: dict) -> None:
     """
     reference = "uniform" if "uniform" in arms else next(iter(arms))
     number = st.column_config.NumberColumn
+    table = curves.results_table(arms, reference)
+    more = f"more than {arm_label(reference)}"
+    if more in table and not table[more].any():
+        table = table.drop(columns=more)  # all have the same, as the column beside it shows
     st.dataframe(
-        curves.results_table(arms, reference),
+        signed_table(table),
         hide_index=True,
         width="stretch",
         column_config={
             "LoRA parameters": number(format="localized"),
-            "seconds for ranks": number(format="%.1f"),
-            "seconds of search": number(format="%.0f"),
-            "seconds of training": number(format="%.0f"),
+            "arm": st.column_config.TextColumn(pinned=True),
+            "seconds for ranks": number(
+                "ranks (s)", format="%.1f", help="Seconds that the arm's ranks took."
+            ),
+            "seconds of search": number(
+                "search (s)", format="%.0f", help="Seconds of the search for its learning rate."
+            ),
+            "seconds of training": number(
+                "training (s)", format="%.0f", help="Seconds of training a seed."
+            ),
             "learning rate": number(format="%g"),
             **{
                 f"mean {name}": number(

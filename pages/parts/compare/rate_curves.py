@@ -8,8 +8,9 @@ from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.learning_rates import SEARCH_SEEDS, at_edge, edge_notice
 from adarank_core.comparison.tables import rate_table
 from pages.parts.shared import figures, state
-from pages.parts.shared.charts import ARM_DASHES, drawn, set_layout
-from pages.parts.shared.curves import LIVE, arm_colour
+from pages.parts.shared.arm_styles import arm_style
+from pages.parts.shared.charts import drawn, set_layout
+from pages.parts.shared.curves import LIVE
 
 __all__ = ["draw_rates", "rate_curves"]
 
@@ -22,7 +23,7 @@ def rate_curves(table: pd.DataFrame, arms) -> go.Figure:
     table : pandas.DataFrame
         As `rate_table` returns it.
     arms : sequence of str
-        All arms of the comparison, for their colours.
+        All arms of the comparison, for how they are drawn.
 
     Returns
     -------
@@ -30,7 +31,7 @@ def rate_curves(table: pd.DataFrame, arms) -> go.Figure:
     """
     figure = go.Figure()
     for arm, found in table.groupby("arm", sort=False):
-        colour, label = arm_colour(arm, arms), drawn(arm_label(arm))
+        style, label = arm_style(arm, arms), drawn(arm_label(arm))
         words = f"{label} at learning rate %{{x:~g}}:<br>mean validation loss %{{y:.4f}}"
         figure.add_trace(
             go.Scatter(
@@ -39,8 +40,8 @@ def rate_curves(table: pd.DataFrame, arms) -> go.Figure:
                 mode="lines+markers",
                 name=label,
                 legendgroup=arm,
-                line={"color": colour, "dash": ARM_DASHES.get(arm, "solid"), "width": 2},
-                marker={"size": 6},
+                line=style.line(2),
+                marker={"size": 8, "symbol": style.symbol},
                 hovertemplate=f"{words}<extra></extra>",
             )
         )
@@ -52,7 +53,7 @@ def rate_curves(table: pd.DataFrame, arms) -> go.Figure:
                 mode="markers",
                 legendgroup=arm,
                 showlegend=False,
-                marker={"size": 14, "symbol": "diamond", "color": colour},
+                marker={"size": 14, "symbol": "diamond", "color": style.colour},
                 hovertemplate=f"{words}, the lowest<extra></extra>",
             )
         )

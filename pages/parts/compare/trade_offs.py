@@ -5,8 +5,9 @@ import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS
+from pages.parts.shared.arm_styles import arm_style
 from pages.parts.shared.charts import drawn, set_layout
-from pages.parts.shared.curves import LIVE, UNITS, arm_colour
+from pages.parts.shared.curves import LIVE, UNITS
 
 __all__ = ["COSTS", "trade_off"]
 
@@ -15,7 +16,6 @@ COSTS = {
     "parameters": ("LoRA parameters", "{:,.0f} LoRA parameters"),
     "seconds": ("seconds a seed: ranks, search and training", "{:,.0f} seconds a seed"),
 }
-SYMBOLS = ("circle", "square", "triangle-up", "star", "hexagon", "triangle-down")
 NEAR = 0.01  # arms whose parameters are no further apart are drawn side by side
 GAP = 0.03  # between them, as a share of the axis
 
@@ -28,7 +28,7 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
     table : pandas.DataFrame
         As `cost_table` returns it.
     arms : sequence of str
-        All arms of the comparison, for their colours.
+        All arms of the comparison, for how they are drawn.
     metric, cost : str
         As in `cost_table`.
 
@@ -43,11 +43,11 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
     low, high = _range(table["cost"])
     aside = _aside(means["cost"], GAP * (high - low)) if cost == "parameters" else {}
     figure = go.Figure()
-    for at, (arm, mean) in enumerate(means.iterrows()):
+    for arm, mean in means.iterrows():
         of_arm = table[table["arm"] == arm]
-        colour, label = arm_colour(arm, arms), drawn(arm_label(arm))
+        style, label = arm_style(arm, arms), drawn(arm_label(arm))
+        look = {"color": style.colour, "symbol": style.symbol}
         shift = aside.get(arm, 0.0)
-        symbol = SYMBOLS[at % len(SYMBOLS)]
         figure.add_trace(
             go.Scatter(
                 x=of_arm["cost"] + shift,
@@ -55,7 +55,7 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
                 mode="markers",
                 legendgroup=arm,
                 showlegend=False,
-                marker={"size": 8, "color": colour, "opacity": 0.6, "symbol": symbol},
+                marker={"size": 8, "opacity": 0.6, **look},
                 customdata=[
                     (seed, words.format(spent))
                     for seed, spent in zip(of_arm["seed"], of_arm["cost"], strict=True)
@@ -72,7 +72,7 @@ def trade_off(table: pd.DataFrame, arms, metric: str, cost: str) -> go.Figure:
                 mode="markers",
                 name=label,
                 legendgroup=arm,
-                marker={"size": 15, "color": colour, "symbol": symbol},
+                marker={"size": 15, **look},
                 hovertemplate=f"{label} has a mean {name}<br>of %{{y:{digits}}} {of}, for "
                 f"{words.format(mean['cost'])}.<extra></extra>",
             )

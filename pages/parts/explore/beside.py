@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from adarank_core.numerals import signed
 from adarank_core.scoring.differences import ShareDifference, share_differences
 from adarank_core.scoring.lesson import rank_correlation
 from pages.parts.shared import charts, figures, grids, phrases, state
@@ -149,7 +150,7 @@ def difference_map(found: tuple[ShareDifference, ...], one: str, other: str) -> 
 
 
 def _points(value: float) -> str:
-    return f"{value:+.1f}" if abs(value) >= 0.1 else f"{value:+.2f}"
+    return signed(value, 1 if abs(value) >= 0.1 else 2)
 
 
 def _words(each: ShareDifference, one: str, other: str) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from adarank_core import numerals
 from adarank_core.checks import is_number
+from adarank_core.numerals import true_minus
 from pages.parts.shared.charts import (
     GREY,
     SCALE,
@@ -125,7 +127,9 @@ def with_error(value: float | None, error: float | None, digits: int = 2) -> str
     """
     if value is None:
         return "no value"
-    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if is_number(error) else "")
+    if is_number(error) and error:
+        return numerals.with_error(value, error, 1)
+    return true_minus(f"{value:z.{digits}f}")
 
 
 def heat(
@@ -218,7 +222,7 @@ def matrix(rows: Sequence[Mapping], what: str = "modules") -> go.Figure:
         same = row["first"] == row["second"]
         pair = f"{drawn(row['first'])} and {'other draws' if same else drawn(row['second'])}"
         words = f"{pair}:<br>Spearman {with_error(value, error, digits)}"
-        written = "" if value is None else f"{value:.{digits}f}"
+        written = "" if value is None else with_error(value, None, digits)
         cells[names.index(row["first"]), names.index(row["second"])] = (value, written, words)
     lowest = min((value for value, *_ in cells.values() if value is not None), default=0.0)
     title = f"Spearman correlation of the {what}"

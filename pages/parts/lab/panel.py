@@ -12,6 +12,7 @@ from adarank_core.lab.study import StudyResult
 from pages.parts.lab.figures import Picture
 from pages.parts.lab.pictures import pictures
 from pages.parts.shared import figures
+from pages.parts.shared.tables import signed_table
 
 __all__ = ["EXAMPLES", "draw_panel", "drawn_result", "read_result", "stored", "tables"]
 
@@ -88,7 +89,7 @@ def draw_panel(study: str, shown: Sequence[Picture], laid_out: Mapping[str, pd.D
             if len(laid_out) > 1:
                 st.caption(name)
             st.dataframe(
-                table,
+                signed_table(table),
                 hide_index=True,
                 width="stretch",
                 height="content" if len(table) < TALLEST / 35 else TALLEST,

@@ -35,7 +35,7 @@ CELL = 0.47  # from a cell's middle to its outline, inside the picture
 
 
 def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
-    """Draw how stable ranks are over noisy instances × texts, the cheapest stable cell marked."""
+    """Draw how stable ranks are over trials × texts, the cheapest stable cell marked."""
     rows = rows_of(rows, numbers=("trials", "texts", "seconds"), maybe=("spearman",))
     if not rows:
         return []
@@ -46,7 +46,7 @@ def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
         value = row["spearman"]
         written = f"{with_error(value, None, 3)}<br>{row['seconds']:.1f} s"
         words = (
-            f"{row['trials']} noisy instances of {row['texts']} texts:<br>Spearman "
+            f"{row['trials']} trials of {row['texts']} texts:<br>Spearman "
             f"{with_error(value, row.get('standard_error'), 3)} between two draws,<br>"
             f"{number(row['seconds'])} seconds"
         )
@@ -75,11 +75,11 @@ def trials_and_texts(rows: Sequence[Mapping]) -> list[Picture]:
         )
     figure.update_layout(showlegend=bool(best))
     figure.update_xaxes(title="texts")
-    figure.update_yaxes(title="noisy instances a module")
+    figure.update_yaxes(title="trials a module")
     return [
         Picture(
             figure,
-            "How stable the order of modules is, over noisy instances and texts, with the seconds "
+            "How stable the order of modules is, over trials and texts, with the seconds "
             "that each takes",
         )
     ]

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.lab.trainings import told
+from adarank_core.numerals import signed
 from pages.parts.lab.figures import (
     SECOND,
     Picture,
@@ -19,9 +20,9 @@ from pages.parts.lab.figures import (
     with_error,
     wrapped,
 )
+from pages.parts.shared.arm_styles import arm_style
 from pages.parts.shared.charts import (
     ACCENT,
-    ARM_DASHES,
     GREY,
     drawn,
     family_colours,
@@ -29,7 +30,7 @@ from pages.parts.shared.charts import (
     number,
     set_layout,
 )
-from pages.parts.shared.curves import LIVE, arm_colour
+from pages.parts.shared.curves import LIVE
 
 __all__ = ["data_size", "generalisation", "learning_rate", "rank_binds", "transfer"]
 
@@ -93,10 +94,11 @@ def learning_rate(rows: Sequence[Mapping]) -> list[Picture]:
             f"validation loss {with_error(row['loss'], row.get('standard_error'), 4)}"
             for row in of_arm
         ]
+        style = arm_style(arm, arms)
         best = [row.get("best") is True for row in of_arm]
         marker = {
-            "size": [14 if one else 7 for one in best],
-            "symbol": ["diamond" if one else "circle" for one in best],
+            "size": [14 if one else 8 for one in best],
+            "symbol": ["diamond" if one else style.symbol for one in best],
         }
         add_line(
             figure,
@@ -106,7 +108,7 @@ def learning_rate(rows: Sequence[Mapping]) -> list[Picture]:
             words,
             "standard_error",
             name=drawn(arm_label(arm)),
-            line=_arm_line(arm, arms),
+            line=style.line(2),
             marker=marker,
         )
     log_axis(figure, "learning rate", named(rows, "learning_rate"))
@@ -114,11 +116,6 @@ def learning_rate(rows: Sequence[Mapping]) -> list[Picture]:
     set_layout(figure, 400, **LIVE)
     alt = "Mean validation loss over the learning rate, one line an arm; the best is a diamond"
     return [Picture(figure, alt, "Whiskers: one standard error over seeds.")]
-
-
-def _arm_line(arm: str, arms: Sequence[str]) -> dict:
-    dash = ARM_DASHES.get(arm, "solid")
-    return {"color": arm_colour(arm, arms), "dash": dash, "width": 2}
 
 
 def rank_binds(rows: Sequence[Mapping]) -> list[Picture]:
@@ -136,8 +133,9 @@ def rank_binds(rows: Sequence[Mapping]) -> list[Picture]:
             f"validation loss {with_error(row['loss'], row.get('standard_error'), 4)}"
             for row in of_arm
         ]
-        line, name = _arm_line(arm, arms), drawn(arm_label(arm))
-        spot = {"name": name, "line": line}
+        style = arm_style(arm, arms)
+        spot = {"name": drawn(arm_label(arm)), "line": style.line(2)}
+        spot["marker"] = {"size": 8, "symbol": style.symbol}
         add_line(figure, of_arm, "lora_parameters", "loss", words, "standard_error", **spot)
     sizes = named(trained, "lora_parameters")
     for row in rows:
@@ -238,7 +236,7 @@ def generalisation(rows: Sequence[Mapping]) -> list[Picture]:
             figure,
             alt,
             "Each point is a module. In a title: Spearman correlation of score and loss with its "
-            "95% interval over modules; -1 would be a perfect prediction. Loss: validation, nats "
+            "95% interval over modules; −1 would be a perfect prediction. Loss: validation, nats "
             "a text.",
         )
     ]
@@ -248,7 +246,7 @@ def _panel_title(score: str, correlations: Mapping[str, Mapping]) -> str:
     row = correlations.get(score)
     if row is None or row["spearman"] is None:
         return drawn(arm_label(score))
-    told_of = f"{row['spearman']:+.2f}"
+    told_of = signed(row["spearman"], 2)
     if row["ci_low"] is not None and row["ci_high"] is not None:
-        told_of += f" ({row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
+        told_of += f" ({signed(row['ci_low'], 2)} to {signed(row['ci_high'], 2)})"
     return f"{drawn(arm_label(score))}<br>{told_of}"

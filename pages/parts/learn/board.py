@@ -6,12 +6,12 @@ import plotly.graph_objects as go
 
 from pages.parts.learn.lesson_data import Check, Step
 from pages.parts.learn.rooms import Attendee
-from pages.parts.shared.charts import ARM_COLOURS, drawn, set_layout
+from pages.parts.shared.charts import ACCENT, drawn, set_layout
 
 __all__ = ["answer_bars", "answer_counts", "progress_grid"]
 
 RIGHT, WRONG, OPEN = "#009E73", "#E69F00", "rgba(138,136,148,0.18)"
-ANSWERED = ARM_COLOURS["adarank"]
+ANSWERED = ACCENT
 LONGEST = 46  # signs of an answer beside its bar
 
 

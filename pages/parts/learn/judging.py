@@ -10,6 +10,7 @@ from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.comparison.sentences import describe
 from adarank_core.comparison.verdicts import Verdict
 from adarank_core.files import read_json
+from adarank_core.numerals import signed
 from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.scoring.scores import Scores
@@ -179,17 +180,13 @@ def told(row: dict) -> dict[str, str]:
     >>> told(row)
     {'task': 'TREC', 'seeds': '5', 'difference': '−0.011', 'p_value': '0.04'}
     """
-    signed = {"difference": "difference", "ci_low": "low", "ci_high": "high"}
+    with_sign = {"difference": "difference", "ci_low": "low", "ci_high": "high"}
     words = {"task": row["task"], "seeds": str(row["seeds"])}
-    words |= {name: _signed(row[key]) for key, name in signed.items() if key in row}
+    words |= {name: signed(row[key]) for key, name in with_sign.items() if key in row}
     words |= {key: f"{row[key]:.2g}" for key in ("p_value", "p_adjusted") if key in row}
     if "smallest_detectable" in row:
         words["smallest"] = f"{row['smallest_detectable']:.3f}"
     return words
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
 
 
 def reset(step: Step) -> str:
@@ -275,7 +272,7 @@ def unknown(step: Step) -> str:
     left.markdown(
         step["passages"][1].format(
             tie=published["paper_results"]["generic_vs_task_text"],
-            **{task: _signed(difference) for task, difference in shuffled.items()},
+            **{task: signed(difference) for task, difference in shuffled.items()},
         )
     )
     return step["title"]

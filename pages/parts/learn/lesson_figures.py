@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared.charts import (
-    ARM_COLOURS,
+    ACCENT,
+    GREY,
     drawn,
     family_colours,
     family_label,
@@ -33,7 +34,6 @@ __all__ = [
     "two_scores",
 ]
 
-ACCENT, GREY = ARM_COLOURS["adarank"], ARM_COLOURS["uniform"]
 SYMBOLS = ("circle-open", "diamond")
 DASHES = ("dot", "solid")
 

@@ -8,6 +8,7 @@ import streamlit as st
 from pages.parts.learn.lesson_data import Lesson, Step
 from pages.parts.learn.progress import check_key
 from pages.parts.learn.room_link import hidden
+from pages.parts.shared.tables import signed_table
 
 __all__ = [
     "draw_check",
@@ -80,7 +81,7 @@ def draw_data(table: pd.DataFrame, name: str) -> None:
     if hidden("data"):
         return
     with st.expander("Data"):
-        st.dataframe(table, hide_index=True, width="stretch")
+        st.dataframe(signed_table(table), hide_index=True, width="stretch")
         csv = table.to_csv(index=False)
         st.download_button(f"{name}.csv", csv, f"{name}.csv", "text/csv", on_click="ignore")
 

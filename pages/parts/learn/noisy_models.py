@@ -74,8 +74,7 @@ def draw_sentence_form(drawn: lesson.NoisyLogits, names: list[str]) -> None:
     own = "lesson_drawn" in st.session_state
     state.badge(
         "computed now" if own else "stored example",
-        f"“{drawn.sentence}” · {len(drawn.noisy[names[0]])} noisy models a module · "
-        f"seed {drawn.seed}",
+        f"“{drawn.sentence}” · {len(drawn.noisy[names[0]])} trials a module · seed {drawn.seed}",
     )
     if hidden("own-sentence"):
         return

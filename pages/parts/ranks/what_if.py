@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from adarank_core.errors import AdaRankError
+from adarank_core.numerals import signed
 from adarank_core.ranks.allocation import RankPlan, allocate, uniform_plan
 from adarank_core.ranks.costs import module_parameters, plan_costs, uniform_rank
 from adarank_core.ranks.intervals import average_interval, rank_intervals
@@ -398,7 +399,7 @@ def costs(scores: Scores, now: Planned) -> None:
     card(
         "LoRA parameters",
         f"{cost.lora_parameters:,}",
-        f"{cost.against_uniform:+.1%} against uniform",
+        f"{signed(cost.against_uniform, 1, '%')} against uniform",
         f"What training learns: {cost.share:.2%} of the {cost.weights:,} weights of these "
         f"{len(scores.modules)} modules. Uniform LoRA of rank {cost.uniform_rank:.3g} has "
         f"{cost.uniform_parameters:,}. Equal sums of ranks are not equal numbers of parameters "

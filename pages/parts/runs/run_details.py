@@ -115,10 +115,7 @@ def _verdict(run: Run) -> Verdict | None:
 
 def _sentences(verdict: Verdict) -> list[str]:
     """Return what a verdict says of its primary metric, a sentence for every compared arm."""
-    told = []
-    for compared in verdict.primary:
-        named = {key: arm_label(compared[key]) for key in ("arm", "against")}
-        told.append(state.plain(describe({**compared, **named}, verdict)) + ".")
+    told = [state.plain(describe(one, verdict, arm_label)) + "." for one in verdict.primary]
     why = why_no_verdict(verdict)
     return ([state.plain(why)] if why else []) + told
 
@@ -156,6 +153,7 @@ def draw_pair(first: Run, second: Run) -> None:
             width="stretch",
             height="content",
             column_config={
+                "arm": st.column_config.TextColumn(pinned=True),
                 "LoRA parameters": number(format="localized"),
                 "seconds for ranks": number(format="%.1f"),
                 "mean test loss": number(format="%.4f"),
@@ -168,7 +166,7 @@ def draw_pair(first: Run, second: Run) -> None:
         figures.draw(
             figure,
             key="runs_overlay",
-            alt="Validation loss of the arms of both runs: colours are arms, markers tell the runs",
+            alt="Validation loss of the arms of both runs: the second run's markers are open",
         )
     else:
         st.caption("No curves are left.")

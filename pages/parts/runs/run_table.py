@@ -17,9 +17,10 @@ from adarank_core.runs.jobs import Run, start_command
 from adarank_core.server_paths import without_paths
 from pages.parts.compare.asked import rate_of
 from pages.parts.compare.outcome import model_label, task_label
-from pages.parts.shared.charts import ACCENT, ARM_DASHES, GREY, drawn, hide_scale, set_layout
+from pages.parts.shared.arm_styles import arm_style
+from pages.parts.shared.charts import ACCENT, GREY, drawn, hide_scale, set_layout
 from pages.parts.shared.clock import local_time
-from pages.parts.shared.curves import LIVE, arm_colour, results_table
+from pages.parts.shared.curves import LIVE, results_table
 from pages.parts.shared.own_words import STATES
 
 __all__ = [
@@ -37,11 +38,11 @@ __all__ = [
     "value_of",
 ]
 
-#: Of the table of all runs, in their order.
-COLUMNS = ["when", "kind", "task", "state", "verdict", "effect", "rank", "steps", "batch"]
-COLUMNS += ["seeds", "arms", "tags", "rate", "model"]
+#: Of the table of all runs; a phone shows the first three, 1,400 pixels the first seven.
+COLUMNS = ["when", "task", "state", "verdict", "effect", "arms", "tags", "kind", "rank", "steps"]
+COLUMNS += ["batch", "seeds", "rate", "model"]
 RESULTS = ["arm", "run", "mean test loss", "mean test accuracy", "LoRA parameters", "seeds"]
-MARKERS = ("circle", "diamond-open")
+FILLS = ("", "-open")
 
 
 def kind(run: Run) -> str:
@@ -274,7 +275,7 @@ def results(compared: dict[str, dict]) -> pd.DataFrame:
 def overlay(compared: dict[str, Run]) -> go.Figure:
     """Draw the validation loss of two runs' arms into one figure, each as `mean_curve` has it.
 
-    Colours are arms; markers tell the runs apart.
+    Colours, dashes and markers are arms; the second run's markers are open and its lines thin.
 
     Parameters
     ----------
@@ -293,19 +294,15 @@ def overlay(compared: dict[str, Run]) -> go.Figure:
             mean, seeds = mean_curve(seed_curves(table, arm))
             if not seeds:
                 continue
-            name = drawn(f"{label}: {arm_label(arm)}")
+            name, style = drawn(f"{label}: {arm_label(arm)}"), arm_style(arm, arms)
             figure.add_trace(
                 go.Scatter(
                     x=mean.index,
                     y=mean,
                     name=name,
                     mode="lines+markers",
-                    line={
-                        "color": arm_colour(arm, arms),
-                        "dash": ARM_DASHES.get(arm, "solid"),
-                        "width": 3 - 1.5 * at,
-                    },
-                    marker={"symbol": MARKERS[at % len(MARKERS)], "size": 6 + 3 * at},
+                    line=style.line(3 - 1.5 * at),
+                    marker={"symbol": style.symbol + FILLS[at % len(FILLS)], "size": 8 + 3 * at},
                     hovertemplate=f"{name}:<br>validation loss %{{y:.3f}} at step %{{x}}"
                     "<extra></extra>",
                 )

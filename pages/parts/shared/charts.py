@@ -10,6 +10,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
+from adarank_core.numerals import number, with_error
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.labels import (
     FAMILY_COLOURS,
@@ -24,9 +25,9 @@ from pages.parts.shared.grids import SCALE
 from pages.parts.shared.grids import escaped as drawn
 
 __all__ = [
-    "ARM_COLOURS",
-    "ARM_DASHES",
+    "ACCENT",
     "FAMILY_COLOURS",
+    "GREY",
     "LARGE_ERROR",
     "SCALE",
     "TOOL_BAR",
@@ -49,52 +50,12 @@ __all__ = [
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 ACCENT, GREY = "#7F63E0", "#8A8894"
-ARM_COLOURS = {
-    "adarank": ACCENT,
-    "uniform": GREY,
-    "permuted": GREY,
-    "adarank-generic": "#A893EA",
-    "adarank-sentence": "#C3B5F0",
-    "head-only": "#B0926A",
-    "full": "#6A9A8B",
-}
-ARM_DASHES = {"permuted": "dash"}
 WHISKERS = {"symmetric": False, "color": GREY, "thickness": 1.5, "width": 3}
 DIAMOND = {"symbol": "diamond", "size": 8, "color": GREY, "line": {"color": "#FFFFFF", "width": 1}}
 PIN = {**DIAMOND, "symbol": "triangle-down", "size": 11, "color": ACCENT}
 CROSS = {"symbol": "x", "size": 8, "color": ACCENT}
 TOOL_BAR = 30  # pixels
 LARGE_ERROR = 0.25  # of the score; at three modules in four it is lower with five trials
-
-
-def number(value: float) -> str:
-    """Write a number with three digits that count.
-
-    Examples
-    --------
-    >>> number(0.0053818), number(1.5), number(0.0), number(1234.5)
-    ('0.00538', '1.50', '0', '1,230')
-    """
-    if value == 0:
-        return "0"
-    if not 1e-5 <= abs(value) < 1e6:
-        return f"{value:.2e}"
-    text = f"{float(f'{value:.2e}'):#.3g}" if abs(value) < 1000 else f"{float(f'{value:.2e}'):,.0f}"
-    return text.rstrip(".")
-
-
-def with_error(value: float, error: float) -> str:
-    """Write a value and its error with the digits that the error leaves meaning to.
-
-    Examples
-    --------
-    >>> with_error(0.0053818, 0.00088), with_error(12.3456, 1.2), with_error(0.5, 0.0)
-    ('0.00538 ± 0.00088', '12.3 ± 1.2', '0.500 ± 0')
-    """
-    if error == 0 or not 1e-6 <= error < 100:
-        return f"{number(value)} ± {number(error)}"
-    decimals = max(0, -int(f"{error:e}".split("e")[1]) + 1)
-    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
 def set_layout(figure: go.Figure, height: int, **more) -> go.Figure:

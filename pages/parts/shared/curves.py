@@ -9,15 +9,16 @@ import plotly.graph_objects as go
 from adarank_core.comparison import tables
 from adarank_core.comparison.arms import arm_label
 from adarank_core.comparison.verdicts import METRIC_NAMES, METRICS, Verdict
+from adarank_core.numerals import signed
 from adarank_core.runs.curves import mean_curve, seed_curves, smoothed, thinned
-from pages.parts.shared.charts import ARM_COLOURS, ARM_DASHES, drawn, hide_scale, set_layout
+from pages.parts.shared.arm_styles import arm_style
+from pages.parts.shared.charts import drawn, hide_scale, set_layout
 
 __all__ = [
     "CURVES",
     "HEIGHT",
     "LIVE",
     "UNITS",
-    "arm_colour",
     "curves",
     "comparison_table",
     "difference_table",
@@ -40,22 +41,6 @@ UNITS = {
 #: Layout of figures that are drawn again while they are looked at: a zoom survives the next poll.
 LIVE = {"hovermode": "closest", "uirevision": "kept"}
 HEIGHT = 400  # pixels, of the curves
-# For arms that have no colour of their own: muted, and readable on light and dark.
-OTHER_COLOURS = ("#5B93A7", "#B0926A", "#6A9A8B", "#A8708F")
-
-
-def arm_colour(arm: str, arms) -> str:
-    """Return an arm's colour; arms without one of their own take muted ones in their order.
-
-    Examples
-    --------
-    >>> arm_colour("ramp-up", ["uniform", "ramp-up"])
-    '#5B93A7'
-    """
-    if arm in ARM_COLOURS:
-        return ARM_COLOURS[arm]
-    others = [other for other in arms if other not in ARM_COLOURS]
-    return OTHER_COLOURS[others.index(arm) % len(OTHER_COLOURS)]
 
 
 def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float = 0.0) -> go.Figure:
@@ -89,7 +74,7 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
         traces.append({"type": "scatter", "legendgroup": arm, **points, **more})
 
     for arm in arms:
-        line = {"color": arm_colour(arm, arms), "dash": ARM_DASHES.get(arm, "solid")}
+        style = arm_style(arm, arms)
         label = drawn(arm_label(arm))
         seeds = seed_curves(table, arm)
         mean, count = mean_curve(seeds)
@@ -100,20 +85,19 @@ def curves(table: pd.DataFrame, metric: str, arms, steps: int, smoothing: float 
                 smoothed(values, smoothing),
                 showlegend=False,
                 opacity=0.55,
-                line={**line, "width": 1.2},
+                line=style.line(1.2),
                 hovertemplate=f"{label}, seed {seed}:<br>{what} %{{y:{digits}}} "
                 "at step %{x}<extra></extra>",
             )
         if smoothing:
-            thin = {**line, "width": 1}
-            add(arm, mean, showlegend=False, opacity=0.25, line=thin, hoverinfo="skip")
+            add(arm, mean, showlegend=False, opacity=0.25, line=style.line(1), hoverinfo="skip")
         add(
             arm,
             smoothed(mean, smoothing),
             mode="lines+markers" if 0 < len(mean) < 30 else "lines",
             name=label,
-            line={**line, "width": 3},
-            marker={"size": 6},
+            line=style.line(3),
+            marker={"size": 8, "symbol": style.symbol},
             hovertemplate=f"{label}, {of}:<br>{what} %{{y:{digits}}} at step %{{x}}<extra></extra>",
         )
         # An arm without a value yet is in the legend.
@@ -158,8 +142,8 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Without columns that tell nothing, such as the second interval where the results of every
-        text were not kept.
+        What it is about and its verdict first. Without columns that tell nothing, such as the
+        second interval where the results of every text were not kept.
 
     Examples
     --------
@@ -168,23 +152,23 @@ def comparison_table(verdict: Verdict, metrics) -> pd.DataFrame:
     ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
     >>> verdict = verdict_of("t", "m", {"uniform": runs(0.5, 0.7), "adarank": runs(0.25, 0.5)})
     >>> comparison_table(verdict, ["test_loss"])["interval over seeds"].tolist()
-    ['-0.5427 to +0.0927']
+    ['−0.5427 to +0.0927']
     """
     table = tables.comparison_table(verdict)
     table = table[table["metric"].isin(metrics)]
     shown = pd.DataFrame({"pair": [pair_label(pair) for pair in table.to_dict("records")]})
     if len(set(metrics)) > 1:
         shown.insert(0, "metric", table["metric"].map(METRIC_NAMES).tolist())
+    shown["verdict"] = table["verdict"].tolist()
     shown["difference"] = table["difference"].tolist()
     for name, of in (("interval over seeds", ""), ("over seeds and texts", "_texts")):
         if f"ci_low{of}" in table and table[f"ci_low{of}"].notna().any():
             ends = zip(table[f"ci_low{of}"], table[f"ci_high{of}"], strict=True)
-            shown[name] = ["" if pd.isna(low) else f"{low:+.4f} to {up:+.4f}" for low, up in ends]
+            shown[name] = ["" if pd.isna(low) else _range(low, up) for low, up in ends]
     titles = {
         "p_adjusted": "p, corrected",
         "smallest_detectable": "smallest detectable",
         "seeds_needed": "seeds needed",
-        "verdict": "verdict",
     }
     for name, title in titles.items():
         if name in table and table[name].notna().any():
@@ -210,7 +194,7 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     compared = [c for c in verdict.comparisons if c["metric"] == metric]
     figure = go.Figure()
     for pair in compared:
-        name, colour = pair_label(pair), arm_colour(pair["arm"], verdict.arms)
+        name, colour = pair_label(pair), arm_style(pair["arm"], verdict.arms).colour
         of_pair = table[table["pair"] == name]
         figure.add_trace(
             go.Scatter(
@@ -224,9 +208,12 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
                     "color": colour,
                     "line": {"width": 2},
                 },
-                customdata=of_pair["seed"],
-                hovertemplate=f"With seed %{{customdata}}, {drawn(name)} is<br>%{{x:+.4f}} "
-                f"({UNITS[metric]}).<extra></extra>",
+                customdata=[
+                    (seed, signed(value, 4))  # Plotly writes a hyphen for the minus
+                    for seed, value in zip(of_pair["seed"], of_pair["difference"], strict=True)
+                ],
+                hovertemplate=f"With seed %{{customdata[0]}}, {drawn(name)} is<br>"
+                f"%{{customdata[1]}} ({UNITS[metric]}).<extra></extra>",
             )
         )
         if pair.get("ci_low_texts") is not None:
@@ -263,18 +250,22 @@ def differences(verdict: Verdict, metric: str) -> go.Figure:
     return set_layout(figure, 150 + 58 * len(compared), **LIVE)
 
 
+def _range(low: float, high: float) -> str:
+    return f"{signed(low, 4)} to {signed(high, 4)}"
+
+
 def _mean_with_interval(pair: dict, metric: str, colour: str) -> go.Scatter:
     level = f"{100 * pair.get('ci_level', 0.95):.6g}%"
-    told = f"{level} interval {pair['ci_low']:+.4f} to {pair['ci_high']:+.4f}"
+    told = f"{level} interval {_range(pair['ci_low'], pair['ci_high'])}"
     if pair.get("ci_low_texts") is not None:
-        texts = f"{pair['ci_low_texts']:+.4f} to {pair['ci_high_texts']:+.4f}"
+        texts = _range(pair["ci_low_texts"], pair["ci_high_texts"])
         told += f",<br>for other texts too {texts}"
     trace = _interval(pair, colour, "", {"thickness": 2.5, "width": 8})
     return trace.update(
         marker={"symbol": "diamond", "size": 14, "color": colour, "opacity": 0.6},
         hoverinfo=None,
-        hovertemplate=f"The mean of {drawn(pair_label(pair))} is<br>%{{x:+.4f}} "
-        f"({UNITS[metric]}).<br>{told}<extra></extra>",
+        hovertemplate=f"The mean of {drawn(pair_label(pair))} is<br>"
+        f"{signed(pair['difference'], 4)} ({UNITS[metric]}).<br>{told}<extra></extra>",
     )
 
 

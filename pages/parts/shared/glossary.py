@@ -9,8 +9,9 @@ TERMS = {
     "module": "one weight matrix of the model, such as a layer's query projection.",
     "noise": "random numbers added to a module's weights, as spread out as these are; the other "
     "modules stay as they are.",
-    "trials": "noisy models a module. Each is compared with every other; more give smaller errors.",
-    "instances": "noisy models a module, also called trials.",
+    "noisy models": "the model with noise on one module, and all else as it is.",
+    "trials": "how many noisy models there are of every module; a trial is one of them. Each is "
+    "compared with every other, and more trials give smaller errors.",
     "heads": "a classifier's last layer does not exist before training; the score is the "
     "mean over all that could be drawn at random.",
     "logits": "the numbers that a model answers with, before they become probabilities.",

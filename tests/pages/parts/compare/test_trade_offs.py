@@ -2,7 +2,7 @@ import pytest
 
 from adarank_core.comparison.tables import cost_table
 from pages.parts.compare.trade_offs import trade_off
-from pages.parts.shared.charts import ARM_COLOURS
+from pages.parts.shared.arm_styles import ARM_STYLES
 
 
 def arm(parameters=1000, ranks=0.0, losses=(0.5, 0.6), **more):
@@ -26,7 +26,7 @@ def test_each_arm_is_its_seeds_and_their_mean(cost):
     assert len(figure.data) == 6
     means = {trace.name: trace for trace in figure.data if trace.name}
     assert means["adarank"].y[0] == pytest.approx(0.55)
-    assert means["adarank"].marker.color == ARM_COLOURS["adarank"]
+    assert means["adarank"].marker.color == ARM_STYLES["adarank"].colour
     assert "over 2 seeds" in means["adarank"].hovertemplate
     seeds = next(trace for trace in figure.data if trace.legendgroup == "adarank")
     assert list(seeds.y) == [0.5, 0.6]

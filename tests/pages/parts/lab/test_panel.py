@@ -1,4 +1,5 @@
 import doctest
+import re
 
 import pytest
 
@@ -15,6 +16,8 @@ def test_examples():
 def test_a_stored_example_is_finished_and_drawn(path):
     result = panel.stored(path.stem)
     assert result.study == path.stem and result.answer
+    assert ". " not in result.answer and len(result.answer) < 200  # one sentence, as a title
+    assert not re.search(r"± 0(\.0+)?(?![.\d])", result.answer + result.details)
     assert set(STUDIES[path.stem].defaults) <= set(result.settings)
     pictures, tables = panel.drawn_result(path.stem, result)
     assert pictures and sum(map(len, tables.values())) == len(result.rows)

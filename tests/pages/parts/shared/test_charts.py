@@ -143,7 +143,7 @@ def test_rank_bars_by_rank_fall_and_diamonds_stand_on_their_bars(scores):
 
 def test_families_have_colours_of_their_own():
     assert len(set(charts.FAMILY_COLOURS.values())) == 6
-    assert charts.ARM_COLOURS["adarank"] not in charts.FAMILY_COLOURS.values()
+    assert charts.ACCENT not in charts.FAMILY_COLOURS.values()
     many = [f"family {at}" for at in range(9)]
     assert len(set(charts.family_colours(many).values())) == 6
 
@@ -154,7 +154,7 @@ def test_families_have_colours_of_their_own():
         (0.142, 0.011, "0.142 ± 0.011"),
         (0.00721, 0.00055, "0.00721 ± 0.00055"),
         (1234.5, 120.0, "1,230 ± 120"),
-        (0.0, 0.0, "0 ± 0"),
+        (0.0, 0.0, "0"),
         (2.0, 0.99, "2.00 ± 0.99"),
     ],
 )

@@ -2,9 +2,9 @@ import pandas as pd
 import pytest
 
 from adarank_core.comparison.judging import verdict_of
-from pages.parts.shared.charts import ARM_COLOURS
+from pages.parts.shared.arm_styles import ARM_STYLES, arm_style
 from pages.parts.shared.curves import (
-    arm_colour,
+    comparison_table,
     curves,
     difference_table,
     differences,
@@ -72,10 +72,10 @@ def test_the_axis_and_the_legend_are_there_from_the_beginning():
 
 def test_colours_mean_the_same_everywhere():
     figure = curves(table(("adarank", 0, 1, 1.0)), "train_loss", ["permuted", "adarank"], 10)
-    assert thick(figure)["adarank"].line.color == ARM_COLOURS["adarank"]
+    assert thick(figure)["adarank"].line.color == ARM_STYLES["adarank"].colour
     assert thick(figure)["permuted"].line.dash == "dash"
     names = ["uniform", "ramp-up", "ramp-down", "mine.json"]
-    assert len({arm_colour(name, names) for name in names}) == 4
+    assert len({arm_style(name, names) for name in names}) == 4
 
 
 def test_smoothing_is_a_moving_average_and_leaves_what_was_measured_in_sight():
@@ -124,6 +124,18 @@ def test_zero_is_marked_and_sides_are_named(verdict, metric, left):
     )
     assert shown.x[0] + shown.error_x.array[0] == pytest.approx(compared["ci_high"])
     assert shown.x[0] - shown.error_x.arrayminus[0] == pytest.approx(compared["ci_low"])
+
+
+def test_signs_are_the_same_in_hovers_and_tables(verdict):
+    """Plotly and the browser's tables would write a hyphen."""
+    figure = differences(verdict, "test_loss")
+    seeds = next(trace for trace in figure.data if trace.y[0] == "adarank − uniform")
+    assert [written for _, written in seeds.customdata] == ["−0.1000", "−0.0800", "−0.0900"]
+    told = [trace.hovertemplate for trace in figure.data if trace.hovertemplate]
+    assert any("−0.0900" in words for words in told) and not any("-0.0" in w for w in told)
+    found = comparison_table(verdict, ["test_loss"])
+    assert list(found)[:3] == ["pair", "verdict", "difference"]  # a narrow screen shows no more
+    assert not found["interval over seeds"].str.contains("-").any()
 
 
 def test_one_seed_has_no_interval():
