@@ -22,7 +22,7 @@ PAGES = {
 def warm_up() -> None:
     """Draw a first picture while the first browser still loads: it imports what takes longest."""
     from pages.parts.explore import beside, closer, scoring_job  # noqa: F401
-    from pages.parts.shared import charts, sidebar, state  # noqa: F401
+    from pages.parts.shared import charts, sidebar, state, tables  # noqa: F401
 
     charts.heatmap(state.example_scores("generic")).to_json()
 

@@ -312,4 +312,4 @@ if now is not None:
     hand_over(now.plan)
     if now.intervals is None and now.scores_sha256 == scores.sha256:
         what_if.measure(scores, now)  # the bars are on screen: now their whiskers
-        st.rerun()
+        state.draw_again()

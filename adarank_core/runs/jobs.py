@@ -296,7 +296,7 @@ class _Recorder:
 
     def __init__(self, folder: Path):
         self.folder, self.stopped, self.begun = folder, False, False
-        self.end_of_time = math.inf
+        self.end_of_time, self.clock = math.inf, None
         path = folder / "events.jsonl"
         if _modified(folder / "cancel") < _modified(path):
             # Answered already; a newer one is meant for this process.
@@ -315,6 +315,8 @@ class _Recorder:
 
     def end(self, ending: dict, finished: bytes | None) -> None:
         """Record how the run ended; nothing new leaves a finished one as it was."""
+        if self.clock is not None:
+            self.clock.cancel()
         if finished is not None and not self.begun:
             write_whole(self.folder / "config.json", finished)
             ending = {**ending, "event": "finished"}
@@ -332,9 +334,9 @@ class _Recorder:
         if minutes is None:
             return
         self.end_of_time = time.monotonic() + 60 * minutes
-        last = threading.Timer(60 * minutes + GRACE, self._break_off)
-        last.daemon = True
-        last.start()
+        self.clock = threading.Timer(60 * minutes + GRACE, self._break_off)
+        self.clock.daemon = True
+        self.clock.start()
 
     def _break_off(self) -> None:
         """End this process, which is in something so long that it never asks."""

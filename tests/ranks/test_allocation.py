@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -148,7 +149,7 @@ def test_the_order_of_the_modules_does_not_matter(modules, average_rank, budget_
     scores = scores_of(modules)
     mixed = list(scores.modules)
     shuffled.shuffle(mixed)
-    others = Scores(**{**vars(scores), "modules": tuple(mixed)})
+    others = replace(scores, modules=tuple(mixed))
     plan = allocate(scores, average_rank, budget_by=budget_by)
     assert allocate(others, average_rank, budget_by=budget_by).ranks == plan.ranks
     assert list(allocate(others, average_rank).ranks) == [module.name for module in mixed]

@@ -175,7 +175,7 @@ def test_a_pin_is_kept_and_the_rest_is_allotted_anew(made_up):
     assert plan.ranks[first] == 40 and plan.ranks[second] == 0 and plan.budget["pinned"] == pinned
     assert sum(plan.ranks.values()) == 8 * 36 and plan.budget["residual"] == 0
     # The others get what an allocation without the two gives them.
-    others = Scores(**{**vars(scores), "modules": scores.modules[2:]})
+    others = replace(scores, modules=scores.modules[2:])
     expected = allocate(others, (8 * 36 - 40) / 34, max_rank=30)
     assert {name: plan.ranks[name] for name in expected.ranks} == expected.ranks
 
@@ -237,7 +237,7 @@ def test_pins_exclusions_and_families_keep_the_budget(modules, average_rank, bud
     assert not free or plan.budget["residual"] < min(free)
     mixed = list(scores.modules)
     data.draw(st.randoms()).shuffle(mixed)
-    shuffled = Scores(**{**vars(scores), "modules": tuple(mixed)})
+    shuffled = replace(scores, modules=tuple(mixed))
     assert allocate(shuffled, average_rank, **options).ranks == plan.ranks
 
 
@@ -295,7 +295,7 @@ def test_adaptive_ranks_converge_as_the_noise_falls(made_up):
             modules = tuple(
                 replace(m, score=m.score * max(draw.gauss(1, noise), 0)) for m in scores.modules
             )
-            noisy = allocate(Scores(**{**vars(scores), "modules": modules}), adaptive=True)
+            noisy = allocate(replace(scores, modules=modules), adaptive=True)
             apart += sum(abs(noisy.ranks[name] - rank) for name, rank in plan.ranks.items())
         distances.append(apart)
     assert distances == sorted(distances, reverse=True) and distances[-1] < distances[0] / 5

@@ -590,6 +590,7 @@ def test_a_run_over_its_time_stops_and_says_so(tmp_path, monkeypatch):
         recorder.start_clock()
         time.sleep(0.01)
         assert recorder.should_stop()
+    assert recorder.clock.finished.is_set()  # it ends no process that goes on
     run = run_folder(tmp_path)
     assert run.state == "failed" and run.message == (
         "the run was stopped after 0.0001 minutes, the most that are allowed here "

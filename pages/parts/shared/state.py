@@ -29,6 +29,7 @@ __all__ = [
     "badge",
     "capitalised",
     "current",
+    "draw_again",
     "example_about",
     "example_run",
     "example_scores",
@@ -153,8 +154,15 @@ def open_page(**only: Collection[str]) -> None:
             # by itself. From the next run on it goes through app.py, as it always does after that.
             PagesManager.uses_pages_directory = False
             st.rerun()
-    if said := st.session_state.pop("refused", ""):
+    st.session_state.said = st.session_state.pop("refused", "")
+    if said := st.session_state.said:
         st.caption(plain(said))
+
+
+def draw_again() -> None:
+    """Run the page once more, with what it said at its top."""
+    st.session_state.refused = st.session_state.said
+    st.rerun()
 
 
 def page_link(

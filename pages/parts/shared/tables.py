@@ -1,19 +1,22 @@
 """Tables whose numbers have the true minus, and stay numbers: a column is sorted by its values."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
-from pandas.io.formats.style import Styler
 
 from adarank_core.numerals import true_minus
+
+if TYPE_CHECKING:  # it takes a tenth of a second to import
+    from pandas.io.formats.style import Styler
 
 __all__ = ["signed_table"]
 
 
 def signed_table(
     table: pd.DataFrame, formats: Mapping[str, str] | None = None
-) -> pd.DataFrame | Styler:
+) -> "pd.DataFrame | Styler":
     """Return a table to be drawn by ``st.dataframe``, whose own formats know the hyphen alone.
 
     Parameters
