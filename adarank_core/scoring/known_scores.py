@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
@@ -149,6 +149,7 @@ def _sweep(folder: Path) -> None:
             path.with_suffix(DIGEST).unlink(missing_ok=True)
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -7,6 +7,7 @@ session.
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
@@ -184,11 +185,13 @@ def page_link(
     st.page_link(f"pages/{page}.py", label=label, icon=icon, query_params=query)
 
 
+@cache
 def example_scores(source: str) -> Scores:
     """Read the stored scores of ``"generic"``, ``"task"`` or ``"sentence"`` text."""
     return Scores.from_dict(read_json(EXAMPLE / f"scores-{source}.json"))
 
 
+@cache
 def example_about() -> dict:
     """Read what the stored example was made with: ``sentence``, ``task`` and ``trials``."""
     return read_json(EXAMPLE / "about.json")
