@@ -15,7 +15,7 @@ from adarank_core.ranks.allocation import allocate, uniform_plan
 from adarank_core.ranks.plans import ALPHA_POLICIES
 from adarank_core.scoring.scores import Scores
 from pages.parts.learn import lesson_figures
-from pages.parts.learn.lesson_data import ASSETS, Step, evidence
+from pages.parts.learn.lesson_data import ASSETS, Step, Story, evidence
 from pages.parts.learn.lesson_layout import draw_data, draw_task, passage_and_toy, unbroken
 from pages.parts.shared import charts, curves, figures, phrases, state
 from pages.parts.shared.link import linked
@@ -165,10 +165,15 @@ def draw_stories(step: Step) -> None:
     """Draw what has happened in comparisons of ours, side by side; few steps tell of it."""
     stories = step.get("stories", ())
     for place, story in zip(st.columns(len(stories)) if stories else (), stories, strict=True):
-        row = evidence()[story["id"]]
         with place.container(border=True, height="stretch"):
-            st.markdown(f"**{story['title']}.** {story['text'].format(**told(row))}")
-            st.caption(state.plain(f"Source: {row['source']}"))
+            st.markdown(f"**{story['title']}.** {words_of(story)}")
+            st.caption(state.plain(f"Source: {evidence()[story['id']]['source']}"))
+
+
+def words_of(story: Story) -> str:
+    """Return a story's text with its own figures, and those of other rows of `evidence`."""
+    figures_of = {name: told(row) for name, row in evidence().items()}
+    return story["text"].format(**figures_of[story["id"]], others=figures_of)
 
 
 def told(row: dict) -> dict[str, str]:

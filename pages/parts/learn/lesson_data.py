@@ -16,7 +16,17 @@ from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, read_text
 from adarank_core.schemas import STRICT, Name, check_format, validated
 
-__all__ = ["ASSETS", "FORMAT", "Check", "Lesson", "Step", "evidence", "languages", "lesson"]
+__all__ = [
+    "ASSETS",
+    "FORMAT",
+    "Check",
+    "Lesson",
+    "Step",
+    "Story",
+    "evidence",
+    "languages",
+    "lesson",
+]
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets" / "lesson"
 FORMAT = "adarank-lesson/1"
