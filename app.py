@@ -1,10 +1,12 @@
 """AdaRank's app: ``streamlit run app.py``. Page config, looks, navigation and middleware."""
 
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
 import streamlit as st
 
+from adarank_core.errors import AdaRankError
 from adarank_core.limits import is_demo
 
 PAGES = {
@@ -24,7 +26,8 @@ def warm_up() -> None:
     from pages.parts.explore import beside, closer, scoring_job  # noqa: F401
     from pages.parts.shared import charts, sidebar, state, tables  # noqa: F401
 
-    charts.heatmap(state.example_scores("generic")).to_json()
+    with suppress(AdaRankError):  # a damaged example: its pages say so
+        charts.heatmap(state.example_scores("generic")).to_json()
 
 
 if __name__ == "__main__":
@@ -45,7 +48,12 @@ if __name__ == "__main__":
         for name, (title, icon) in PAGES.items()
         if name != "about" or is_demo()
     ]
-    st.navigation(pages).run()
+    try:
+        st.navigation(pages).run()
+    except AdaRankError as error:  # such as of a stored example that is damaged
+        from pages.parts.shared.state import show_error
+
+        show_error(error)
 else:  # the server imports this file for the application that it serves, which runs it as main
     from pages.parts.shared.walls import walls
 

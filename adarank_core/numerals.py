@@ -43,7 +43,7 @@ def number(value: float) -> str:
     if value == 0:
         return "0"
     if not 1e-5 <= abs(value) < 1e6:
-        return f"{value:.2e}"
+        return true_minus(f"{value:.2e}")
     text = f"{float(f'{value:.2e}'):#.3g}" if abs(value) < 1000 else f"{float(f'{value:.2e}'):,.0f}"
     return true_minus(text.rstrip("."))
 

@@ -249,8 +249,11 @@ def again(shown: state.Shown, now: what_if.Planned) -> None:
         st.code(lines, language="python", wrap_lines=True)
 
 
-def hand_over(plan: RankPlan) -> None:
-    """Draw the button that takes the plan, with its pins, to Compare as an arm of its own."""
+def hand_over(plan: RankPlan) -> bool:
+    """Draw the button that takes the plan, with its pins, to Compare as an arm of its own.
+
+    Return whether that was refused, which is said.
+    """
     if st.button(
         "Next: fine-tune with these ranks, and compare",
         key="ranks_compare",
@@ -261,9 +264,10 @@ def hand_over(plan: RankPlan) -> None:
         content = json.dumps(plan.to_dict(), indent=1) + "\n"
         path = save_upload("edited-ranks.json", content.encode())
         if path is None:
-            return
+            return True
         st.session_state[state.OWN_PLAN] = str(path)
         st.switch_page("pages/compare.py", query_params=link.query())
+    return False
 
 
 state.open_page()
@@ -309,7 +313,7 @@ if now is not None:
             what_if.table(scores, now, other, by_rank)
 stored_scores(choice)
 if now is not None:
-    hand_over(now.plan)
-    if now.intervals is None and now.scores_sha256 == scores.sha256:
+    refused = hand_over(now.plan)
+    if now.intervals is None and now.scores_sha256 == scores.sha256 and not refused:
         what_if.measure(scores, now)  # the bars are on screen: now their whiskers
         state.draw_again()

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import warm_up
+from pages.parts.shared import state
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("explore", "ranks", "compare", "learn")
 
@@ -66,6 +69,15 @@ def test_while_the_first_browser_loads_the_server_imports_what_its_page_needs():
         [sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, env=os.environ
     )
     assert done.stdout.split("\n") == ["[]", "[]", ""], done.stdout + done.stderr
+
+
+def test_a_damaged_example_is_a_sentence_and_the_pages_can_be_reached(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "EXAMPLE", tmp_path)
+    warm_up()  # and its thread would end in silence
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert not at.exception
+    assert "cannot be read" in at.error[0].value
+    assert not at.switch_page("pages/runs.py").run().error
 
 
 def test_no_page_writes_html():

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from adarank_core.numerals import number, signed, with_error
@@ -27,4 +29,10 @@ def test_an_error_never_rounds_to_nothing(value, error, digits, written):
 
 
 def test_numbers_have_three_digits_that_count():
-    assert [number(value) for value in (-0.25, 1e-7, 2.5e7)] == ["−0.250", "1.00e-07", "2.50e+07"]
+    assert [number(value) for value in (-0.25, 1e-7, 2.5e7)] == ["−0.250", "1.00e−07", "2.50e+07"]
+
+
+@pytest.mark.parametrize("value", [-1e-5, -1e-6, -2.5e7, -math.inf])
+def test_no_number_has_a_hyphen_for_its_minus(value):
+    assert number(value)[0] == "−"
+    assert "-" not in number(value)

@@ -95,6 +95,10 @@ def adapter_folder(given: str | Path) -> Path:
     'adapter'
     """
     given = Path(given)
+    try:
+        given.stat()
+    except (OSError, ValueError):  # such as too long a name: reading it says why
+        return given
     if given.name == CONFIG and given.is_file():
         return given.parent
     if given.is_file():

@@ -319,6 +319,8 @@ def _ranks_on_disk(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     """Return the rows of each module's A and the columns of its B, reading shapes alone."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():  # a pipe would be waited for
+        raise AdaRankError(f"{str(path)!r} cannot be read; give a plain file")
     found: dict[str, dict[str, int]] = {"A": {}, "B": {}}
     try:
         with safe_open(path, "pt") as tensors:

@@ -16,7 +16,7 @@ from adarank_core.ranks.export import adapter_config, starter_zip
 from adarank_core.ranks.intervals import average_interval, rank_intervals
 from adarank_core.ranks.verification import layers_of_model
 from pages.parts.ranks import what_if
-from pages.parts.shared import state
+from pages.parts.shared import state, uploads
 
 APP = str(Path(__file__).resolve().parents[2] / "app.py")
 
@@ -387,6 +387,15 @@ def test_the_bars_do_not_wait_for_their_whiskers(ranks, monkeypatch):
     assert set(table(at)["may be"]) == {"…"}
     assert metric(at, "Settled") == "… of 36"
     assert not traces(at)[0]["error_y"].get("array")
+
+
+def test_a_plan_that_cannot_be_handed_over_says_so_before_its_whiskers_are_there(
+    ranks, monkeypatch
+):
+    monkeypatch.setattr(uploads, "MOST_UPLOADED", 0)
+    ranks.slider(key="rank").set_value(5)
+    at = ranks.button(key="ranks_compare").click().run()
+    assert [error.value for error in at.error if "uploads of this session" in error.value]
 
 
 def test_uniform_ranks_lie_beside(ranks):

@@ -41,6 +41,10 @@ def test_a_folder_of_several_adapters_names_one_of_them(write, tmp_path):
         adapter_folder(tmp_path)
 
 
+def test_a_name_that_no_file_can_have_is_no_adapter():
+    assert adapter_folder("x" * 300).name == "x" * 300
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -303,3 +304,11 @@ def test_damaged_weights_are_refused(saved, tmp_path):
         verify(folder, plan)
     with pytest.raises(AdaRankError, match="cannot be read"):
         verify(tmp_path / "nowhere", plan)
+
+
+def test_weights_that_are_a_pipe_are_not_waited_for(saved):
+    plan, folder = saved
+    (folder / "adapter_model.safetensors").unlink()
+    os.mkfifo(folder / "adapter_model.safetensors")
+    with pytest.raises(AdaRankError, match=r"safetensors' cannot be read; give a plain file"):
+        verify(folder, plan)
