@@ -163,10 +163,13 @@ def about(now: what_if.Planned) -> str:
         )
     power = budget.get("temperature", 1)
     to_the = "" if power == 1 else f" to the power {power:g}"
+    what = "LoRA parameters" if budget["by"] == "parameters" else "ranks"
+    average_rank = now.options.get("average_rank")  # parameters may be the budget themselves
+    uniform = f", as many as uniform rank {average_rank:g} has" if average_rank else ""
     return (
-        f"{budget['requested']:,} {'LoRA parameters' if budget['by'] == 'parameters' else 'ranks'}"
-        f", {average} a module on average, split in proportion to the scores{to_the}: a module "
-        f"whose noise moves the answers more gets a larger rank.{by_hand(budget)}"
+        f"{budget['requested']:,} {what}{uniform}, split in proportion to the scores{to_the}: "
+        f"rank {average} on average, and more for a module whose noise moves the answers "
+        f"more.{by_hand(budget)}"
     )
 
 

@@ -67,6 +67,9 @@ def test_the_stored_example_gets_its_ranks_at_equal_parameters(ranks):
     size = next(each for each in ranks.metric if each.label == "LoRA parameters")
     assert size.delta == "+0.0% against uniform"
     assert "left over: none of 331,776 parameters" in size.help
+    assert any(
+        "331,776 LoRA parameters, as many as uniform rank 8" in m.value for m in ranks.markdown
+    )
     assert f"rank {max(plan.ranks.values())}" in ranks.title[0].value
     assert any("stored example" in m.value for m in ranks.markdown)
 
