@@ -29,7 +29,7 @@ def _row(what: str, most: str, name: str) -> dict[str, str]:
 
 
 def _shown(most: float | None) -> str:
-    return "as without a demo" if most is None else f"{most:,}"
+    return "as usual" if most is None else f"{most:,}"
 
 
 def draw() -> None:
