@@ -163,10 +163,13 @@ def about(now: what_if.Planned) -> str:
         )
     power = budget.get("temperature", 1)
     to_the = "" if power == 1 else f" to the power {power:g}"
+    what = "LoRA parameters" if budget["by"] == "parameters" else "ranks"
+    average_rank = now.options.get("average_rank")  # parameters may be the budget themselves
+    uniform = f", as many as uniform rank {average_rank:g} has" if average_rank else ""
     return (
-        f"{budget['requested']:,} {'LoRA parameters' if budget['by'] == 'parameters' else 'ranks'}"
-        f", {average} a module on average, split in proportion to the scores{to_the}: a module "
-        f"whose noise moves the answers more gets a larger rank.{by_hand(budget)}"
+        f"{budget['requested']:,} {what}{uniform}, split in proportion to the scores{to_the}: "
+        f"rank {average} on average, and more for a module whose noise moves the answers "
+        f"more.{by_hand(budget)}"
     )
 
 
@@ -287,6 +290,8 @@ with head:
     if old:
         state.page_link("explore", "Score on Explore")
 if now is not None:
+    if st.session_state.get("rank_rows") and now.scores_sha256 == scores.sha256:
+        now = what_if.measure(scores, now)  # a table is drawn once, or it may lose what is typed
     picture = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         by_rank = switch("Sorted by", SORTED, "sort", "Of the chart and of the table.") == "rank"

@@ -77,8 +77,9 @@ def draw_link(link: str, address: str) -> None:
     """Draw the room's link and its QR code; say first if nobody else can open it."""
     if room_link.only_here(address):
         st.warning(
-            "Only this machine can open this link: end the app, start it with `streamlit run "
-            "app.py --server.address=0.0.0.0`, and come back to this page by its bookmark.",
+            "The room cannot open this link yet, for the app listens on this machine alone. "
+            "Bookmark this page, end the app, start it as follows and come back by the bookmark:"
+            "\n\n`streamlit run app.py --server.address=0.0.0.0`",
             icon=":material/wifi_off:",
         )
     st.image(qr_png(link), width=260, caption="The room's link", alt=f"QR code of {link}")

@@ -66,9 +66,11 @@ def allocate(
     )
     write(plan.to_dict(), json_path)
     if json_path != "-":
+        equal = average_rank and plan.budget["by"] == "parameters"  # else the average is no news
+        uniform = f" (the budget of uniform rank {average_rank:g})" if equal else ""
         table(
             f"ranks for {plan.model}: {plan.budget['average_rank']:.3g} on average, "
-            f"{plan.budget['lora_parameters']:,} LoRA parameters, "
+            f"{plan.budget['lora_parameters']:,} LoRA parameters{uniform}, "
             f"residual {plan.budget['residual']:,}",
             ("layer", "module", "rank", "name, for --pin"),
             [

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from adarank_core import numerals
 from adarank_core.commands.options import (
     TRIALS_HELP,
     Device,
@@ -111,8 +112,7 @@ def score(
                 (
                     str(one.layer + 1),
                     family_label(one.family),
-                    f"{one.score:.4g}",
-                    f"{one.standard_error:.2g}",
+                    *numerals.with_error(one.score, one.standard_error).split(" ± "),
                 )
                 for one in result.modules
             ],

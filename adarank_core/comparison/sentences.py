@@ -88,8 +88,8 @@ def describe(compared: dict, verdict: Verdict, called: Callable[[str], str] = st
         interval = _interval(compared["ci_low"], compared["ci_high"], difference)
         inside = f"{100 * level:.6g}% interval {interval}, {seeds} seeds"
         if compared.get("ci_low_texts") is not None:
-            of_texts = compared["ci_low_texts"], compared["ci_high_texts"]
-            inside += f"; {_interval(*of_texts, difference)} for other texts too"
+            wider = _interval(compared["ci_low_texts"], compared["ci_high_texts"], difference)
+            inside += f"; {'the same' if wider == interval else wider} for other texts too"
         found = f"{found} ({inside})"
     if word in (SECONDARY, NOBODY):
         return found

@@ -1,4 +1,4 @@
-"""Study: does the gain survive when every arm has its own learning rate?"""
+"""Study: is AdaRank better when every arm has its own learning rate?"""
 
 from collections.abc import Iterator
 
@@ -107,7 +107,7 @@ def _differences(rows: list[dict]) -> list[dict]:
 
 STUDY = Study(
     name="learning-rate",
-    question="Does AdaRank's gain survive when every arm has its own learning rate?",
+    question="Is AdaRank better when every arm has the learning rate that is best for it?",
     defaults={
         **SHORT,
         "arms": ["uniform", "adarank", "scale-only"],

@@ -357,7 +357,7 @@ def _notes(adapter: Path, config: dict, checked: Verification) -> list[str]:
         )
     wrong = _read_wrongly(config, checked.found)
     if wrong:
-        notes.append(wrong if beside else f"{wrong}; give it the portable export")
+        notes.append(wrong if beside else f"{wrong}; give it what export --adapter writes")
     elif checked.found and checked.is_the_plan and not beside:
         notes.append("a server that reads only one r and lora_alpha reads it right")
     return notes

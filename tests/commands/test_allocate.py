@@ -48,7 +48,11 @@ def test_the_table_has_the_words_of_pages_and_names_to_copy(run, files):
     """A name out of the table is one that --pin takes."""
     scores = Scores.from_dict(read_json(files / "scores.json"))
     out = run("allocate", "--scores", files / "scores.json")
-    assert "residual 0" in out
+    assert "residual 0" in out and "uniform rank" not in out
+    equal = ("--average-rank", 4, "--budget-by", "parameters")
+    assert "(the budget of uniform rank 4)" in run(
+        "allocate", "--scores", files / "scores.json", *equal
+    )
     module = next(one for one in scores.modules if one.family == "intermediate" and one.layer == 1)
     (line,) = [line for line in out.splitlines() if module.name in line]
     rank, name = line.split()[-2:]

@@ -36,6 +36,10 @@ def test_the_table_counts_layers_from_one_and_json_from_zero(run, tiny_bert, tmp
     assert [line.split()[:2] for line in out.splitlines() if "value" in line] == [["2", "value"]]
     (module,) = Scores.from_dict(read_json(tmp_path / "scores.json")).modules
     assert module.layer == 1
+    (line,) = [line.split() for line in out.splitlines() if "value" in line]
+    written, error = line[-2:]
+    assert len(written) == len(error), "a score has as many decimals as its error"
+    assert float(written) == pytest.approx(module.score, abs=module.standard_error / 10)
 
 
 def test_score_says_what_was_not_scored(run, capsys, tiny_bert, tmp_path):

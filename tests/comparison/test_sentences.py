@@ -122,12 +122,17 @@ UNKNOWN = {"ci_low": None, "ci_high": None, "smallest_detectable": None}
             "(exploratory: look 3)",
         ),
         (
+            {"ci_low_texts": -0.0561, "ci_high_texts": -0.0119},  # read like the other interval
+            "adarank's test loss is lower than uniform's by 0.034 (95% interval 0.012 to 0.056 "
+            "lower, 5 seeds; the same for other texts too): better",
+        ),
+        (
             {"verdict": "secondary"},
             "adarank's test loss is lower than uniform's by 0.034 (95% interval 0.012 to 0.056 "
             "lower, 5 seeds)",
         ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_every_case_is_one_true_sentence(changed, sentence):
     assert said(**changed) == sentence

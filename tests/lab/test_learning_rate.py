@@ -1,4 +1,4 @@
-"""Does the gain survive when every arm has its own learning rate?"""
+"""Is AdaRank better when every arm has its own learning rate?"""
 
 import pytest
 

@@ -23,6 +23,7 @@ from pages.parts.shared.charts import (
     set_layout,
 )
 from pages.parts.shared.curves import LIVE
+from pages.parts.shared.grids import MOST_COLUMNS, legible
 
 __all__ = [
     "SECOND",
@@ -160,6 +161,7 @@ def heat(
     rows, columns = range(len(up_names)), range(len(across_names))
     nothing = (None, "", "")
     step = -(-len(up_names) // MOST_TICKS) or 1
+    few = len(columns) <= MOST_COLUMNS
     figure = go.Figure(
         go.Heatmap(
             z=[[cells.get((row, column), nothing)[0] for column in columns] for row in rows],
@@ -172,7 +174,7 @@ def heat(
             zmin=least,
             zmax=most,
             colorscale=SCALE,
-            texttemplate="%{text}" if step == 1 else None,
+            texttemplate="%{text}" if step == 1 and not few else None,
             hovertemplate="%{customdata}<extra></extra>",
             hoverongaps=False,
             xgap=2,
@@ -184,6 +186,16 @@ def heat(
             },
         )
     )
+    if step == 1 and few:  # Plotly's own white and grey are faint on the colours of the middle
+        values = [value for value, _, _ in cells.values() if value is not None]
+        high = max(values, default=1.0) if most is None else most
+        written = [
+            {"x": column, "y": row, "text": digits, "showarrow": False}
+            | {"font": {"size": 12, "color": legible(value, least, high, SCALE)}}
+            for (row, column), (value, digits, _) in cells.items()
+            if value is not None and digits
+        ]
+        figure.update_layout(annotations=written)
     bare = {"showgrid": False, "zeroline": False, "fixedrange": True, "automargin": True}
     figure.update_xaxes(
         tickvals=list(columns),

@@ -1,6 +1,7 @@
 """The live board of a room: pure functions from attendees to figures, without names."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
@@ -12,7 +13,7 @@ __all__ = ["answer_bars", "answer_counts", "progress_grid"]
 
 RIGHT, WRONG, OPEN = "#009E73", "#E69F00", "rgba(138,136,148,0.18)"
 ANSWERED = ACCENT
-LONGEST = 46  # signs of an answer beside its bar
+LINE = 28  # signs of an answer in a line beside its bar: half a phone is left to the bar
 
 
 def answer_counts(attendees: Sequence[Attendee], step: Step) -> list[int]:
@@ -100,7 +101,7 @@ def answer_bars(attendees: Sequence[Attendee], step: Step, tell: bool) -> go.Fig
     figure.update_xaxes(title="attendees", range=[0, 1.08 * most], fixedrange=True)
     figure.update_xaxes(dtick=1 if most <= 12 else None)
     figure.update_yaxes(autorange="reversed", fixedrange=True, automargin=True)
-    return set_layout(figure, 70 + 38 * len(counts), margin_t=4)
+    return set_layout(figure, 70 + 42 * len(counts), margin_t=4)
 
 
 def _cell(attendee: Attendee, step: Step, tell: bool) -> tuple[int, str, str]:
@@ -120,10 +121,8 @@ def _cell(attendee: Attendee, step: Step, tell: bool) -> tuple[int, str, str]:
 def _labels(check: Check, rights: Sequence[bool]) -> list[str]:
     labels = []
     for at, (choice, right) in enumerate(zip(check["choices"], rights, strict=True)):
-        text = choice["text"]
-        if len(text) > LONGEST:
-            text = text[:LONGEST].rsplit(" ", 1)[0] + " …"
-        labels.append(drawn(f"{'abcdefgh'[at]}) {text}{'  ✓' * right}"))
+        lines = wrap(f"{'abcdefgh'[at]}) {choice['text']}", LINE)
+        labels.append("<br>".join(map(drawn, lines)) + "  ✓" * right)
     return labels
 
 

@@ -143,10 +143,12 @@ def _allocate_if_changed(scores: Scores, options: dict, last: Planned | None) ->
     return Planned(plan, options, scores.sha256, uniform_rank(scores, plan), averages)
 
 
-def measure(scores: Scores, now: Planned) -> None:
-    """Add the intervals to the plan on screen; `planned` returns it with them from then on."""
-    intervals = rank_intervals(scores, **now.options)
-    st.session_state.planned = replace(now, intervals=intervals)
+def measure(scores: Scores, now: Planned) -> Planned:
+    """Add its intervals to the plan on screen; `planned` returns it with them from then on."""
+    if now.intervals is None:
+        now = replace(now, intervals=rank_intervals(scores, **now.options))
+        st.session_state.planned = now
+    return now
 
 
 def wishes_after(
@@ -217,10 +219,11 @@ def _keep_wishes(wishes: Wishes, scores: Scores) -> None:
     pins = ",".join(f"{at}:{wishes.pinned[name]}" for at, name in here if name in wishes.pinned)
     without = ",".join(str(at) for at, name in here if name in wishes.excluded)
     st.session_state.rank_wishes = wishes
-    st.session_state.rank_wishes_link = pins, without
     for name, text in (("pins", pins), ("without", without)):
         if text != st.session_state[f"{name}_link"]:
             link.choose(name, text)
+    # Last: a run that ends before it takes the wishes out of the link once more.
+    st.session_state.rank_wishes_link = pins, without
 
 
 def _wishes_with_edits(wishes: Wishes) -> Wishes:

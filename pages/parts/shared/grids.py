@@ -13,6 +13,7 @@ from adarank_core.scoring.labels import family_label
 
 __all__ = [
     "DIVERGING",
+    "MOST_COLUMNS",
     "SCALE",
     "SEQUENTIAL",
     "Cell",
@@ -20,6 +21,7 @@ __all__ = [
     "escaped",
     "fade",
     "grid",
+    "legible",
     "log_ticks",
 ]
 
@@ -139,7 +141,7 @@ def grid(
                 "text": cell.digits,
                 "showarrow": False,
                 "name": DIGIT,
-                "font": {"size": 12, "color": _legible(cell.value, low, high, scale)},
+                "font": {"size": 12, "color": legible(cell.value, low, high, scale)},
             }
             for cell in cells
             if cell.value is not None and cell.digits
@@ -202,11 +204,28 @@ def fade(figure: go.Figure) -> None:
     trace.colorscale = scale
     for one in figure.layout.annotations:
         if one.name == DIGIT:
-            one.font.color = _legible(trace.z[one.y][one.x], trace.zmin, trace.zmax, scale)
+            one.font.color = legible(trace.z[one.y][one.x], trace.zmin, trace.zmax, scale)
 
 
-def _legible(value: float, low: float, high: float, scale: Sequence) -> str:
-    """Return black or white, whichever stands out more from a value's own colour."""
+def legible(value: float, low: float, high: float, scale: Sequence) -> str:
+    """Return black or white, whichever stands out more from a value's own colour.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The value, and the ends of the scale.
+    scale : sequence
+        Pairs of a position from 0 to 1 and a colour.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> legible(0.3, 0, 1, SCALE), legible(0.5, 0, 1, SCALE)
+    ('#FFFFFF', '#000000')
+    """
     at = min(1, max(0, (value - low) / ((high - low) or 1)))
     luminance = _luminance(_rgb(sample_colorscale(scale, [at])[0]))
     return "#000000" if luminance > EQUAL else "#FFFFFF"

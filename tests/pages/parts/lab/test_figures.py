@@ -32,3 +32,11 @@ def test_what_agrees_closely_is_told_apart():
     cells = figures.matrix(rows[1:]).data[0]  # two digits are enough
     assert cells.text[0][1] == "0.86"
     assert figures.matrix([{**rows[0], "spearman": 1.0}]).data[0].zmin < 1.0
+
+
+def test_digits_are_black_or_white_by_their_own_cell():
+    cells = {(0, 0): (0.3, "dark", ""), (0, 1): (0.5, "middle", ""), (0, 2): (None, "", "")}
+    figure = figures.heat("abc", "r", cells, "scale", 0.0, 1.0)
+    colours = {one.text: one.font.color for one in figure.layout.annotations}
+    assert colours == {"dark": "#FFFFFF", "middle": "#000000"}
+    assert figure.data[0].texttemplate is None, "written twice"

@@ -1,3 +1,5 @@
+from html import unescape
+
 import pytest
 
 from pages.parts.learn.board import answer_bars, answer_counts, progress_grid
@@ -31,3 +33,11 @@ def test_bars_are_as_long_as_the_counts_and_mark_the_right_one_only_when_asked(t
     assert list(bars.x) == [1, 1, 0]
     assert ["✓" in label for label in bars.y] == [False, tell, False]
     assert len(set(bars.marker.color)) == (2 if tell else 1)
+
+
+def test_answers_beside_the_bars_are_whole():
+    for step in STEPS:
+        labels = answer_bars(ROOM, step, False).data[0].y
+        for label, choice in zip(labels, step["check"]["choices"], strict=True):
+            lines = [unescape(line) for line in label.split("<br>")]
+            assert " ".join(lines)[3:] == choice["text"] and max(map(len, lines)) <= 28
