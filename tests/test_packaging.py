@@ -80,7 +80,8 @@ def test_all_that_the_code_imports_is_pinned(pinned, sources):
     distributions = packages_distributions()
     for file in (file for pattern in sources for file in ROOT.glob(pattern)):
         for name in imported(file) - sys.stdlib_module_names:
-            if (ROOT / name).is_dir() or file.with_name(f"{name}.py").exists():
+            own = (ROOT / name, ROOT / f"{name}.py", file.with_name(f"{name}.py"))
+            if any(place.exists() for place in own):
                 continue
             found = {canonicalize_name(owner) for owner in distributions.get(name, ())}
             assert found & names, f"{file.name} imports {name}"

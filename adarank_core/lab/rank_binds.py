@@ -78,9 +78,10 @@ def _answer(rows: list[dict]) -> str:
 
 
 def _details(rows: list[dict]) -> str:
-    own = _differences(rows, "adarank against uniform")
-    each = ", ".join(f"rank {row['average_rank']} {told(row)}" for row in own)
-    return f"adarank's validation loss less uniform's at equal parameters: {each}." if each else ""
+    differences = _differences(rows, "adarank against uniform")
+    each = ", ".join(f"rank {row['average_rank']} {told(row)}" for row in differences)
+    own = f" adarank's validation loss less uniform's at equal parameters: {each}." if each else ""
+    return f"At one learning rate for all, where a larger rank takes larger steps.{own}"
 
 
 def _differences(rows: list[dict], what: str) -> list[dict]:

@@ -359,8 +359,8 @@ def table(scores: Scores, now: Planned, other: tuple[str, dict] | None, by_rank:
             help="Lets go of every pinned rank and of every module that is left out.",
         )
         st.caption(
-            f"{len(pinned) or 'None'} pinned, {len(excluded) or 'none'} left out. Type a rank to "
-            "pin it; the other modules share the rest."
+            f"{len(pinned) or 'None'} pinned, {len(excluded) or 'none'} left out. Click a rank "
+            "and type to pin it; the other modules share the rest."
         )
 
 
