@@ -73,6 +73,8 @@ def test_while_the_first_browser_loads_the_server_imports_what_its_page_needs():
 
 def test_a_damaged_example_is_a_sentence_and_the_pages_can_be_reached(tmp_path, monkeypatch):
     monkeypatch.setattr(state, "EXAMPLE", tmp_path)
+    state.example_scores.cache_clear()  # what other tests have read
+    state.example_about.cache_clear()
     warm_up()  # and its thread would end in silence
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert not at.exception
