@@ -4,6 +4,7 @@ import json
 
 import streamlit as st
 
+from adarank_core import numerals
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json
 from adarank_core.ranks.allocation import RankPlan, lora_parameters
@@ -152,7 +153,7 @@ def about(now: what_if.Planned) -> str:
     average = f"{budget['average_rank']:.3g}"
     if budget["by"] == "adaptive":
         units = [
-            f"{charts.number(unit)}" if family == "all" else f"{family} {charts.number(unit)}"
+            f"{numerals.number(unit)}" if family == "all" else f"{family} {numerals.number(unit)}"
             for family, unit in budget["units"].items()
         ]
         return (

@@ -60,11 +60,12 @@ def demo(monkeypatch):
 
 
 def settle(tab):
-    """Wait until a page is drawn whole: the browser fetches what draws it piece by piece."""
+    """Wait until a page is drawn whole: it comes piece by piece, and fades in."""
     tab.get_by_role("heading", level=1).wait_for()
     tab.wait_for_function(
         "() => document.querySelector('[data-testid=stApp]').dataset.testScriptState"
         " === 'notRunning' && !document.querySelector('[data-testid=stSkeleton]')"
+        " && document.getAnimations().every(one => one.playState === 'finished')"
     )
     assert not tab.get_by_test_id("stException").count()
 
@@ -110,6 +111,15 @@ def test_axe_finds_nothing_serious_on_any_page(demo, page, address):  # noqa: F8
     assert not seen, "\n".join(map(str, seen))
 
 
+def at_rest(seen):
+    """Return where something is, once it stays there: what is above it may still be drawn."""
+    before, box = None, seen.bounding_box()
+    while box != before:
+        seen.page.wait_for_timeout(500)
+        before, box = box, seen.bounding_box()
+    return box
+
+
 def test_the_focus_stays_where_it_was(page, address):  # noqa: F811
     from playwright.sync_api import expect
 
@@ -132,12 +142,16 @@ def test_the_focus_stays_where_it_was(page, address):  # noqa: F811
     title.evaluate("title => title.scrollIntoView({block: 'center'})")
     table = page.get_by_test_id("stDataFrame").last
     table.locator("canvas").first.wait_for()
-    box = table.bounding_box()
+    box = at_rest(table)
     page.mouse.click(box["x"] + 50, box["y"] + 1.5 * ROW)
-    page.keyboard.press("ArrowRight")
+    for _ in range(20):  # a table that is being drawn hears no key
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(500)
+        if page.evaluate("document.activeElement.getAttribute('aria-colindex')") == "2":
+            break
     for typed, pins in (("11", "0:11"), ("12", "0:11,1:12")):
         cell = page.get_by_test_id("portal").locator("input")
-        for _ in range(20):  # a table that is being drawn again hears no key
+        for _ in range(20):
             page.keyboard.press("Enter")  # opens the cell; when open, a second one goes to the next
             page.wait_for_timeout(1000)
             if cell.count():

@@ -18,19 +18,10 @@ import pytest
 
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
+from benchmarks.app import CHROMIUM_FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 # A slow machine is not a fault.
 SOON = 60_000  # milliseconds, for the page
 LATER = 300  # seconds, for processes
@@ -120,7 +111,7 @@ def browser(tmp_path):
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile",
             executable_path=CHROMIUM,
-            args=list(FLAGS),
+            args=CHROMIUM_FLAGS,
             viewport={"width": 1280, "height": 900},
         )
         context.set_default_timeout(SOON)

@@ -16,19 +16,10 @@ import pytest
 
 from adarank_core.files import runs_folder
 from adarank_core.runs import jobs
+from benchmarks.app import CHROMIUM_FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SENTENCE = "Which rank does a small model deserve?"
 SOON, LATER = 60_000, 300_000  # milliseconds; a slow machine is not a fault
 
@@ -78,7 +69,7 @@ def strangers(**looks):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
 
         def opened(address):
             tab = chromium.new_context(**looks).new_page()
@@ -100,7 +91,7 @@ def page(tmp_path):
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile",
             executable_path=path,
-            args=list(FLAGS),
+            args=CHROMIUM_FLAGS,
             viewport={"width": 1280, "height": 900},
         )
         context.set_default_timeout(SOON)

@@ -18,7 +18,7 @@ from adarank_core.ranks.allocation import (
     lora_parameters,
     uniform_plan,
 )
-from adarank_core.ranks.plans import alphas
+from adarank_core.ranks.plans import alphas, one_alpha
 from adarank_core.scoring.scores import ModuleScore, Scores
 
 __all__ = ["Planned", "Planner", "plain_scores", "same_rank"]
@@ -181,7 +181,7 @@ class Planner:
         """Give a plan the comparison's alpha: unless it goes by rank, the same one in all arms."""
         if self.one_alpha is None:
             return plan
-        alpha = {name: self.one_alpha if rank > 0 else 0 for name, rank in plan.ranks.items()}
+        alpha = one_alpha(plan.ranks, self.one_alpha)
         return replace(plan, alpha=alpha, budget={**plan.budget, "alpha_policy": self.alpha})
 
     def _scores(self, arm: Arm, seed: int) -> tuple[Scores | None, float]:

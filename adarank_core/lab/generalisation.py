@@ -15,6 +15,7 @@ from adarank_core.lab.trainings import SHORT, losses, mean_and_error, needs_labe
 from adarank_core.lab.which_score import scoring_arms
 from adarank_core.numerals import signed
 from adarank_core.ranks.allocation import allocate
+from adarank_core.ranks.plans import one_alpha
 
 __all__ = ["STUDY"]
 
@@ -69,8 +70,7 @@ def _alone(planner: Planner, name: str) -> Planned:
     budget = least * min(max(costs.values()), MOST_RATIO * min(costs.values()))
     others = [other for other in costs if other != name]
     plan = allocate(planner.plain, parameters=max(budget, costs[name]), excluded=others)
-    alpha = {module: 2.0 * least if rank else 0.0 for module, rank in plan.ranks.items()}
-    return Planned(replace(plan, alpha=alpha))
+    return Planned(replace(plan, alpha=one_alpha(plan.ranks, 2 * least)))
 
 
 def _rows(measured: list[dict], _settings: dict) -> list[dict]:

@@ -14,7 +14,7 @@ from adarank_core.lab.trainings import (
     needs_labels,
     seeds_of,
     told,
-    trained,
+    train_arm,
 )
 
 __all__ = ["STUDY"]
@@ -41,7 +41,9 @@ def _units(bench: Bench) -> list[dict]:
 
 
 def _measure(bench: Bench, unit: dict) -> Iterator[float]:
-    return (yield from trained(bench, unit, learning_rate=float(unit["learning_rate"])))
+    yield 0.0
+    rank, rate = bench.settings["average_rank"], float(unit["learning_rate"])
+    return train_arm(bench, unit["arm"], unit["seed"], rank, learning_rate=rate)
 
 
 def _rows(measured: list[dict], _settings: dict) -> list[dict]:

@@ -1,5 +1,8 @@
 """Study: does rank bind at all, or would any rank do?"""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
 from adarank_core.lab.trainings import (
@@ -10,8 +13,8 @@ from adarank_core.lab.trainings import (
     needs_labels,
     seeds_of,
     told,
-    trained,
 )
+from adarank_core.ranks.plans import one_alpha
 
 __all__ = ["STUDY"]
 
@@ -29,6 +32,18 @@ def _units(bench: Bench) -> list[dict]:
         for seed in seeds_of(bench)
         for arm, rank in [(HEAD, ranks[0]), *((arm, rank) for rank in ranks for arm in ARMS)]
     ]
+
+
+def _measure(bench: Bench, unit: dict) -> Iterator[float]:
+    """Train with one alpha for all ranks: else a rank's losses would be those of its step size."""
+    yield 0.0
+    planned = bench.planner(unit["average_rank"]).plan(unit["arm"], unit["seed"])
+    if planned is None:
+        return None
+    if planned.plan is not None:
+        alpha = one_alpha(planned.plan.ranks, bench.settings["alpha"])
+        planned = replace(planned, plan=replace(planned.plan, alpha=alpha))
+    return bench.train(planned, unit["seed"])
 
 
 def _rows(measured: list[dict], _settings: dict) -> list[dict]:
@@ -81,7 +96,7 @@ def _details(rows: list[dict]) -> str:
     differences = _differences(rows, "adarank against uniform")
     each = ", ".join(f"rank {row['average_rank']} {told(row)}" for row in differences)
     own = f" adarank's validation loss less uniform's at equal parameters: {each}." if each else ""
-    return f"At one learning rate for all, where a larger rank takes larger steps.{own}"
+    return f"At one learning rate and one alpha for all, so that all take equal steps.{own}"
 
 
 def _differences(rows: list[dict], what: str) -> list[dict]:
@@ -91,9 +106,9 @@ def _differences(rows: list[dict], what: str) -> list[dict]:
 STUDY = Study(
     name="rank-binds",
     question="Does rank bind: would twice the rank, or a thirtieth of it, do as well?",
-    defaults={**SHORT, "ranks": [1, 4, 16, 32]},
+    defaults={**SHORT, "ranks": [1, 4, 16, 32], "alpha": 4.0},
     units=_units,
-    measure=trained,
+    measure=_measure,
     rows=_rows,
     answer=_answer,
     details=_details,

@@ -1,6 +1,6 @@
 """What the studies share that train: their settings, means over seeds, and paired differences."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from adarank_core.comparison.statistics import paired_comparison
 from adarank_core.lab.bench import Bench
@@ -17,7 +17,7 @@ __all__ = [
     "train_arm",
 ]
 
-#: Trainings so short that a study of them ends within two minutes.
+#: Short trainings, so that a study of them takes minutes: on two cores at most seven.
 SHORT = {"seeds": 2, "steps": 40, "batch_size": 16, "learning_rate": 5e-3}
 
 
@@ -107,10 +107,3 @@ def told(row: Mapping) -> str:
     sure = "" if row["p_value"] < 0.05 else ": nothing can be told"
     interval = f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
     return f"{start} (95% interval {interval}, {row['seeds']} seeds{sure})"
-
-
-def trained(bench: Bench, unit: Mapping, **changes) -> Iterator[float]:
-    """Measure a unit that is an arm with a seed, as a study's ``measure``."""
-    yield 0.0
-    rank = unit.get("average_rank", bench.settings.get("average_rank"))
-    return train_arm(bench, unit["arm"], unit["seed"], rank, **changes)

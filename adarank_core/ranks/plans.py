@@ -278,7 +278,20 @@ def alphas(ranks: dict[str, int], policy: str = "proportional") -> dict[str, int
     adapted = [rank for rank in ranks.values() if rank > 0]
     average = sum(adapted) / max(len(adapted), 1)
     one = max(1, round(SCALING * (average if policy == "constant" else math.sqrt(average))))
-    return {name: one if rank > 0 else 0 for name, rank in ranks.items()}
+    return one_alpha(ranks, one)
+
+
+def one_alpha(ranks: dict[str, int], alpha: float) -> dict[str, float]:
+    """Return the same alpha for all modules; 0 where the rank is 0.
+
+    LoRA divides alpha by the rank, so that a module moves as far a step whatever its rank is.
+
+    Examples
+    --------
+    >>> one_alpha({"query": 4, "key": 12, "value": 0}, 8)
+    {'query': 8, 'key': 8, 'value': 0}
+    """
+    return {name: alpha if rank > 0 else 0 for name, rank in ranks.items()}
 
 
 def check_alpha_policy(policy) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 from adarank_core.errors import AdaRankError
@@ -124,7 +124,7 @@ def _place(key: Sequence) -> tuple[Path, dict]:
     return scores_folder() / f"{name}.json", asked
 
 
-@lru_cache(maxsize=1)
+@cache
 def _code() -> str:
     """Return a digest of the files that score: a clone that is pulled has no other version."""
     digest = hashlib.sha256()

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from adarank_core import numerals
 from adarank_core.numerals import signed
 from adarank_core.scoring.differences import ShareDifference, share_differences
 from adarank_core.scoring.lesson import rank_correlation
@@ -159,7 +160,7 @@ def _words(each: ShareDifference, one: str, other: str) -> str:
     return (
         f"{charts.drawn(charts.module_label(each.module)).capitalize()} has "
         f"{100 * each.first:.1f}% of all disagreement on {one}<br>and {100 * each.second:.1f}% on "
-        f"{other}: {charts.with_error(value, 100 * each.error)} points {more}.{unsure}"
+        f"{other}: {numerals.with_error(value, 100 * each.error)} points {more}.{unsure}"
     )
 
 

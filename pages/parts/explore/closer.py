@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from adarank_core import numerals
 from adarank_core.errors import AdaRankError
 from adarank_core.scoring.options import ScoringOptions
 from adarank_core.scoring.scores import ModuleScore, Scores
@@ -51,7 +52,7 @@ def draw_closer(shown: state.Shown) -> None:
         _draw_picker(modules)
         share = module.score / (sum(one.score for one in modules) or 1)
         st.caption(
-            f"Disagreement {charts.with_error(module.score, module.standard_error)}, "
+            f"Disagreement {numerals.with_error(module.score, module.standard_error)}, "
             f"{share:.1%} of all · weight {module.out_features:,} × {module.in_features:,} · "
             + state.plain(module.name)
         )

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
+from adarank_core import numerals
+from adarank_core.numerals import with_error
 from adarank_core.scoring.lesson import energy_kept
 from adarank_core.scoring.scores import ModuleScore, Scores
 from pages.parts.shared import charts, grids
-from pages.parts.shared.charts import ACCENT, GREY, drawn, set_layout, with_error
+from pages.parts.shared.charts import ACCENT, GREY, drawn, set_layout
 
 if TYPE_CHECKING:  # importing it takes seconds
     from adarank_core.scoring.module_detail import ByText, Spectrum
@@ -37,12 +39,12 @@ def by_text_finding(found: "ByText", texts: Sequence[str]) -> str:
         mean = with_error(found.means[0], found.errors[0])
         return (
             f"Two noisy models are {mean} apart on average; half of all pairs lie between "
-            f"{charts.number(low)} and {charts.number(high)}"
+            f"{numerals.number(low)} and {numerals.number(high)}"
         )
     second, top = np.argsort(found.means)[-2:]
     apart = found.means[top] - found.means[second]
     if apart <= CLEAR * np.hypot(found.errors[top], found.errors[second]):
-        low, high = charts.number(min(found.means)), charts.number(max(found.means))
+        low, high = numerals.number(min(found.means)), numerals.number(max(found.means))
         return f"No text stands out: means go from {low} to {high}, and the highest overlap"
     value = with_error(found.means[top], found.errors[top])
     times = found.means[top] / np.mean(found.means)
@@ -60,7 +62,8 @@ def by_text(found: "ByText", texts: Sequence[str]) -> go.Figure:
         rows += (row + 0.7 * ((np.arange(len(kept)) * GOLDEN) % 1 - 0.5)).tolist()
         distances += kept.tolist()
         said = _told(texts[at])
-        words += [f"Two noisy models are {charts.number(one)} apart<br>on {said}." for one in kept]
+        apart = map(numerals.number, kept)
+        words += [f"Two noisy models are {one} apart<br>on {said}." for one in apart]
     figure.add_scatter(
         x=distances,
         y=rows,
@@ -122,7 +125,7 @@ def spectrum(found: "Spectrum") -> go.Figure:
             name="the weight",
             line={"color": ACCENT, "width": 2.5},
             customdata=[
-                f"Singular value {at} is {charts.number(value)};<br>the first {at} hold "
+                f"Singular value {at} is {numerals.number(value)};<br>the first {at} hold "
                 f"{share:.0%} of the weight's energy."
                 for at, value, share in zip(places, values, kept, strict=True)
             ],

@@ -12,14 +12,13 @@ from plotly.subplots import make_subplots
 
 from adarank_core import numerals
 from adarank_core.checks import is_number
-from adarank_core.numerals import true_minus
+from adarank_core.numerals import number, true_minus
 from pages.parts.shared.charts import (
     GREY,
     SCALE,
     TOOL_BAR,
     WHISKERS,
     drawn,
-    number,
     set_layout,
 )
 from pages.parts.shared.curves import LIVE

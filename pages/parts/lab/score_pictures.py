@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from plotly.subplots import make_subplots
 
+from adarank_core.numerals import number
 from pages.parts.lab.figures import (
     SECOND,
     Picture,
@@ -24,7 +25,6 @@ from pages.parts.shared.charts import (
     family_colours,
     family_label,
     layer_label,
-    number,
     set_layout,
 )
 from pages.parts.shared.curves import LIVE

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from adarank_core.comparison.arms import arm_label
 from adarank_core.lab.trainings import told
-from adarank_core.numerals import signed
+from adarank_core.numerals import number, signed
 from pages.parts.lab.figures import (
     SECOND,
     Picture,
@@ -27,7 +27,6 @@ from pages.parts.shared.charts import (
     drawn,
     family_colours,
     family_label,
-    number,
     set_layout,
 )
 from pages.parts.shared.curves import LIVE

@@ -6,6 +6,7 @@ Every function draws one step, passage by passage with its toy beside it, and re
 import pandas as pd
 import streamlit as st
 
+from adarank_core import numerals
 from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.comparison.sentences import describe
 from adarank_core.comparison.verdicts import Verdict
@@ -201,7 +202,7 @@ def reset(step: Step) -> str:
     first, in_reverse, really = step["passages"]
     ends = {f"{name}_{end}": scans[name][at][0] for name in scans for end, at in ENDS.items()}
     ends |= {"first": ends["forward_first"], "last": ends["forward_last"]}
-    words = {name: charts.number(value) for name, value in ends.items()}
+    words = {name: numerals.number(value) for name, value in ends.items()}
     left, right = passage_and_toy()
     with left:
         st.markdown(first.format(**words))

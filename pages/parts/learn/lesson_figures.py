@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
+from adarank_core.numerals import number, with_error
 from adarank_core.scoring.scores import Scores
 from pages.parts.shared.charts import (
     ACCENT,
@@ -17,9 +18,7 @@ from pages.parts.shared.charts import (
     family_colours,
     family_label,
     module_label,
-    number,
     set_layout,
-    with_error,
 )
 
 __all__ = [

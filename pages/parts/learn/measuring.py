@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from adarank_core import numerals
 from adarank_core.files import read_json
 from adarank_core.ranks.allocation import allocate
 from adarank_core.scoring import lesson
@@ -96,7 +97,7 @@ def noise(step: Step) -> str:
     shifts = [lesson.mean_shift(module.values, drawn.clean) for module in noisy_modules]
     labels = [unbroken(module.label) for module in noisy_modules]
     moved = " and ".join(
-        f"{charts.number(shift)} with noise on {label}"
+        f"{numerals.number(shift)} with noise on {label}"
         for label, shift in zip(labels, shifts, strict=True)
     )
     left, _ = passage_and_toy()
@@ -142,7 +143,7 @@ def score(step: Step) -> str:
         )
         so_far = [module.values[pairs - 1] for module in running]
         found = " and ".join(
-            f"**{charts.with_error(*values)}** for {label}"
+            f"**{numerals.with_error(*values)}** for {label}"
             for label, values in zip(labels, so_far, strict=True)
         )
         st.markdown(f"After {pairs} pairs the disagreement is {found}.")
@@ -225,7 +226,7 @@ def texts(step: Step) -> str:
         step["passages"][1].format(
             other=SOURCES[other],
             one=SOURCES[one],
-            factor=f"{charts.number(factor)} times",
+            factor=f"{numerals.number(factor)} times",
             same=changes.count(0),
             modules=len(MODULES),
             change=max(changes),
@@ -240,7 +241,7 @@ def texts(step: Step) -> str:
 def _contrasted(step: Step, labels: list[str], values: list[float]) -> str:
     """Return a title that names the larger of two values, or the only one."""
     if len(labels) == 1:
-        return step["title_alone"].format(alone=labels[0], shift=charts.number(values[0]))
+        return step["title_alone"].format(alone=labels[0], shift=numerals.number(values[0]))
     high, low, ratio = lesson_figures.contrast(labels, values)
     return step["title"].format(high=high, low=low, ratio=ratio)
 
@@ -248,7 +249,7 @@ def _contrasted(step: Step, labels: list[str], values: list[float]) -> str:
 def _ratio(estimates: list[np.ndarray]) -> str:
     """Return the ratio of two disagreements, the larger first, with its error."""
     low, high = sorted((tuple(each) for each in estimates), key=lambda each: each[0])
-    return charts.with_error(*lesson.ratio_with_error(high, low))
+    return numerals.with_error(*lesson.ratio_with_error(high, low))
 
 
 def _draw_by_hand(modules: list[lesson_figures.NoisyModule]) -> None:

@@ -10,7 +10,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from adarank_core.numerals import number, with_error
+from adarank_core.numerals import with_error
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.labels import (
     FAMILY_COLOURS,
@@ -40,12 +40,10 @@ __all__ = [
     "layer_label",
     "make_clickable",
     "module_label",
-    "number",
     "profile",
     "rank_bars",
     "say_old",
     "set_layout",
-    "with_error",
 ]
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")

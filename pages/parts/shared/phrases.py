@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from textwrap import shorten
 
+from adarank_core.numerals import with_error
 from adarank_core.ranks.allocation import RankPlan
 from adarank_core.scoring.labels import of_texts
 from adarank_core.scoring.leading import leading_modules
 from adarank_core.scoring.scores import Scores
-from pages.parts.shared.charts import family_label, layer_label, module_label, with_error
+from pages.parts.shared.charts import family_label, layer_label, module_label
 
 __all__ = [
     "command",

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from adarank_core import numerals
 from adarank_core.ranks.allocation import allocate
 from pages.parts.shared import charts
 
@@ -31,7 +32,7 @@ def test_heatmap_hover_is_a_sentence_with_value_error_and_path(scores):
     words = charts.heatmap(scores).data[0].customdata[4][2]
     module = next(m for m in scores.modules if (m.layer, m.family) == (4, "value"))
     assert "Noise on layer 5 · value" in words
-    assert charts.with_error(module.score, module.standard_error) in words
+    assert numerals.with_error(module.score, module.standard_error) in words
     assert module.name in words
 
 
@@ -159,4 +160,4 @@ def test_families_have_colours_of_their_own():
     ],
 )
 def test_with_error(value, error, words):
-    assert charts.with_error(value, error) == words
+    assert numerals.with_error(value, error) == words
