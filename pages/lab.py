@@ -19,7 +19,7 @@ from adarank_core.server_paths import without_paths
 from pages.parts.compare.event_follower import follow
 from pages.parts.compare.outcome import model_label, task_label
 from pages.parts.compare.run_status import draw_status, run_label
-from pages.parts.lab.launcher import arguments, launcher, request_of
+from pages.parts.lab.launcher import launcher, request_of
 from pages.parts.lab.panel import draw_panel, drawn_result, read_result, stored
 from pages.parts.shared import glossary, link, state, visitor
 from pages.parts.shared.link import linked
@@ -109,7 +109,7 @@ def choose_run(study: Study, run: jobs.Run | None, names: list[str], has_example
 
 def start(request: StudyRequest, run: jobs.Run | None = None) -> None:
     """Start a study, or go on with a run of it, and show it."""
-    words = [*arguments(request), "--queue", *([] if run is None else ["--resume"])]
+    words = [*request.arguments(), "--queue", *([] if run is None else ["--resume"])]
     folder = None if run is None else run.folder
     try:
         folder = visitors.start(words, visitor.runs_home(), [request.task], folder)
@@ -182,7 +182,7 @@ def command(study: Study, run: jobs.Run | None) -> str:
     # A file is called as it is where somebody has it.
     request = replace(request, task=task_label(request.task), model=without_paths(request.model))
     output = f"--output={study.name if run is None else run.folder.name}-again"
-    return shlex.join(["python", "-m", "adarank_core", *arguments(request), output])
+    return shlex.join(["python", "-m", "adarank_core", *request.arguments(), output])
 
 
 def draw_result(study: Study, run: jobs.Run | None, result: StudyResult | None) -> None:

@@ -1,7 +1,8 @@
 """The command that does a study: ``lab``."""
 
 import json
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,12 +26,17 @@ from adarank_core.commands.options import (
     write,
 )
 from adarank_core.commands.train import has_turn
+from adarank_core.comparison.inputs import keep_input, model_path
+from adarank_core.comparison.parallel_seeds import connect_to_parent, threads_each
 from adarank_core.errors import AdaRankError, printable
-from adarank_core.lab.studies import STUDIES, study_iter, study_named
+from adarank_core.lab.studies import STUDIES, measure_share, study_iter, study_named
 from adarank_core.lab.study import StudyProgress, StudyRequest, StudyResult
 from adarank_core.runs import jobs
 
 __all__ = ["lab"]
+
+# A training gains little by a second thread, and each of two processes holds the model.
+AT_ONCE = 2
 
 
 def lab(
@@ -48,17 +54,19 @@ def lab(
     device: Device = "auto",
     dtype: Dtype = "auto",
     queue: Queue = False,
+    part: Annotated[str | None, typer.Option("--part", hidden=True)] = None,
     json_path: Json = None,
 ) -> None:
     """Do a study of the method itself: rows, and one sentence of answer."""
-    from adarank_core.comparison.inputs import model_path
-
     if listed or name is None:
         _list(json_path)
         return
     refuse_inputs(json_path, task, model)
     own = _own_settings(changes or [])
     request = StudyRequest(study_named(name), model_path(model), task, seed, device, dtype, own)
+    if part is not None:
+        _measure_part(request, output, part)
+        return
     config = request.config()
     folder = output_folder(output, config, resume) or jobs.new_run_folder("lab")
     with jobs.open_run(folder, config) as recorder, Watch(recorder, steps=0) as watch:
@@ -102,10 +110,19 @@ def _value(word: str):
     return found if isinstance(found, int | float) else word
 
 
+def _measure_part(request: StudyRequest, folder: Path, part: str) -> None:
+    """Measure a share of another process's study, which says what is wrong with it."""
+    on_event, should_stop = connect_to_parent()
+    at, of = map(int, part.split("/"))
+    task = keep_input(folder, request.task)
+    with suppress(AdaRankError):
+        measure_share(
+            request, folder, (at, of), task=task, on_event=on_event, should_stop=should_stop
+        )
+
+
 def _study(request: StudyRequest, watch: Watch, queue: bool) -> StudyResult | None:
     """Do the study in a run's folder under a bar; None when stopped."""
-    from adarank_core.comparison.inputs import keep_input
-
     folder = watch.folder
     task = keep_input(folder, request.task)
     if not has_turn(watch, queue, request.device):
@@ -116,6 +133,7 @@ def _study(request: StudyRequest, watch: Watch, queue: bool) -> StudyResult | No
         task=task,
         on_event=lambda event: watch.record(event) if event["event"] == "notice" else None,
         should_stop=watch.should_stop,
+        at_once=min(AT_ONCE, threads_each(1)) if request.study.trains else 1,
     )
     progress, shown, row = StudyProgress(0, 0, ""), bar(), None
     with ExitStack() as stack:

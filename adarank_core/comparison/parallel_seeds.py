@@ -12,14 +12,14 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from adarank_core.files import event_in
 from adarank_core.hardware import cores, gpus
 
-__all__ = ["connect_to_parent", "run_workers", "threads_each", "train"]
+__all__ = ["connect_to_parent", "run_workers", "threads_each", "train", "worker_events"]
 
 POLL_SECONDS = 0.5  # that parents look whether they are to stop
 PATIENCE = 10.0  # seconds that a process gets to end once it is let go
@@ -106,6 +106,27 @@ def run_workers(
     {'event': 'step'}
     True
     """
+    with closing(worker_events(commands, should_stop, threads)) as events:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value
+            on_event(event)
+
+
+def worker_events(
+    commands: Sequence[Sequence[str]], should_stop: Callable[[], bool], threads: int = 1
+) -> Generator[dict, None, bool]:
+    """Yield what processes tell one by one, as `run_workers` passes it on; return what it does.
+
+    Closed before its end, it lets go of the processes, which end at once.
+
+    Examples
+    --------
+    >>> list(worker_events([[sys.executable, "-c", ""]], lambda: False))
+    []
+    """
     lines: queue.Queue[bytes | None] = queue.Queue()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     workers, names = [], gpus()
@@ -125,7 +146,7 @@ def run_workers(
                 if line is None:
                     going -= 1
                 elif (event := event_in(line)) is not None:
-                    on_event(event)
+                    yield event
             if not stopped and should_stop():
                 stopped = True
                 for worker in workers:

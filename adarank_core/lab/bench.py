@@ -168,7 +168,7 @@ class Bench:
 
     def training_settings(self, **changes) -> Settings:
         """Return what trainings share: the study's own settings, as far as they are these."""
-        own = ("steps", "batch_size", "learning_rate")
+        own = ("steps", "batch_size", "learning_rate", "max_length")
         asked = {name: self.settings[name] for name in own if name in self.settings}
         placed = {"device": self.request.device, "dtype": self.request.dtype}
         settings = Settings(**{**asked, **placed, "evaluations": 1, **changes})

@@ -106,7 +106,7 @@ def _differences(rows: list[dict], what: str) -> list[dict]:
 STUDY = Study(
     name="rank-binds",
     question="Does rank bind: would twice the rank, or a thirtieth of it, do as well?",
-    defaults={**SHORT, "ranks": [1, 4, 16, 32], "alpha": 4.0},
+    defaults={**SHORT, "ranks": [1, 4, 32], "alpha": 4.0},
     units=_units,
     measure=_measure,
     rows=_rows,

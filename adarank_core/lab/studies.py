@@ -1,10 +1,12 @@
-"""All studies by their names, and how one is run: unit after unit, each kept as it comes."""
+"""All studies by their names, and how one is run: each unit kept as it comes, some at once."""
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from adarank_core.comparison.parallel_seeds import threads_each, worker_events
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
 from adarank_core.lab import (
@@ -23,7 +25,7 @@ from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study, StudyProgress, StudyRequest, StudyResult
 from adarank_core.versions import versions
 
-__all__ = ["STUDIES", "study_iter", "study_named"]
+__all__ = ["STUDIES", "measure_share", "study_iter", "study_named"]
 
 # To add a study is to add a file and a line here.
 _FILES = (
@@ -67,6 +69,7 @@ def study_iter(
     task: str | None = None,
     on_event: Callable[[dict], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    at_once: int = 1,
 ) -> Iterator[StudyProgress]:
     """Do a study, yielding as it goes on; the last progress carries the result with the answer.
 
@@ -85,6 +88,9 @@ def study_iter(
     should_stop : callable
         Asked after every step; when it says so nothing more is yielded. The generator can also be
         closed at any point.
+    at_once : int
+        Units measured at the same time on a processor, each in a process of its own. Of one of
+        `STUDIES` only.
 
     Yields
     ------
@@ -111,38 +117,113 @@ def study_iter(
     if should_stop():
         return
     units, known = study.units(bench), versions()
-    settings = {**request.to_dict()["settings"], "device": str(bench.bundle.model.device)}
-    measured: list[dict] = []
-    for place, unit in enumerate(units):
-        now, found = ", ".join(map(str, unit.values())), bench.kept(place, unit)
-        if found is None:
-            yield StudyProgress(place, len(units), now)
-            started = time.perf_counter()
-            steps = study.measure(bench, unit)
-            found = yield from _measured(steps, place, len(units), now, should_stop)
-            if found is None:
-                return
-            found["seconds"] = round(time.perf_counter() - started, 3)
-            bench.keep(place, unit, found)
-        measured.append({**unit, **found})
-        rows = study.rows(measured, request.settings)
+    device = bench.bundle.model.device
+    settings = {**request.to_dict()["settings"], "device": str(device)}
+    measured: dict[int, dict] = {}
+
+    def so_far(now: str) -> StudyProgress:
+        found = [{**units[place], **measured[place]} for place in sorted(measured)]
+        rows = study.rows(found, request.settings)
         whole = len(measured) == len(units)
         answer, details = (study.answer(rows), study.details(rows)) if whole else ("", "")
         result = StudyResult(study.name, settings, known, tuple(rows), answer, details)
         write_json(output / "study.json", result.to_dict())
-        yield StudyProgress(place + 1, len(units), now, result)
-        if should_stop() and not answer:
+        return StudyProgress(len(measured), len(units), now, result)
+
+    def take_over(place: int) -> None:
+        found = bench.kept(place, units[place])
+        if found is not None:
+            measured[place] = found
+
+    for place in range(len(units)):
+        take_over(place)
+    if measured:
+        yield so_far("what was measured before")
+    if at_once > 1 and device.type == "cpu" and len(units) - len(measured) > 1:
+        shares = [f"--part={at}/{at_once}" for at in range(at_once)]
+        commands = [
+            [sys.executable, "-m", "adarank_core", *request.arguments(), f"--output={output}", one]
+            for one in shares
+        ]
+        with closing(worker_events(commands, should_stop, threads_each(at_once))) as events:
+            for event in events:
+                if event["event"] != "unit":
+                    on_event(event)
+                    continue
+                take_over(event["place"])
+                yield so_far(_called(units[event["place"]]))
+        if should_stop() and len(measured) < len(units):
+            return
+    # One after another: all, or what the other processes could not measure.
+    for place, unit in enumerate(units):
+        if place in measured:
+            continue
+        now, done = _called(unit), len(measured)
+        yield StudyProgress(done, len(units), now)
+        with closing(_measure(bench, place, unit, measured)) as shares:
+            for share in shares:
+                if should_stop():
+                    return
+                yield StudyProgress(done + min(share, 1.0), len(units), now)
+        if place not in measured:
+            return
+        yield so_far(now)
+        if should_stop() and len(measured) < len(units):
             return
 
 
-def _measured(steps, place: int, total: int, now: str, should_stop) -> Iterator[StudyProgress]:
-    """Measure one unit, yielding progress; return what was measured, or None when stopped."""
-    with closing(steps):
-        while True:
-            try:
-                share = next(steps)
-            except StopIteration as end:
-                return end.value
-            if should_stop():
-                return None
-            yield StudyProgress(place + min(share, 1.0), total, now)
+def measure_share(
+    request: StudyRequest,
+    output: Path,
+    share: tuple[int, int],
+    *,
+    task: str | None = None,
+    on_event: Callable[[dict], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Measure some of a study's units for another process, which does the study in this folder.
+
+    Parameters
+    ----------
+    request : StudyRequest
+    output : pathlib.Path
+    share : tuple of int
+        Which one, from 0 on, and of how many: whole seeds where there are enough, so that none is
+        scored twice.
+    task : str, optional
+    on_event : callable
+        Called with ``"unit"`` events (``place``), too.
+    should_stop : callable
+    """
+    bench = Bench(request, output, task, on_event, should_stop)
+    units, (at, of) = request.study.units(bench), share
+    seeds = [unit.get("seed", 0) for unit in units]
+    keys = seeds if len({*seeds}) >= of else range(len(units))
+    for place, unit in enumerate(units):
+        if keys[place] % of != at or bench.kept(place, unit) is not None:
+            continue
+        measured: dict[int, dict] = {}
+        with closing(_measure(bench, place, unit, measured)) as shares:
+            for _ in shares:
+                if should_stop():
+                    return
+        if place not in measured:
+            return
+        on_event({"event": "unit", "place": place})
+
+
+def _called(unit: dict) -> str:
+    """Return what a unit is called while it is at work."""
+    return ", ".join(map(str, unit.values()))
+
+
+def _measure(
+    bench: Bench, place: int, unit: dict, measured: dict[int, dict]
+) -> Generator[float, None, None]:
+    """Measure one unit, yielding the share done; keep it, here and there, unless stopped."""
+    started = time.perf_counter()
+    found = yield from bench.request.study.measure(bench, unit)
+    if found is not None:
+        found["seconds"] = round(time.perf_counter() - started, 3)
+        bench.keep(place, unit, found)
+        measured[place] = found

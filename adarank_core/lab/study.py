@@ -75,6 +75,11 @@ class Study:
     answer: Callable[[list[dict]], str]
     details: Callable[[list[dict]], str] = lambda rows: ""
 
+    @property
+    def trains(self) -> bool:
+        """Whether models are trained, so that two units at once take about as long as one."""
+        return "steps" in self.defaults
+
     def settings(self, changes: Mapping) -> dict:
         """Return the study's own settings: the defaults, and what is to be otherwise.
 
@@ -177,6 +182,28 @@ class StudyRequest:
 
     def _placed(self) -> dict:
         return {"device": self.device, "dtype": self.dtype}
+
+    def arguments(self) -> list[str]:
+        """Return the words after ``python -m adarank_core`` that ask for this, but for its output.
+
+        Examples
+        --------
+        >>> study = Study("mine", "Why?", {"repeats": 3}, *[None] * 4)
+        >>> StudyRequest(study, seed=1, settings={"repeats": 7}).arguments()
+        ['lab', 'mine', '--model=embedded', '--task=docstrings', '--seed=1', '--set=repeats=7']
+        """
+        asked = {"model": self.model, "task": self.task, "seed": self.seed}
+        asked |= {name: value for name, value in self._placed().items() if value != "auto"}
+        changed = {
+            name: f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+            for name, value in self.settings.items()
+            if value != self.study.defaults[name]
+        }
+        return [
+            *("lab", self.study.name),
+            *(f"--{name}={value}" for name, value in asked.items()),
+            *(f"--set={name}={value}" for name, value in changed.items()),
+        ]
 
     def config(self) -> dict:
         """Return what a run keeps as ``config.json``, without versions."""

@@ -18,7 +18,13 @@ __all__ = [
 ]
 
 #: Short trainings, so that a study of them takes minutes: on two cores at most seven.
-SHORT = {"seeds": 2, "steps": 40, "batch_size": 16, "learning_rate": 5e-3}
+SHORT = {
+    "seeds": 2,
+    "steps": 20,
+    "batch_size": 16,
+    "learning_rate": 5e-3,
+    "max_length": 32,
+}
 
 
 def needs_labels(bench: Bench) -> None:

@@ -17,6 +17,8 @@ from adarank_core.scoring.encoding import logits_of, padded, tokenised
 from adarank_core.scoring.model_checks import LONGEST_TRIAL, TRIAL
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 
+RANK_STEP = 8
+
 __all__ = ["cast_frozen", "learns_in_bfloat16", "make_lean"]
 
 
@@ -119,6 +121,9 @@ def _is_plain(module: LoraLinear) -> bool:
 def _in_one_product(module: LoraLinear) -> Callable:
     def forward(inputs):
         down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+        if torch.is_autocast_enabled("cpu") and inputs.device.type == "cpu":
+            more = -len(down) % RANK_STEP
+            down, up = nn.functional.pad(down, (0, 0, 0, more)), nn.functional.pad(up, (0, more))
         output = module.base_layer(inputs)
         inside = inputs.flatten(0, -2) @ down.T * module.scaling["default"]
         return torch.addmm(output.flatten(0, -2), inside, up.T).view_as(output)

@@ -1,10 +1,12 @@
 """How a study is run: units kept one by one, taken over, stopped, read."""
 
+from dataclasses import replace
+
 import pytest
 
 from adarank_core import AdaRankError
 from adarank_core.files import read_json
-from adarank_core.lab.studies import STUDIES, study_iter, study_named
+from adarank_core.lab.studies import STUDIES, measure_share, study_iter, study_named
 from adarank_core.lab.study import Study, StudyRequest, StudyResult
 
 
@@ -78,6 +80,40 @@ def test_a_study_stops_when_asked_and_between_any_two_steps(request_for, tmp_pat
         pass
     steps.close()
     assert calls == [0, 1, 2]
+
+
+def test_two_at_once_come_to_what_one_comes_to(tiny_bert, tiny_file, tmp_path):
+    own = {"steps": 2, "batch_size": 4, "seeds": 2, "ranks": [1, 4]}
+    request = StudyRequest(STUDIES["rank-binds"], tiny_bert, tiny_file, settings=own)
+    *_, alone = study_iter(request, tmp_path / "alone")
+    steps = list(study_iter(request, tmp_path / "two", at_once=2))
+    # None was left for this process, which would tell of units that it begins.
+    assert [step.done for step in steps] == [0, *range(1, 11)]
+    for one, other in zip(alone.result.rows, steps[-1].result.rows, strict=True):
+        for key, value in one.items():
+            near = pytest.approx(value, rel=1e-3, abs=1e-4) if isinstance(value, float) else value
+            assert other[key] == near, key
+    assert len(steps[1].result.rows) < len(alone.result.rows)  # seen while it goes on
+
+
+def test_what_the_other_processes_cannot_measure_is_measured_here(request_for, tmp_path):
+    calls = []
+    *_, last = study_iter(request_for(squares(calls)), tmp_path, at_once=2)  # known to none of them
+    assert calls == [0, 1, 2, 3] and last.result.answer == "The largest is 9."
+
+
+def test_a_share_is_whole_seeds_where_there_are_enough(request_for, tmp_path):
+    calls, events = [], []
+    study = squares(calls)
+    measure_share(request_for(study), tmp_path, (1, 2), on_event=events.append)
+    assert calls == [1, 3] and [event["place"] for event in events] == [1, 3]
+    seeds = [{"number": n, "seed": 7 + n // 2} for n in range(4)]
+    seeded = replace(study, units=lambda bench: seeds)
+    calls.clear()
+    measure_share(request_for(seeded), tmp_path / "seeds", (1, 2))
+    assert calls == [0, 1]
+    measure_share(request_for(seeded), tmp_path / "seeds", (0, 2), should_stop=lambda: True)
+    assert calls == [0, 1]
 
 
 def test_an_unknown_study_names_all():

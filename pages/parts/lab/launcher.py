@@ -10,40 +10,7 @@ from pages.parts.compare.outcome import task_label
 from pages.parts.shared import glossary, state
 from pages.parts.shared.link import LEAST_SETTING, MOST_SETTING, linked
 
-__all__ = ["arguments", "launcher", "list_from", "request_of"]
-
-
-def arguments(request: StudyRequest) -> list[str]:
-    """Return the command line of a study, without its output folder.
-
-    Parameters
-    ----------
-    request : StudyRequest
-
-    Returns
-    -------
-    list of str
-        One word a flag; settings that are the study's own defaults are left out.
-
-    Examples
-    --------
-    >>> request = StudyRequest(study_named("reset"), seed=3, settings={"trials": 7})
-    >>> arguments(request)
-    ['lab', 'reset', '--model=embedded', '--task=docstrings', '--seed=3', '--set=trials=7']
-    """
-    asked = {"model": request.model, "task": request.task, "seed": request.seed}
-    placed = {"device": request.device, "dtype": request.dtype}
-    asked |= {name: value for name, value in placed.items() if value != "auto"}
-    changed = {
-        name: f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-        for name, value in request.settings.items()
-        if value != request.study.defaults[name]
-    }
-    return [
-        *("lab", request.study.name),
-        *(f"--{name}={value}" for name, value in asked.items()),
-        *(f"--set={name}={value}" for name, value in changed.items()),
-    ]
+__all__ = ["launcher", "list_from", "request_of"]
 
 
 def request_of(config: dict) -> StudyRequest:

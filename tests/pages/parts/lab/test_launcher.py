@@ -23,7 +23,7 @@ def test_examples():
 )
 def test_the_command_line_reads_what_was_asked_for(study, settings):
     request = StudyRequest(STUDIES[study], device="cpu", settings=settings)
-    words = launcher.arguments(request)
+    words = request.arguments()
     changes = [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
     assert _own_settings(changes) == settings
     assert "--device=cpu" in words
