@@ -10,10 +10,10 @@ from adarank_core.lab.trainings import (
     difference,
     losses,
     mean_and_error,
-    needs_labels,
     seeds_of,
     told,
 )
+from adarank_core.ranks.allocation import allocate
 from adarank_core.ranks.plans import one_alpha
 
 __all__ = ["STUDY"]
@@ -23,10 +23,10 @@ HEAD = "head-only"
 
 
 def _units(bench: Bench) -> list[dict]:
-    needs_labels(bench)
     ranks = sorted(set(bench.settings["ranks"]))
+    plain = bench.planner(ranks[0]).plain  # refuses a task without labels
     for rank in ranks:
-        bench.planner(rank)  # refuses what no module can have
+        allocate(plain, rank, budget_by="parameters")  # refuses what no module can have
     return [
         {"arm": arm, "average_rank": rank, "seed": seed}
         for seed in seeds_of(bench)

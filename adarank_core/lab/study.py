@@ -49,7 +49,7 @@ class Study:
         In one sentence.
     defaults : mapping of str to int, float, str or list
         The study's own settings: numbers above 0, words, or lists of either. With them it takes
-        minutes on two cores with the embedded model.
+        about two minutes on two cores with the embedded model, or less.
     units : callable
         Takes the `Bench`; returns what is to be measured, as flat dictionaries. Refuses a task
         or a model that the study cannot be done with.

@@ -17,7 +17,7 @@ __all__ = [
     "train_arm",
 ]
 
-#: Short trainings, so that a study of them takes minutes: on two cores at most seven.
+#: Short trainings of short texts, so that a study of them takes two minutes on two cores.
 SHORT = {
     "seeds": 2,
     "steps": 20,

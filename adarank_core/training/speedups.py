@@ -5,6 +5,10 @@ that token's outputs alone. And PEFT adds LoRA's product to a module's output in
 all of it, where one will do. Both change sums in their last digits and nothing else. Under
 autocast frozen weights are cast anew at every step, though they are what they were; to cast them
 once changes nothing at all. Not every model can be trained under autocast: one step tells.
+
+On a processor oneDNN compiles a product in bfloat16 for every shape that it meets, a thousandth of
+a second each: ranks of ten sizes took 1.4 times as long as equal ones. With ranks filled up with
+zeros, which add nothing, there are two or three sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +21,9 @@ from adarank_core.scoring.encoding import logits_of, padded, tokenised
 from adarank_core.scoring.model_checks import LONGEST_TRIAL, TRIAL
 from adarank_core.scoring.models import ModelBundle, adaptable_modules
 
-RANK_STEP = 8
-
 __all__ = ["cast_frozen", "learns_in_bfloat16", "make_lean"]
+
+RANK_STEP = 8  # in bfloat16 a product of so many takes as long as one of fewer
 
 
 def make_lean(model: nn.Module, first_token: Sequence[str]) -> None:
@@ -121,8 +125,8 @@ def _is_plain(module: LoraLinear) -> bool:
 def _in_one_product(module: LoraLinear) -> Callable:
     def forward(inputs):
         down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
-        if torch.is_autocast_enabled("cpu") and inputs.device.type == "cpu":
-            more = -len(down) % RANK_STEP
+        if inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            more = -len(down) % RANK_STEP  # rows and columns of zeros
             down, up = nn.functional.pad(down, (0, 0, 0, more)), nn.functional.pad(up, (0, more))
         output = module.base_layer(inputs)
         inside = inputs.flatten(0, -2) @ down.T * module.scaling["default"]

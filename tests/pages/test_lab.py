@@ -106,7 +106,7 @@ def test_a_study_without_an_example_shows_its_question_and_its_cost(home, tmp_pa
     monkeypatch.setattr(panel, "EXAMPLES", tmp_path)
     at = opened(study="rank-binds")
     assert at.title[0].value.replace("\\", "") == STUDIES["rank-binds"].question
-    assert "no stored example" in texts(at) and "seven minutes" in texts(at)
+    assert "no stored example" in texts(at) and "two minutes" in texts(at)
     assert button(at, "Start") is not None and not at.get("plotly_chart")
 
 

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from adarank_core.comparison.planner import same_rank
 from adarank_core.scoring.models import load_model
 from adarank_core.scoring.token_use import first_token_modules
-from adarank_core.training import finetuning
+from adarank_core.training import finetuning, speedups
 from adarank_core.training.adapters import adapted
 from adarank_core.training.settings import Settings
 from adarank_core.training.speedups import learns_in_bfloat16, make_lean
@@ -53,6 +53,26 @@ def test_loss_and_gradients_are_those_of_peft_dropout_included(tiny_bert, method
     assert plain.keys() == ours.keys() and any(grad.any() for grad in plain.values())
     for name, gradient in plain.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_in_bfloat16_ranks_are_filled_up_and_the_numbers_stay(tiny_bert, monkeypatch):
+    found, inner = [], []
+    real = torch.addmm
+    monkeypatch.setattr(
+        torch, "addmm", lambda base, down, up: inner.append(down.shape[1]) or real(base, down, up)
+    )
+    for lean, step in ((False, 1), (True, 1), (True, 8)):
+        monkeypatch.setattr(speedups, "RANK_STEP", step)
+        model, tokens = adapted_model(tiny_bert, lean=lean)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found.append(loss_and_gradients(model.train(), tokens))
+    assert set(inner) == {3, 8} and inner.count(3) == inner.count(8)
+    (peft_loss, peft), (loss, exact), (padded_loss, padded) = found
+    torch.testing.assert_close(padded_loss, loss)
+    torch.testing.assert_close(loss, peft_loss, rtol=2e-2, atol=0)
+    for name, gradient in exact.items():
+        torch.testing.assert_close(padded[name], gradient, rtol=1e-2, atol=1e-4)
+        assert padded[name].shape == peft[name].shape
 
 
 def test_lora_and_the_first_token_save_work_together(tiny_bert, monkeypatch):

@@ -79,8 +79,8 @@ def launcher(study: Study, choice: state.Choice) -> StudyRequest | None:
         f"seed **{choice.seed}**, as the sidebar says."
     )
     st.caption(
-        "With the settings as they are and the embedded model it takes up to about seven "
-        "minutes of two cores. It can be stopped, and gone on with, at any time."
+        "With the settings as they are and the embedded model it takes up to about two minutes of "
+        "two cores. It can be stopped, and gone on with, at any time."
     )
     if not st.button(
         "Start",
