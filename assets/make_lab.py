@@ -1,7 +1,7 @@
 """Make the finished examples that the page Lab shows before anything is run.
 
 Run it from the repository's root: ``python assets/make_lab.py`` does every study with its defaults
-on the embedded model, which takes up to about two minutes each on two cores that do nothing else;
+on the embedded model, which takes up to two minutes each on two cores that do nothing else;
 ``python assets/make_lab.py noise reset`` does these alone. It writes only into ``assets/lab``.
 """
 

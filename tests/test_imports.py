@@ -21,6 +21,7 @@ FLOORS = (
         "schemas",
         "hardware",
         "versions",
+        "workers",
     ),
     ("data",),
     ("scoring",),

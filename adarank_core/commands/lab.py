@@ -27,11 +27,11 @@ from adarank_core.commands.options import (
 )
 from adarank_core.commands.train import has_turn
 from adarank_core.comparison.inputs import keep_input, model_path
-from adarank_core.comparison.parallel_seeds import connect_to_parent, threads_each
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.lab.studies import STUDIES, measure_share, study_iter, study_named
 from adarank_core.lab.study import StudyProgress, StudyRequest, StudyResult
 from adarank_core.runs import jobs
+from adarank_core.workers import connect_to_parent, threads_each
 
 __all__ = ["lab"]
 

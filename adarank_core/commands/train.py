@@ -41,6 +41,7 @@ from adarank_core.ranks.plans import RankPlan
 from adarank_core.runs import jobs
 from adarank_core.runs.run_queue import take_gpu, wait_for_turn
 from adarank_core.training.settings import Settings
+from adarank_core.workers import connect_to_parent
 
 __all__ = ["compare", "finetune", "has_turn"]
 
@@ -262,7 +263,7 @@ def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output
     from adarank_core.comparison.compare import Comparison, read_request
     from adarank_core.data.tasks import load_task
 
-    on_event, should_stop = parallel_seeds.connect_to_parent()
+    on_event, should_stop = connect_to_parent()
     callbacks = {"on_event": on_event, "should_stop": should_stop}
     request = read_request(output, arms, seeds)
     comparison = Comparison(request, load_task(task), output=output, **callbacks)

@@ -27,10 +27,12 @@ def _units(bench: Bench) -> list[dict]:
     plain = bench.planner(ranks[0]).plain  # refuses a task without labels
     for rank in ranks:
         allocate(plain, rank, budget_by="parameters")  # refuses what no module can have
+    # Of an average rank of 1, the least of a module, AdaRank has nothing to give: it is uniform.
+    arms = [(arm, rank) for rank in ranks for arm in ARMS if rank > 1 or arm == "uniform"]
     return [
         {"arm": arm, "average_rank": rank, "seed": seed}
         for seed in seeds_of(bench)
-        for arm, rank in [(HEAD, ranks[0]), *((arm, rank) for rank in ranks for arm in ARMS)]
+        for arm, rank in [(HEAD, ranks[0]), *arms]
     ]
 
 

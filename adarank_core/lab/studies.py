@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from adarank_core.comparison.parallel_seeds import threads_each, worker_events
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
 from adarank_core.lab import (
@@ -24,6 +23,7 @@ from adarank_core.lab import (
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study, StudyProgress, StudyRequest, StudyResult
 from adarank_core.versions import versions
+from adarank_core.workers import threads_each, worker_events
 
 __all__ = ["STUDIES", "measure_share", "study_iter", "study_named"]
 

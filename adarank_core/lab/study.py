@@ -48,8 +48,8 @@ class Study:
     question : str
         In one sentence.
     defaults : mapping of str to int, float, str or list
-        The study's own settings: numbers above 0, words, or lists of either. With them it takes
-        about two minutes on two cores with the embedded model, or less.
+        The study's own settings: numbers above 0, words, or lists of either. With them it ends
+        within two minutes on two cores with the embedded model.
     units : callable
         Takes the `Bench`; returns what is to be measured, as flat dictionaries. Refuses a task
         or a model that the study cannot be done with.

@@ -17,7 +17,7 @@ __all__ = [
     "train_arm",
 ]
 
-#: Short trainings of short texts, so that a study of them takes two minutes on two cores.
+#: Short trainings of short texts, so that a study ends within two minutes.
 SHORT = {
     "seeds": 2,
     "steps": 20,

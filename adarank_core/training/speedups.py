@@ -6,9 +6,8 @@ all of it, where one will do. Both change sums in their last digits and nothing 
 autocast frozen weights are cast anew at every step, though they are what they were; to cast them
 once changes nothing at all. Not every model can be trained under autocast: one step tells.
 
-On a processor oneDNN compiles a product in bfloat16 for every shape that it meets, a thousandth of
-a second each: ranks of ten sizes took 1.4 times as long as equal ones. With ranks filled up with
-zeros, which add nothing, there are two or three sizes.
+On a processor oneDNN compiles a product in bfloat16 for every shape that it meets, which takes as
+long as many products do. Ranks are filled up with zeros, which add nothing, to few sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -125,8 +124,8 @@ def _is_plain(module: LoraLinear) -> bool:
 def _in_one_product(module: LoraLinear) -> Callable:
     def forward(inputs):
         down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
-        if inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            more = -len(down) % RANK_STEP  # rows and columns of zeros
+        more = -len(down) % RANK_STEP  # rows and columns of zeros
+        if more and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             down, up = nn.functional.pad(down, (0, 0, 0, more)), nn.functional.pad(up, (0, more))
         output = module.base_layer(inputs)
         inside = inputs.flatten(0, -2) @ down.T * module.scaling["default"]

@@ -3,6 +3,7 @@
 import pytest
 
 from adarank_core import AdaRankError
+from adarank_core.lab.bench import Bench
 from adarank_core.lab.rank_binds import STUDY
 from adarank_core.lab.studies import study_iter
 from adarank_core.lab.study import StudyRequest
@@ -18,6 +19,22 @@ def test_losses_stand_over_parameters(tiny_bert, tiny_file, tmp_path):
     assert sizes["uniform", 4] == 4 * sizes["uniform", 1]
     assert abs(sizes["adarank", 4] - sizes["uniform", 4]) < 96
     assert "rank 4 less rank 1's" in result.answer
+
+
+def test_no_rank_takes_larger_steps(tiny_bert, tiny_file, tmp_path, monkeypatch):
+    taken = {}
+
+    def train(_bench, planned, seed):
+        if planned.plan is not None:
+            scaling = planned.plan.scaling
+            steps = {scaling[name] * rank for name, rank in planned.plan.ranks.items() if rank}
+            taken.setdefault(seed, set()).update(round(step, 9) for step in steps)
+        return {"loss": 1.0, "lora_parameters": 1}
+
+    monkeypatch.setattr(Bench, "train", train)
+    own = {"seeds": 1, "ranks": [1, 4], "alpha": 3.0}
+    list(study_iter(StudyRequest(STUDY, tiny_bert, tiny_file, settings=own), tmp_path))
+    assert taken == {0: {3.0}}
 
 
 def test_what_binds_is_said():
