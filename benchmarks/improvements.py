@@ -7,12 +7,12 @@ Run it from the repository's root, as `benchmarks/evidence.py`, whose flags it h
 Of a task's training rows some are trained on, and others are what variants are measured on; the
 test rows are left alone. Each variant is a plan for all seeds, from the same 16 texts and one draw
 of the noise, and is trained at its own learning rate as the arms of the evidence are. Results go to
-``benchmarks/results/improvements``. What is best here is to be confirmed on other tasks.
+``benchmarks/results/improvements``. What is best here is confirmed by `benchmarks/confirmation.py`.
 """
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from adarank_core import allocate, score
 from adarank_core.comparison.arms import SAMPLED
 from adarank_core.comparison.planner import plain_scores
 from adarank_core.data.task import Task
-from adarank_core.files import read_json, write_json
+from adarank_core.files import write_json
 from adarank_core.ranks.allocation import uniform_plan
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring import estimators
@@ -42,6 +42,12 @@ SEED = 1_000_000_003  # of the scores: of no training
 SEEDS = 5
 RANK = 2  # on average, and of the noise that has LoRA's shape
 TRIALS = 4  # pairs of noisy models, where the plain estimator scores
+
+PLAIN = "adarank-plain"
+NAMES = (
+    *(PLAIN, "temperature-2", "temperature-0.5", "per-parameter", "ramp-blend"),
+    *("low-rank-noise", "lora-sized-noise", "lora-noise", "alpha", "alpha-root"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class LowRankNoise(ModuleNoise):
         return left @ right / math.sqrt(RANK)
 
 
-def variants(bundle: ModelBundle, task: Task) -> dict[str, RankPlan]:
-    """Return every variant's plan, at the LoRA parameters of uniform ranks."""
+def variants(bundle: ModelBundle, task: Task) -> dict[str, Callable[[], RankPlan]]:
+    """Return what makes every variant's plan, at the LoRA parameters of uniform ranks."""
     texts = objective_for(task).sample(SAMPLED, SEED)[0]
     plain = plain_scores(bundle)
     uniform = uniform_plan(plain, RANK)
@@ -85,16 +91,16 @@ def variants(bundle: ModelBundle, task: Task) -> dict[str, RankPlan]:
     unit = float(usual / np.mean([weight.shape[1] ** -0.5 for weight in weights]))
     noisy = partial(_scores_with, bundle, texts)
     return {
-        "adarank-plain": give(scores),
-        "temperature-2": give(scores, temperature=2),
-        "temperature-0.5": give(scores, temperature=0.5),
-        "per-parameter": changed(lambda m: m.score / (m.in_features + m.out_features)),
-        "ramp-blend": changed(lambda m: math.sqrt(values[m.name] * ramp[m.name])),
-        "low-rank-noise": give(noisy(LowRankNoise)),
-        "lora-sized-noise": give(noisy(ModuleNoise, unit)),
-        "lora-noise": give(noisy(LowRankNoise, unit)),
-        "alpha": _with_alpha(uniform, values),
-        "alpha-root": _with_alpha(uniform, {name: math.sqrt(v) for name, v in values.items()}),
+        PLAIN: lambda: give(scores),
+        "temperature-2": lambda: give(scores, temperature=2),
+        "temperature-0.5": lambda: give(scores, temperature=0.5),
+        "per-parameter": lambda: changed(lambda m: m.score / (m.in_features + m.out_features)),
+        "ramp-blend": lambda: changed(lambda m: math.sqrt(values[m.name] * ramp[m.name])),
+        "low-rank-noise": lambda: give(noisy(LowRankNoise)),
+        "lora-sized-noise": lambda: give(noisy(ModuleNoise, unit)),
+        "lora-noise": lambda: give(noisy(LowRankNoise, unit)),
+        "alpha": lambda: _with_alpha(uniform, values),
+        "alpha-root": lambda: _with_alpha(uniform, {m: math.sqrt(v) for m, v in values.items()}),
     }
 
 
@@ -130,21 +136,24 @@ def held_out(task: Task) -> Task:
     return replace(evidence.drawn(task), train=train, test=test)
 
 
+def plan_files(task: Task, output: Path, names: Sequence[str], model: str) -> list[str]:
+    """Write variants' plans into a task's folder, unless they are there, and return their paths."""
+    folder = output / task.name / "plans"
+    paths = [folder / f"{name}.json" for name in names]
+    if not all(path.exists() for path in paths):
+        folder.mkdir(parents=True, exist_ok=True)
+        plans = variants(objective_for(task).load(model), task)
+        for name, path in zip(names, paths, strict=True):
+            write_json(path, plans[name]().to_dict())
+    return [str(path) for path in paths]
+
+
 def study_of(task: Task, output: Path) -> Study:
     """Write the variants' plans, unless they are there, and say what is trained."""
     study = Study(average_rank=RANK, low={}, script="improvements.py")
-    folder = output / task.name / "plans"
-    if not (folder / "done.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        bundle = objective_for(task).load(study.model)
-        plans = variants(bundle, task)
-        for name, plan in plans.items():
-            write_json(folder / f"{name}.json", plan.to_dict())
-        write_json(folder / "done.json", {"plans": list(plans)})
-    names = read_json(folder / "done.json")["plans"]
-    arms = ["uniform", *(str(folder / f"{name}.json") for name in names)]
-    pairs = [(name, "uniform") for name in names]
-    pairs += [(name, names[0]) for name in names[1:]]
+    arms = ["uniform", *plan_files(task, output, NAMES, study.model)]
+    pairs = [(name, "uniform") for name in NAMES]
+    pairs += [(name, PLAIN) for name in NAMES if name != PLAIN]
     return replace(study, seeds=dict.fromkeys(arms, SEEDS), pairs=pairs)
 
 

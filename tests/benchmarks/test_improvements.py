@@ -2,6 +2,7 @@
 
 import pytest
 
+from adarank_core.ranks.plan_files import read_plan
 from adarank_core.ranks.plans import RankPlan
 from benchmarks import improvements
 
@@ -19,3 +20,17 @@ def test_an_alpha_by_score_is_the_usual_one_on_average():
     plan = improvements._with_alpha(uniform, {"query": 1.0, "key": 3.0})
     assert plan.ranks == uniform.ranks
     assert plan.alpha == pytest.approx({"query": 2.0, "key": 6.0})
+
+
+def test_every_variant_has_a_plan_at_the_parameters_of_uniform_ranks(
+    tiny_bert, tiny_task, tmp_path
+):
+    paths = improvements.plan_files(tiny_task, tmp_path, improvements.NAMES, tiny_bert)
+    plans = {name: read_plan(path) for name, path in zip(improvements.NAMES, paths, strict=True)}
+    uniform = plans["alpha"].budget["lora_parameters"]
+    spent = {name: plan.budget["lora_parameters"] for name, plan in plans.items()}
+    # Whole ranks leave less than one rank of the largest module over.
+    assert all(0 <= uniform - found < 96 for found in spent.values()), spent
+    assert len({(*plan.ranks.values(), *plan.alpha.values()) for plan in plans.values()}) > 5
+    again = improvements.plan_files(tiny_task, tmp_path, ["alpha"], "no model is loaded")
+    assert again == [str(tmp_path / "tiny" / "plans" / "alpha.json")]
