@@ -14,6 +14,7 @@ from adarank_core.comparison.statistics import (
     texts_interval,
 )
 from adarank_core.comparison.verdicts import (
+    FEWEST_SEEDS,
     FROM_HEAD_ONLY,
     GIVEN,
     METRICS,
@@ -84,7 +85,8 @@ def verdict_of(
     there is ``"no practical difference"`` (two one-sided tests rule out one as large, whether or
     not there is a smaller one), or there are ``"too few seeds to tell"``. It is known where it is
     given or where the arms ``"uniform"`` and ``"head-only"`` are there, and then a tenth of what
-    the one gains over the other.
+    the one gains over the other. Two seeds are always too few: their t-test has one degree of
+    freedom.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def verdict_of(
     --------
     >>> runs = lambda *losses: {"runs": [
     ...     {"seed": n, "test_loss": loss} for n, loss in enumerate(losses)]}
-    >>> arms = {"uniform": runs(0.5, 0.6), "adarank": runs(0.4, 0.55)}
+    >>> arms = {"uniform": runs(0.5, 0.6, 0.7), "adarank": runs(0.4, 0.55, 0.69)}
     >>> verdict_of("t", "m", arms).comparisons[0]["verdict"]
     'no detectable difference'
     >>> declared = Declared(smallest_of_interest=0.01)
@@ -153,7 +155,8 @@ def verdict_of(
         compared["p_adjusted"] = p_adjusted
         compared["verdict"] = SECONDARY
         if compared["metric"] == declared.metric:
-            compared["verdict"] = _word(compared, declared.level, claims, smallest)
+            seeds = len(_shared_seeds(arms, (compared["arm"], compared["against"])))
+            compared["verdict"] = _word(compared, seeds, declared.level, claims, smallest)
     told = (declared.metric, smallest, source, tuple(declared.planned_seeds), tuple(declared.looks))
     return Verdict(task, model, arms, tuple(comparisons), failed or {}, *told)
 
@@ -203,9 +206,11 @@ def _over_texts(texts: dict, compared: dict, seeds: Sequence[int]) -> dict:
     return {"ci_low_texts": low, "ci_high_texts": high}
 
 
-def _word(compared: dict, level: float, claims: int, smallest: float | None) -> str:
+def _word(compared: dict, seeds: int, level: float, claims: int, smallest: float | None) -> str:
     if compared["p_adjusted"] is None:
         return ONE_SEED
+    if seeds < FEWEST_SEEDS:
+        return TOO_FEW
     equivalence = compared["p_equivalence"]
     # Each comparison has one true claim to get wrong, a difference or equivalence: at this level
     # all of them together stay below the verdict's.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from adarank_core.comparison.statistics import SIGNIFICANCE
 from adarank_core.comparison.verdicts import (
+    FEWEST_SEEDS,
     METRIC_NAMES,
     NO_DIFFERENCE,
     NO_PRACTICAL,
@@ -13,17 +14,16 @@ from adarank_core.comparison.verdicts import (
     Verdict,
 )
 
-__all__ = ["FEWEST_SEEDS", "NOBODY", "describe", "size", "why_no_verdict", "word_of"]
+__all__ = ["NOBODY", "describe", "size", "why_no_verdict", "word_of"]
 
-FEWEST_SEEDS = 3  # for a word; the t-test of two seeds has one degree of freedom
 NOBODY = "nobody has learned yet"
 
 
 def word_of(compared: dict, verdict: Verdict) -> str:
     """Return the word that people are told of a comparison.
 
-    It is the verdict's own, but for two cases in which that one says more than can be known: all
-    arms are no better than guessing, or there are fewer than three seeds.
+    It is the verdict's own, but where all arms are no better than guessing, and in a file of an
+    older version that judges two seeds.
 
     Parameters
     ----------

@@ -58,6 +58,7 @@ from adarank_core.ranks.plans import Ranks
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
 
 __all__ = [
+    "FEWEST_SEEDS",
     "FROM_HEAD_ONLY",
     "GIVEN",
     "METRICS",
@@ -94,6 +95,7 @@ ONE_SEED = "one seed decides nothing"
 SECONDARY = "secondary"  # numbers to look at, about which nothing is claimed
 VERDICTS = ("better", "worse", NO_PRACTICAL, TOO_FEW, NO_DIFFERENCE, ONE_SEED, SECONDARY)
 
+FEWEST_SEEDS = 3  # for a word; the t-test of two seeds has one degree of freedom
 # A loss that is lower by this share than that of guessing is no luck.
 LEARNED = 0.05
 # Where the smallest difference of interest comes from.

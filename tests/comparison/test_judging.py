@@ -131,10 +131,13 @@ def test_about_secondary_metrics_nothing_is_claimed():
         ([-0.010, -0.012, -0.011, -0.009], None, "better"),
         # There is one, and it may matter or not.
         ([-0.04, -0.055, -0.06, -0.045], 0.05, "better"),
+        # Two seeds claim nothing, whatever their test says.
+        ([-0.100, -0.101], None, "too few seeds to tell"),
+        ([0.00001, -0.00001], 0.05, "too few seeds to tell"),
     ],
 )
 def test_the_word_of_a_comparison(differences, smallest, word):
-    arms = {"uniform": runs_of(test_loss=[1.0] * 4)}
+    arms = {"uniform": runs_of(test_loss=[1.0] * len(differences))}
     arms["adarank"] = runs_of(test_loss=[1 + d for d in differences])
     verdict = verdict_of("t", "m", arms, declared=Declared(smallest_of_interest=smallest))
     (compared,) = verdict.comparisons

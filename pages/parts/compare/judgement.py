@@ -3,8 +3,14 @@
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.sentences import FEWEST_SEEDS, describe, why_no_verdict, word_of
-from adarank_core.comparison.verdicts import FROM_HEAD_ONLY, METRIC_NAMES, ONE_SEED, Verdict
+from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
+from adarank_core.comparison.verdicts import (
+    FEWEST_SEEDS,
+    FROM_HEAD_ONLY,
+    METRIC_NAMES,
+    ONE_SEED,
+    Verdict,
+)
 from pages.parts.shared import curves, figures, state
 from pages.parts.shared.link import linked
 from pages.parts.shared.tables import signed_table
