@@ -23,6 +23,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 START, END = "<!-- evidence: drawn by benchmarks/report.py -->", "<!-- end of evidence -->"
 FORMAT = "adarank-evidence/1"
+GLANCE = (
+    "Differences of test losses, each arm at its own best rate, mean over seeds ± half of the 95% "
+    "interval; below 0 the first is better. **Bold**: better or worse; ≈: no practical difference; "
+    "all others: too few seeds to tell."
+)
+LOW = (
+    "What a comparison would have claimed that gives every arm one untuned rate, here a fifth of "
+    "uniform's best:"
+)
 NOTHING = "No results yet: `python benchmarks/evidence.py --output DIR` makes them."
 
 
@@ -36,37 +45,53 @@ def report(results: Sequence[dict]) -> str:
     """Return the tables and what stands above them, as Markdown."""
     if not results:
         return NOTHING
-    parts = [_about(results), _arms(results, "best_rate")]
+    parts = [_about(results), GLANCE, _glance(results, "best_rate")]
+    low = any(result["low_rate"]["arms"] for result in results)
+    if low:
+        parts += [LOW, _glance(results, "low_rate")]
+    parts += _notes(results)
+    parts += ["<details><summary>All rows</summary>", "Each arm at its own best rate:"]
+    parts += _rows(results, "best_rate")
+    if low:
+        parts += [LOW, *_rows(results, "low_rate")]
+    return "\n\n".join([*parts, "</details>"])
+
+
+def _rows(results: Sequence[dict], block: str) -> list[str]:
+    """Return a table of all arms, and one of what is not held against uniform ranks."""
     against = [
         [result["task"], c["arm"], c["against"], c["seeds"], _difference(c), c["verdict"]]
         for result in results
-        for c in result["best_rate"]["comparisons"]
+        for c in result[block]["comparisons"]
         if c["against"] != "uniform"
     ]
-    if against:
-        names = (
-            "task",
-            "arm",
-            "against",
-            "seeds",
-            "difference of losses (95% interval)",
-            "verdict",
-        )
-        parts += ["AdaRank against what else could explain a gain:", _table(names, against)]
-    if any(result["low_rate"]["arms"] for result in results):
-        parts += [
-            "What a comparison would have claimed that gives every arm one untuned rate, here a "
-            "fifth of uniform's best:",
-            _arms(results, "low_rate"),
-        ]
-        claims = [
-            [result["task"], c["arm"], c["against"], c["seeds"], _difference(c), c["verdict"]]
-            for result in results
-            for c in result["low_rate"]["comparisons"]
-            if c["against"] != "uniform"
-        ]
-        parts += [_table(names, claims)] if claims and against else []
-    return "\n\n".join([*parts, *_notes(results)])
+    names = ("task", "arm", "against", "seeds", "difference of losses (95% interval)", "verdict")
+    return [_arms(results, block), *([_table(names, against)] if against else [])]
+
+
+def _glance(results: Sequence[dict], block: str) -> str:
+    """Return a table of all that is compared, a column for each task."""
+    pairs = dict.fromkeys(
+        (c["arm"], c["against"]) for result in results for c in result[block]["comparisons"]
+    )
+    found = [result for result in results if result[block]["comparisons"]]
+    cells = [
+        {(c["arm"], c["against"]): _short(c) for c in result[block]["comparisons"]}
+        for result in found
+    ]
+    rows = [
+        [f"{arm} − {against}", *(of_task.get((arm, against), "") for of_task in cells)]
+        for arm, against in sorted(pairs, key=lambda pair: pair[1] != "uniform")
+    ]
+    return _table(["test loss of", *(result["task"] for result in found)], rows)
+
+
+def _short(compared: dict) -> str:
+    found, verdict = signed(compared["difference"]), compared["verdict"]
+    if "ci_low" in compared:
+        found += f" ± {(compared['ci_high'] - compared['ci_low']) / 2:.3f}"
+    marks = {"better": "**{}**", "worse": "**{}**", "no practical difference": "{} ≈"}
+    return marks.get(verdict, "{}").format(found)
 
 
 def _about(results: Sequence[dict]) -> str:

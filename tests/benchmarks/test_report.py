@@ -85,6 +85,8 @@ def test_losses_ties_and_what_is_missing_stand_there():
         "| tiny | adarank | permuted | 2 | +0.100 (+0.090 to +0.110); +0.050 to +0.150 | worse |"
         in text
     )
+    assert "| adarank − permuted | **+0.100 ± 0.010** |" in text
+    assert "| permuted − uniform | +0.000 ± 0.010 |" in text
     assert "| tiny | uniform | 0.002 | 2 | 0.900 | 75.0% |  |  |" in text
     assert "Not finished on tiny: ramp-up." in text
     assert "inverse failed on tiny: seed 0: a score is 0." in text
