@@ -92,6 +92,19 @@ def test_losses_ties_and_what_is_missing_stand_there():
     assert "inverse failed on tiny: seed 0: a score is 0." in text
 
 
+def test_what_was_tried_and_confirmed_stands_below_with_its_mean_over_tasks():
+    other = {**example(), "task": "other"}
+    best = other["best_rate"] = {**other["best_rate"]}
+    best["comparisons"] = [compared("adarank", "uniform", -0.3, "better")]
+    text = report.report([example()], [example(), other], [other])
+    head, tried, confirmed = text.partition(report.TRIED)
+    tried, _, confirmed = confirmed.partition(report.CONFIRMED)
+    assert "| test loss of | tiny | other | mean |" in tried and "mean" not in head.split("|", 1)[1]
+    assert "| adarank − uniform | **+0.100 ± 0.010** | **−0.300 ± 0.010** | −0.100 |" in tried
+    assert "| permuted − uniform | +0.000 ± 0.010 |  | +0.000 |" in tried
+    assert "| adarank − uniform | **−0.300 ± 0.010** |" in confirmed and "tiny" not in confirmed
+
+
 def test_plots_are_one_page_with_their_script(tmp_path, monkeypatch):
     page = report.plots([{**example(), "task": "<b>tiny</b>"}])
     assert "<b>tiny" not in page and "adarank minus permuted" in page
