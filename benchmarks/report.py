@@ -36,8 +36,8 @@ LOW = (
 TRIED = (
     "What was tried to improve on AdaRank (`benchmarks/improvements.py`): each variant is one plan "
     "for 5 seeds, at its own best rate, measured on training rows that were held out; the test "
-    "rows were left alone. `alpha` and `alpha-root` have uniform ranks. What is not bold: no detectable "
-    "difference."
+    "rows were left alone. `alpha` and `alpha-root` have uniform ranks. What is not bold: no "
+    "detectable difference."
 )
 CONFIRMED = (
     "The one of them that had the lowest mean against `adarank-plain`, fixed before it was trained "

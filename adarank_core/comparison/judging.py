@@ -212,8 +212,8 @@ def _word(compared: dict, seeds: int, level: float, claims: int, smallest: float
     if seeds < FEWEST_SEEDS:
         return TOO_FEW
     equivalence = compared["p_equivalence"]
-    # Each comparison has one true claim to get wrong, a difference or equivalence: at this level
-    # all of them together stay below the verdict's.
+    # Bonferroni's level: all claims of equivalence together stay below the verdict's, as Holm's
+    # correction keeps all claims of a difference.
     if equivalence is not None and equivalence < level / claims:
         return NO_PRACTICAL
     if compared["p_adjusted"] >= level:

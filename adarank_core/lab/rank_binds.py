@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from adarank_core.errors import AdaRankError, quoted
 from adarank_core.lab.bench import Bench
 from adarank_core.lab.study import Study
 from adarank_core.lab.trainings import (
     SHORT,
     difference,
+    is_told,
     losses,
     mean_and_error,
     seeds_of,
@@ -24,6 +26,8 @@ HEAD = "head-only"
 
 def _units(bench: Bench) -> list[dict]:
     ranks = sorted(set(bench.settings["ranks"]))
+    if len(ranks) < 2:
+        raise AdaRankError(f"ranks is {quoted(ranks)}; give at least two, such as [1, 4, 32]")
     plain = bench.planner(ranks[0]).plain  # refuses a task without labels
     for rank in ranks:
         allocate(plain, rank, budget_by="parameters")  # refuses what no module can have
@@ -85,7 +89,7 @@ def _answer(rows: list[dict]) -> str:
     if not against_least:
         return "Nothing can be told: too many trainings failed."
     most = against_least[-1]
-    binds = most["p_value"] is not None and most["p_value"] < 0.05 and most["difference"] < 0
+    binds = is_told(most) and most["difference"] < 0
     start = "Rank binds" if binds else "That rank binds cannot be shown"
     least = min(row["average_rank"] for row in rows if row["average_rank"])
     return (

@@ -10,11 +10,13 @@ from typing_extensions import TypedDict  # pydantic wants this one below Python 
 from adarank_core.checks import is_number, is_whole
 from adarank_core.errors import AdaRankError, quoted
 from adarank_core.hardware import check_device, check_dtype
-from adarank_core.limits import check_model_name
+from adarank_core.limits import check_limit, check_model_name
 from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, validated
 
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.lab.bench import Bench
+
+MOST_UNITS = 1000  # of what a setting counts or lists; a list of all units is kept
 
 __all__ = ["Cell", "Study", "StudyProgress", "StudyRequest", "StudyResult"]
 
@@ -101,6 +103,8 @@ class Study:
                     f"the study {self.name!r} has no setting {quoted(name)}; it has {known}"
                 )
             _check_like(name, value, self.defaults[name])
+            if name in ("seeds", "repeats") and value > MOST_UNITS:
+                raise AdaRankError(f"{name} is {value}; it must be at most {MOST_UNITS:,}")
         return {**self.defaults, **changes}
 
 
@@ -111,6 +115,8 @@ def _check_like(name: str, value, default) -> None:
             raise AdaRankError(
                 f"{name} is {quoted(value)}; give a list, such as {quoted(list(default))}"
             )
+        if len(value) > MOST_UNITS:
+            raise AdaRankError(f"{name} has {len(value):,} entries; give at most {MOST_UNITS:,}")
         for item in value:
             _check_like(f"an entry of {name}", item, default[0])
     elif isinstance(default, str):
@@ -166,6 +172,7 @@ class StudyRequest:
         check_device(self.device)
         check_dtype(self.dtype)
         object.__setattr__(self, "settings", self.study.settings(self.settings))
+        check_limit("seeds", self.settings.get("seeds", 1))
 
     def to_dict(self) -> dict:
         """Return what was asked for, as results say it and digests are made of."""

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from adarank_core.comparison.statistics import paired_comparison
+from adarank_core.comparison.statistics import SIGNIFICANCE, paired_comparison
+from adarank_core.comparison.verdicts import FEWEST_SEEDS
 from adarank_core.lab.bench import Bench
 from adarank_core.numerals import signed
 
 __all__ = [
     "SHORT",
     "difference",
+    "is_told",
     "losses",
     "mean_and_error",
     "needs_labels",
@@ -95,6 +97,17 @@ def difference(values: Mapping[int, float], against: Mapping[int, float]) -> dic
     return {**{key: found[key] for key in kept}, "seeds": len(seeds)}
 
 
+def is_told(row: Mapping) -> bool:
+    """Say whether a difference can be told from nothing: of one or two seeds it never is.
+
+    Examples
+    --------
+    >>> is_told({"p_value": 0.01, "seeds": 2}), is_told({"p_value": 0.01, "seeds": 3})
+    (False, True)
+    """
+    return row["seeds"] >= FEWEST_SEEDS and row["p_value"] < SIGNIFICANCE
+
+
 def told(row: Mapping) -> str:
     """Say a difference with its interval, and whether it can be told from nothing.
 
@@ -110,6 +123,6 @@ def told(row: Mapping) -> str:
         return f"{start} (one seed decides nothing)"
     if row["ci_low"] is None:
         return f"{start} (the same with each of {row['seeds']} seeds)"
-    sure = "" if row["p_value"] < 0.05 else ": nothing can be told"
+    sure = "" if is_told(row) else ": nothing can be told"
     interval = f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
     return f"{start} (95% interval {interval}, {row['seeds']} seeds{sure})"

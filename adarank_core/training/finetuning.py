@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -428,7 +429,7 @@ def _arguments(training: Training, output: Path | None, lower: bool, device: tor
     settings, full = training.settings, training.method == "full"
     rate = settings.learning_rate * (FULL_LEARNING_RATE if full else 1)
     return OneDeviceArguments(
-        output_dir="unused" if output is None else str(output / "checkpoints"),
+        output_dir=tempfile.gettempdir() if output is None else str(output / "checkpoints"),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=16,  # of like length: less padding
