@@ -151,11 +151,11 @@ def verdict_of(
         comparisons.append({**about, **_over_texts(of_texts, about, seeds)})
     p_values = [compared["p_value"] for compared in comparisons]
     adjusted = holm(p_values[:claims]) + holm(p_values)[claims:]
-    for compared, p_adjusted in zip(comparisons, adjusted, strict=True):
+    for compared, p_adjusted, about in zip(comparisons, adjusted, measured, strict=True):
         compared["p_adjusted"] = p_adjusted
         compared["verdict"] = SECONDARY
         if compared["metric"] == declared.metric:
-            seeds = len(_shared_seeds(arms, (compared["arm"], compared["against"])))
+            seeds = len(about[-1])
             compared["verdict"] = _word(compared, seeds, declared.level, claims, smallest)
     told = (declared.metric, smallest, source, tuple(declared.planned_seeds), tuple(declared.looks))
     return Verdict(task, model, arms, tuple(comparisons), failed or {}, *told)

@@ -16,11 +16,12 @@ from adarank_core.schemas import STRICT, FailFast, Name, Text, check_format, val
 if TYPE_CHECKING:  # which builds on this file
     from adarank_core.lab.bench import Bench
 
-MOST_UNITS = 1000  # of what a setting counts or lists; a list of all units is kept
-
 __all__ = ["Cell", "Study", "StudyProgress", "StudyRequest", "StudyResult"]
 
 FORMAT = "adarank-study/1"
+# Settings that multiply the units, of which a list is kept: of these at most so many, and of the
+# entries of a list.
+COUNTED, MOST_UNITS = ("seeds", "repeats"), 1000
 Number = Annotated[float, Interval(ge=-1e15, le=1e15)]
 #: A value in a row or among the settings.
 Cell = Text | bool | int | Number | None
@@ -103,8 +104,6 @@ class Study:
                     f"the study {self.name!r} has no setting {quoted(name)}; it has {known}"
                 )
             _check_like(name, value, self.defaults[name])
-            if name in ("seeds", "repeats") and value > MOST_UNITS:
-                raise AdaRankError(f"{name} is {value}; it must be at most {MOST_UNITS:,}")
         return {**self.defaults, **changes}
 
 
@@ -123,8 +122,11 @@ def _check_like(name: str, value, default) -> None:
         if not isinstance(value, str) or not value.strip():
             raise AdaRankError(f"{name} is {quoted(value)}; give a word, such as {default!r}")
     elif isinstance(default, int):
-        if not is_whole(value, 1, 10**9):
-            raise AdaRankError(f"{name} is {quoted(value)}; it must be a whole number from 1 on")
+        most = MOST_UNITS if name in COUNTED else 10**9
+        if not is_whole(value, 1, most):
+            raise AdaRankError(
+                f"{name} is {quoted(value)}; it must be a whole number from 1 to {most:,}"
+            )
     elif not is_number(value, above=0):
         raise AdaRankError(f"{name} is {quoted(value)}; it must be a number above 0")
 

@@ -429,6 +429,7 @@ def _arguments(training: Training, output: Path | None, lower: bool, device: tor
     settings, full = training.settings, training.method == "full"
     rate = settings.learning_rate * (FULL_LEARNING_RATE if full else 1)
     return OneDeviceArguments(
+        # Trainer makes the folder even where it writes nothing.
         output_dir=tempfile.gettempdir() if output is None else str(output / "checkpoints"),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,

@@ -58,7 +58,8 @@ def test_what_binds_is_said():
     assert STUDY.answer(STUDY.rows(same, {})).startswith("That rank binds cannot be shown")
 
 
-def test_a_rank_that_no_module_has_is_refused(tiny_bert, tiny_file, tmp_path):
-    request = StudyRequest(STUDY, tiny_bert, tiny_file, settings={"ranks": [1, 100_000]})
-    with pytest.raises(AdaRankError, match="100"):
+@pytest.mark.parametrize(("ranks", "said"), [([1, 100_000], "100"), ([2], "at least two")])
+def test_ranks_that_cannot_be_compared_are_refused(ranks, said, tiny_bert, tiny_file, tmp_path):
+    request = StudyRequest(STUDY, tiny_bert, tiny_file, settings={"ranks": ranks})
+    with pytest.raises(AdaRankError, match=said):
         list(study_iter(request, tmp_path))

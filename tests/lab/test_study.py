@@ -11,12 +11,12 @@ def test_bad_input_is_one_sentence():
     study = Study("squares", "Why?", defaults, *[None] * 4)
     for changes, message in (
         ({"lest": 3}, "no setting 'lest'; it has 'most', 'rates', 'name', 'seeds'"),
-        ({"most": 0}, "most is 0; it must be a whole number from 1 on"),
+        ({"most": 0}, "most is 0; it must be a whole number from 1 to 1,000,000,000"),
         ({"most": 2.5}, "most is 2.5"),
         ({"rates": []}, "give a list"),
         ({"rates": [0.5, -1]}, "an entry of rates is -1; it must be a number above 0"),
         ({"name": 3}, "name is 3; give a word"),
-        ({"seeds": 10**9}, "seeds is 1000000000; it must be at most 1,000"),
+        ({"seeds": 10**9}, "seeds is 1000000000; it must be a whole number from 1 to 1,000"),
         ({"rates": [0.5] * 1001}, "rates has 1,001 entries; give at most 1,000"),
     ):
         with pytest.raises(AdaRankError, match=message):

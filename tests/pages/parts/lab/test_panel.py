@@ -19,6 +19,10 @@ def test_a_stored_example_is_finished_and_drawn(path):
     assert ". " not in result.answer and len(result.answer) < 200  # one sentence, as a title
     assert not re.search(r"± 0(\.0+)?(?![.\d])", result.answer + result.details)
     assert set(STUDIES[path.stem].defaults) <= set(result.settings)
+    study = STUDIES[path.stem]
+    again = study.answer(result.rows), study.details(result.rows)  # of rounded rows: but for digits
+    for stored, now in zip((result.answer, result.details), again, strict=True):
+        assert re.sub(r"\d", "0", stored) == re.sub(r"\d", "0", now)
     pictures, tables = panel.drawn_result(path.stem, result)
     assert pictures and sum(map(len, tables.values())) == len(result.rows)
 
