@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from adarank_core.data.task import Task
 from benchmarks import evidence
-from benchmarks.evidence import Study
+from benchmarks.evidence import Study, settings_of
 from benchmarks.improvements import RANK, plan_files
 
 CHOSEN = "lora-noise"
@@ -30,7 +30,8 @@ def study_of(task: Task, output: Path) -> Study:
     paths = plan_files(task, output, [CHOSEN], "embedded")
     seeds = dict.fromkeys(("uniform", "adarank", *paths), SEEDS) | {"head-only": 5}
     pairs = ((CHOSEN, "uniform"), (CHOSEN, "adarank"), ("adarank", "uniform"))
-    return Study(seeds, {}, average_rank=RANK, pairs=pairs, script="confirmation.py")
+    own = {"average_rank": RANK, "pairs": pairs, "script": "confirmation.py"}
+    return Study(settings_of(task), seeds, {}, **own)
 
 
 if __name__ == "__main__":

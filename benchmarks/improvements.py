@@ -36,7 +36,7 @@ from adarank_core.scoring.noise import ModuleNoise, deviation
 from adarank_core.scoring.scores import Scores
 from adarank_core.training.objectives import objective_for
 from benchmarks import evidence
-from benchmarks.evidence import ROWS, Study
+from benchmarks.evidence import ROWS, Study, settings_of
 
 SEED = 1_000_000_003  # of the scores: of no training
 SEEDS = 5
@@ -150,7 +150,7 @@ def plan_files(task: Task, output: Path, names: Sequence[str], model: str) -> li
 
 def study_of(task: Task, output: Path) -> Study:
     """Write the variants' plans, unless they are there, and say what is trained."""
-    study = Study(average_rank=RANK, low={}, script="improvements.py")
+    study = Study(settings_of(task), average_rank=RANK, low={}, script="improvements.py")
     arms = ["uniform", *plan_files(task, output, NAMES, study.model)]
     pairs = [(name, "uniform") for name in NAMES]
     pairs += [(name, PLAIN) for name in NAMES if name != PLAIN]

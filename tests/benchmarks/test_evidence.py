@@ -20,7 +20,7 @@ from benchmarks.evidence import Budget, Job, Study
 @pytest.fixture
 def study(tiny_bert):
     settings = Settings(2, 4, evaluations=1)
-    return Study({"uniform": 2, "head-only": 1}, {"uniform": 1}, (5e-3,), tiny_bert, 2, settings)
+    return Study(settings, {"uniform": 2, "head-only": 1}, {"uniform": 1}, (5e-3,), tiny_bert, 2)
 
 
 class Counted(Budget):
@@ -59,6 +59,12 @@ def test_a_study_goes_on_where_it_was_stopped(study, tiny_task, tmp_path):
     rates = {run["learning_rate"] for run in (best["arms"]["uniform"], low["arms"]["uniform"])}
     assert max(rates) == pytest.approx(5 * min(rates))
     assert str(tmp_path) not in str({**result, "model": ""})
+
+
+def test_what_is_read_of_a_text_is_the_task_s(tiny_task):
+    assert evidence.settings_of(tiny_task) == Settings(100, 16, evaluations=1)
+    long = replace(tiny_task, name="ag_news_20k")
+    assert evidence.settings_of(long).max_length == evidence.TOKENS[long.name] == 32
 
 
 def test_an_arm_that_another_process_is_at_is_left_to_it(study, tiny_task, tmp_path):
