@@ -1,4 +1,10 @@
-"""Study: is AdaRank better when every arm has its own learning rate?"""
+"""Study: is AdaRank better when every arm has its own learning rate?
+
+An arm's rate is chosen on the seeds that are then compared, which spares half of the trainings.
+Where nothing differs this finds a difference in 1 to 5 of a hundred studies if all arms have
+equally many rates that are good, and in up to 7 if uniform has one and the other has four. (To
+choose for each seed on the others would be worse: 11 to 19, as these choices hang together.)
+"""
 
 from collections.abc import Iterator
 
@@ -96,6 +102,11 @@ def _details(rows: list[dict]) -> str:
             each = ", ".join(f"{row['arm']} {told(row)}" for row in others)
             parts.append(f"{words}: {each}")
     said = [f"Other validation losses less uniform's, {'; '.join(parts)}."] if parts else []
+    if any(row["at"] == BEST for row in _differences(rows)):
+        said.append(
+            "Rates are chosen on the seeds that are compared; a comparison with --learning-rates "
+            "chooses them on other seeds."
+        )
     if any(row["at_edge"] for row in _differences(rows)):
         said.append("A best rate is at the grid's end, so better ones may lie beyond.")
     return " ".join(said)

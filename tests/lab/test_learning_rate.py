@@ -1,5 +1,6 @@
 """Is AdaRank better when every arm has its own learning rate?"""
 
+import numpy as np
 import pytest
 
 from adarank_core import AdaRankError
@@ -37,6 +38,21 @@ def test_arms_are_compared_each_at_its_own_best_rate():
     assert "at its best learning rate" in STUDY.answer(rows) and "+0.100" in STUDY.answer(rows)
     told = STUDY.details(rows)
     assert "grid's end" in told and "−0.297" in told and "+0.100" not in told
+    assert "on the seeds that are compared" in told
+
+
+@pytest.mark.parametrize(("good", "most"), [(4, 0.05), (1, 0.1)])
+def test_where_nothing_differs_the_choice_of_rates_finds_little(good, most):
+    """As many of uniform's four rates are good as said, and all of the other's."""
+    random, found = np.random.default_rng(0), []
+    for _ in range(400):
+        done = []
+        for at, rate in enumerate((0.1, 0.2, 0.3, 0.4)):
+            done += measured("adarank", rate, *random.normal(size=5))
+            done += measured("uniform", rate, *random.normal(9 * (at >= good), size=5))
+        rows = STUDY.rows(done, {})
+        found += [r["p_value"] < 0.05 for r in rows if r.get("at") == "own best"]
+    assert len(found) == 400 and np.mean(found) < most
 
 
 def test_a_study_that_is_gone_on_with_is_the_same(tiny_bert, tiny_file, tmp_path):
