@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import sys
 from contextlib import suppress
@@ -211,9 +212,14 @@ class Watch:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         if self.rows:
             self.bar.stop()
+        if kind is KeyboardInterrupt:
+            place = shlex.quote(str(self.folder))
+            print_status(
+                f"what has finished stays; the same command goes on with --resume --output {place}"
+            )
 
     def record(self, event: dict) -> None:
         """Record an event, and show it where it tells of progress."""

@@ -120,7 +120,7 @@ def _finished(name: str, names: Iterable[str], tables: dict, source: str | Path)
         homes = whole["text"].map(split_of)
         tables = {**tables, **{split: whole[homes == split] for split in missing}}
         tables["train"] = whole[~homes.isin(missing)]
-    seen: set[str] = set()
+    seen: set[str] = set()  # in the end all different texts
     for split in reversed(SPLITS):  # a text in two splits stays in the one nearer to the test
         keys = tables[split]["text"].map(normalised)
         tables[split] = tables[split][~keys.isin(seen)].reset_index(drop=True)
@@ -128,8 +128,9 @@ def _finished(name: str, names: Iterable[str], tables: dict, source: str | Path)
     for split in SPLITS[1:]:
         if tables[split].empty:
             raise AdaRankError(
-                f"{str(source)!r} has {rows} rows, which leaves none for the {split} split; give "
-                f"at least {max(MANY_ROWS, 2 * rows)} rows with different texts"
+                f"{str(source)!r} has {rows} rows with {len(seen)} different texts, which leaves "
+                f"none for the {split} split; give at least {max(MANY_ROWS, 2 * len(seen))} rows "
+                "with different texts"
             )
     names = tuple(names)
     for label in sorted(set(range(len(names))) - set(tables["train"]["label"])):

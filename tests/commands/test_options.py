@@ -25,6 +25,17 @@ from adarank_core.files import write_json
 from adarank_core.runs.jobs import open_run, run_folder
 
 
+def test_who_breaks_off_is_told_how_to_go_on(tmp_path, capsys):
+    folder = tmp_path / "a run"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_run(folder, {}) as recorder,
+        Watch(recorder, steps=4),
+    ):
+        raise KeyboardInterrupt
+    assert f"goes on with --resume --output '{folder}'" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_watch_records_everything_and_shows_progress(tmp_path):
     events = [
         {"event": "score", "arm": "adarank", "seed": 1, "done": 3, "total": 9},

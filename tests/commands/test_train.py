@@ -242,9 +242,10 @@ def test_an_arm_that_failed_is_named_after_the_verdict(
     ("rows", "message"),
     [
         ([("a cat", "x"), ("a dog", "y")] * 4, "gives? at least|leaves none"),
+        ([("a cat", "x"), ("a dog", "y")] * 59, "118 rows with 2 different texts"),
         ([(f"cat {at}", "only") for at in range(80)], "one class only, 'only'"),
     ],
-    ids=["eight rows", "one class"],
+    ids=["eight rows", "two texts", "one class"],
 )
 @pytest.mark.parametrize("command", [["finetune", "--uniform-rank", "2"], ["compare"]])
 def test_data_that_cannot_be_trained_on(refusal, tiny_bert, tmp_path, rows, message, command):
