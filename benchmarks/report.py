@@ -42,7 +42,8 @@ TRIED = (
 CONFIRMED = (
     "The one of them that had the lowest mean against `adarank-plain`, fixed before it was trained "
     "on any of these tasks, on their test rows (`benchmarks/confirmation.py`, 10 seeds; "
-    "`restaurant_prices` and `sciences` are of `benchmarks/unseen_tasks.py`):"
+    "`restaurant_prices` and `sciences` are of `benchmarks/unseen_tasks.py`), with uniform ranks "
+    "and AdaRank's own trained beside it on the same machine:"
 )
 NOTHING = "No results yet: `python benchmarks/evidence.py --output DIR` makes them."
 
@@ -80,7 +81,8 @@ def report(
     if tried:
         parts += [TRIED, _glance(tried, "best_rate", mean=True), *_notes(tried)]
     if confirmed:
-        parts += [CONFIRMED, _glance(confirmed, "best_rate"), *_notes(confirmed)]
+        parts += [CONFIRMED, _glance(confirmed, "best_rate"), _machines(confirmed)]
+        parts += _notes(confirmed)
     return "\n\n".join(parts)
 
 
@@ -125,24 +127,28 @@ def _short(compared: dict) -> str:
 def _about(results: Sequence[dict]) -> str:
     first, settings = results[0], results[0]["settings"]
     parameters = first["best_rate"]["arms"].get("uniform", {}).get("lora_parameters")
+    longest = max(result["settings"]["max_length"] for result in results)
     rows = "; ".join(
         f"{r['task']} {r['rows']['train']:,}, {r['rows']['validation']:,} and "
         f"{r['rows']['test']:,} in {r['labels']} classes"
+        + f", of each text {r['settings']['max_length']} tokens"
+        * (r["settings"]["max_length"] < longest)
         for r in results
     )
     size = "" if parameters is None else f" ({parameters:,} LoRA parameters)"
     return (
         f"Model {first['model']}, average rank {first['average_rank']}{size}, {settings['steps']} "
         f"steps of {settings['batch_size']} texts. Rows to train on, to validate and to test: "
-        f"{rows}. Machine: {'; '.join(_machines(results))}. Intervals are of the paired t-test "
+        f"{rows}. {_machines(results)} Intervals are of the paired t-test "
         "over seeds, and after the semicolon over other test texts too; the verdicts are after "
         "Holm's correction over all comparisons of a task at these rates. No practical difference: "
         "smaller than a tenth of what uniform gains over head-only."
     )
 
 
-def _machines(results: Sequence[dict]) -> list[str]:
-    found = []
+def _machines(results: Sequence[dict]) -> str:
+    """Say on what kind of machine which tasks were trained; none is named where it was one."""
+    found: dict[str, list[str]] = {}
     for result in results:
         for machine in result["machines"]:
             versions = ", ".join(
@@ -154,8 +160,9 @@ def _machines(results: Sequence[dict]) -> list[str]:
             native = "with" if machine["bfloat16 is native"] else "without"
             threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)} a process"
             text = f"{kind} {native} native bfloat16, {threads}, {versions}"
-            found += [] if text in found else [text]
-    return found
+            found.setdefault(text, []).append(result["task"])
+    told = [text if len(found) == 1 else f"{text} ({', '.join(found[text])})" for text in found]
+    return f"Machine: {'; '.join(told)}."
 
 
 def _arms(results: Sequence[dict], block: str) -> str:

@@ -10,6 +10,8 @@ MACHINE = {
     **{"bfloat16 is native": True, "python": "3.11.2", "torch": "2.13.0"},
 }
 
+SETTINGS = {"steps": 100, "batch_size": 16, "max_length": 128}
+
 
 def arm(rate: float, *losses: float, **more) -> dict:
     runs = [{"seed": n, "test_loss": v, "test_accuracy": 0.75} for n, v in enumerate(losses)]
@@ -43,7 +45,7 @@ def example() -> dict:
     low = {"arms": {"uniform": arm(0.002, 0.9, 0.9)}, "failed": {}, "missing": []}
     return {
         **{"format": report.FORMAT, "task": "tiny", "labels": 2, "model": "embedded"},
-        **{"average_rank": 2, "settings": {"steps": 100, "batch_size": 16}, "machines": [MACHINE]},
+        **{"average_rank": 2, "settings": SETTINGS, "machines": [MACHINE]},
         "rows": {"train": 2000, "validation": 500, "test": 1000},
         "best_rate": best,
         "low_rate": {**low, "comparisons": []},
@@ -90,6 +92,18 @@ def test_losses_ties_and_what_is_missing_stand_there():
     assert "| tiny | uniform | 0.002 | 2 | 0.900 | 75.0% |  |  |" in text
     assert "Not finished on tiny: ramp-up." in text
     assert "inverse failed on tiny: seed 0: a score is 0." in text
+
+
+def test_a_task_s_own_machine_and_length_are_named():
+    text = report.report([example()])
+    assert "tokens" not in text and "Machine: Linux, x86_64, cpu with native" in text
+    own = {"machines": [{**MACHINE, "bfloat16 is native": False}]}
+    own["settings"] = {**SETTINGS, "max_length": 32}
+    text = report.report([example(), {**example(), **own, "task": "long"}])
+    assert "long 2,000, 500 and 1,000 in 2 classes, of each text 32 tokens." in text
+    assert "tiny 2,000, 500 and 1,000 in 2 classes;" in text
+    assert "torch 2.13.0 (tiny); Linux, x86_64, cpu without native" in text
+    assert "torch 2.13.0 (long)." in text
 
 
 def test_what_was_tried_and_confirmed_stands_below_with_its_mean_over_tasks():
