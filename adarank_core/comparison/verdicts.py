@@ -43,6 +43,10 @@ seeds over seeds over seeds and texts
 5     86%, 92%   95%, 97%
 10    77%, 84%   96%, 96%
 ===== ========== ====================
+
+Where a few texts make most of the difference (a lognormal law of sigma 1.5) the second holds it in
+94 to 96% of these cases; where hardly anything but the text counts (0.02, 0.5 and 0.1 nats), in 87
+to 92% with 100 texts and in 92 to 96% with 500.
 """
 
 import math
