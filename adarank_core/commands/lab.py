@@ -114,8 +114,8 @@ def _measure_part(request: StudyRequest, folder: Path, part: str) -> None:
     """Measure a share of another process's study, which says what is wrong with it."""
     on_event, should_stop = connect_to_parent()
     at, of = map(int, part.split("/"))
-    task = keep_input(folder, request.task)
-    with suppress(AdaRankError):
+    with suppress(AdaRankError, OSError):
+        task = keep_input(folder, request.task)
         measure_share(
             request, folder, (at, of), task=task, on_event=on_event, should_stop=should_stop
         )
