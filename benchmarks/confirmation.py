@@ -35,4 +35,5 @@ def study_of(task: Task, output: Path) -> Study:
 
 
 if __name__ == "__main__":
-    sys.exit(evidence.main(None, study_of, results=evidence.RESULTS / "confirmation"))
+    results = evidence.RESULTS / "confirmation"
+    sys.exit(evidence.main(None, study_of, results=results, about=__doc__))

@@ -43,6 +43,7 @@ from adarank_core.comparison.judging import Declared, verdict_of
 from adarank_core.comparison.request import ComparisonRequest
 from adarank_core.comparison.verdicts import METRICS
 from adarank_core.data.task import SPLITS, Task
+from adarank_core.data.tasks import task_names
 from adarank_core.errors import AdaRankError
 from adarank_core.files import write_json
 from adarank_core.hardware import gpus
@@ -331,6 +332,7 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
         if machine not in machines:
             machines.append(machine)
     blocks, smallest = {}, None
+    place = task.name if task.name in task_names() else f"PATH/{task.name}"
     for name, low in (("best_rate", False), ("low_rate", True)):
         arms = {arm: result for (at, arm), result in done.items() if at == low}
         blocks[name] = {
@@ -348,7 +350,7 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
         "rows": {split: len(getattr(task, split)) for split in SPLITS},
         "task_sha256": objective_for(task).sha256(),
         **study.to_dict(),
-        "command": f"python benchmarks/{study.script} --output DIR --tasks {task.name}",
+        "command": f"python benchmarks/{study.script} --output DIR --tasks {place}",
         "machines": machines,
         **blocks,
     }
@@ -406,6 +408,7 @@ def main(
     study_of: Callable[[Task, Path], Study] = lambda task, output: Study(settings_of(task)),
     prepared: Callable[[Task], Task] = drawn,
     results: Path = RESULTS,
+    about: str = __doc__,
 ) -> int:
     """Train, judge, and say what is left.
 
@@ -417,8 +420,10 @@ def main(
     prepared : callable
         Makes of a task the one that is trained on.
     results : pathlib.Path
+    about : str
+        What the script says of itself.
     """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="where trainings are kept")
     parser.add_argument("--tasks", default="docstrings", help="names and paths, with commas")
     parser.add_argument("--budget-minutes", type=float, help="then stop; 0 judges only")

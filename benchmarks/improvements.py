@@ -44,10 +44,20 @@ RANK = 2  # on average, and of the noise that has LoRA's shape
 TRIALS = 4  # pairs of noisy models, where the plain estimator scores
 
 PLAIN = "adarank-plain"
-NAMES = (
-    *(PLAIN, "temperature-2", "temperature-0.5", "per-parameter", "ramp-blend"),
-    *("low-rank-noise", "lora-sized-noise", "lora-noise", "alpha", "alpha-root"),
-)
+#: Every variant in a few words.
+VARIANTS = {
+    PLAIN: "AdaRank's own ranks, as one plan for all seeds",
+    "temperature-2": "ranks less alike: from the squared scores",
+    "temperature-0.5": "ranks more alike: from the root of the scores",
+    "per-parameter": "scores divided by what a unit of rank costs",
+    "ramp-blend": "the geometric mean of the scores and a ramp over depth",
+    "low-rank-noise": "noise of LoRA's rank instead of full rank",
+    "lora-sized-noise": "noise of the size that LoRA moves: by the width of a module's input",
+    "lora-noise": "noise of LoRA's rank and size",
+    "alpha": "uniform ranks, with alpha from the scores",
+    "alpha-root": "uniform ranks, with alpha from the root of the scores",
+}
+NAMES = tuple(VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -158,4 +168,4 @@ def study_of(task: Task, output: Path) -> Study:
 
 
 if __name__ == "__main__":
-    sys.exit(evidence.main(None, study_of, held_out, evidence.RESULTS / "improvements"))
+    sys.exit(evidence.main(None, study_of, held_out, evidence.RESULTS / "improvements", __doc__))

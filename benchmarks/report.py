@@ -14,9 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from adarank_core.comparison.arms import ARMS
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, read_text, write_text
 from adarank_core.numerals import signed
+from benchmarks.improvements import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -26,8 +28,14 @@ FOLDERS = ("improvements", "confirmation")
 FORMAT = "adarank-evidence/1"
 GLANCE = (
     "Differences of test losses, each arm at its own best rate, mean over seeds ± half of the 95% "
-    "interval; below 0 the first is better. **Bold**: better or worse; ≈: no practical difference; "
-    "all others: too few seeds to tell."
+    "interval; below 0 the first is better. **Bold**: better or worse; ≈: no practical difference, "
+    "surely smaller than the margin, even where it is surely not 0; all others: too few seeds to "
+    "tell. These words are corrected for all comparisons of a task and the intervals are not, so "
+    "that one without 0 is not always bold."
+)
+ROWS = (
+    "Each arm at its own best rate. An arm of 5 seeds is held against uniform's same 5, so that "
+    "the difference is not that of the mean losses here:"
 )
 LOW = (
     "What a comparison would have claimed that gives every arm one untuned rate, here a fifth of "
@@ -36,7 +44,7 @@ LOW = (
 TRIED = (
     "What was tried to improve on AdaRank (`benchmarks/improvements.py`): each variant is one plan "
     "for 5 seeds, at its own best rate, measured on training rows that were held out; the test "
-    "rows were left alone. `alpha` and `alpha-root` have uniform ranks. What is not bold: no "
+    "rows were left alone. Mean over seeds ± half of the 95% interval; what is not bold: no "
     "detectable difference."
 )
 CONFIRMED = (
@@ -68,18 +76,24 @@ def report(
     """
     if not results:
         return NOTHING
-    parts = [_about(results), GLANCE, _glance(results, "best_rate")]
+    arms = dict.fromkeys(arm for result in results for arm in result["best_rate"]["arms"])
+    questions = [(arm, ARMS[arm].question) for arm in arms if arm in ARMS]
+    parts = [_about(results), _table(("arm", "what it is"), questions)]
+    parts += [GLANCE, _glance(results, "best_rate")]
     low = any(result["low_rate"]["arms"] for result in results)
     if low:
         parts += [LOW, _glance(results, "low_rate")]
     parts += _notes(results)
-    parts += ["<details><summary>All rows</summary>", "Each arm at its own best rate:"]
+    parts += ["<details><summary>All rows</summary>", ROWS]
     parts += _rows(results, "best_rate")
     if low:
         parts += [LOW, *_rows(results, "low_rate")]
     parts += ["</details>"]
     if tried:
-        parts += [TRIED, _glance(tried, "best_rate", mean=True), *_notes(tried)]
+        arms = dict.fromkeys(arm for result in tried for arm in result["best_rate"]["arms"])
+        words = [(arm, VARIANTS[arm]) for arm in arms if arm in VARIANTS]
+        parts += [TRIED, _table(("variant", "what it is"), words)]
+        parts += [_glance(tried, "best_rate", mean=True), *_notes(tried)]
     if confirmed:
         parts += [CONFIRMED, _glance(confirmed, "best_rate"), _machines(confirmed)]
         parts += _notes(confirmed)
@@ -135,14 +149,18 @@ def _about(results: Sequence[dict]) -> str:
         * (r["settings"]["max_length"] < longest)
         for r in results
     )
+    known = {r["task"]: r["best_rate"].get("smallest_of_interest") for r in results}
+    each = ", ".join(f"{task} {value:.3f}" for task, value in known.items() if value)
+    margins = f" ({each})" if each else ""
     size = "" if parameters is None else f" ({parameters:,} LoRA parameters)"
     return (
         f"Model {first['model']}, average rank {first['average_rank']}{size}, {settings['steps']} "
         f"steps of {settings['batch_size']} texts. Rows to train on, to validate and to test: "
         f"{rows}. {_machines(results)} Intervals are of the paired t-test "
         "over seeds, and after the semicolon over other test texts too; the verdicts are after "
-        "Holm's correction over all comparisons of a task at these rates. No practical difference: "
-        "smaller than a tenth of what uniform gains over head-only."
+        "Holm's correction over all comparisons of a task at these rates. The margin, below which "
+        "a difference is of no interest, is a tenth of what uniform gains over "
+        f"head-only{margins}, at the low rate too."
     )
 
 

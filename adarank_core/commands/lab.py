@@ -57,7 +57,7 @@ def lab(
     part: Annotated[str | None, typer.Option("--part", hidden=True)] = None,
     json_path: Json = None,
 ) -> None:
-    """Do a study of the method itself: rows, and one sentence of answer."""
+    """Do a study of the method itself: one sentence of answer, and with --json its rows."""
     if listed or name is None:
         _list(json_path)
         return

@@ -308,12 +308,15 @@ def _print_verdict(verdict) -> None:
         return has_lora(arm) and not is_matched(arm)
 
     metrics = dict.fromkeys((verdict.primary_metric, "test_loss", "test_accuracy"))
+    searched = ["learning rate"] * any("learning_rate" in arm for arm in verdict.arms.values())
+    of_runs = ("seeds", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics))
     table(
         f"{verdict.task}, {verdict.model}: means over seeds",
-        ("arm", "seeds", "LoRA parameters", *(METRIC_NAMES[metric] for metric in metrics)),
+        ("arm", *searched, *of_runs),
         [
             (
                 name,
+                *(f"{arm['learning_rate']:g}" for _ in searched),
                 str(len(arm["runs"])),
                 f"{arm['lora_parameters']:,}" + (" (not matched)" if larger(name) else ""),
                 *(f"{mean_over_runs(arm['runs'], metric):.4f}" for metric in metrics),

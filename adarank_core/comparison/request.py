@@ -108,6 +108,11 @@ class ComparisonRequest:
         check_average_rank(self.average_rank)
         check_trials(self.trials)
         check_alpha_policy(self.alpha)
+        if self.alpha == "constant" and "scale-only" in self.arms:
+            raise AdaRankError(
+                "with alpha 'constant' the arm 'scale-only' is 'uniform', for all step sizes are "
+                "the same; leave it out, or give alpha 'proportional'"
+            )
         self._check_question()
         if not is_whole(self.side_by_side, 1, MOST_PROCESSES):
             raise AdaRankError(

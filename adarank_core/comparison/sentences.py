@@ -108,7 +108,7 @@ def _because(compared: dict, verdict: Verdict) -> str:
     if word not in (NO_DIFFERENCE, TOO_FEW):
         return ""
     if real and word == NO_DIFFERENCE:
-        return " once corrected for the number of arms"
+        return " once corrected for the number of comparisons"
     could = []
     if (detectable := compared["smallest_detectable"]) is not None:
         could.append(

@@ -2,6 +2,7 @@
 
 import shutil
 
+from adarank_core.comparison.arms import ARMS
 from benchmarks import report
 from benchmarks.report import END, README, START, main
 
@@ -92,6 +93,14 @@ def test_losses_ties_and_what_is_missing_stand_there():
     assert "| tiny | uniform | 0.002 | 2 | 0.900 | 75.0% |  |  |" in text
     assert "Not finished on tiny: ramp-up." in text
     assert "inverse failed on tiny: seed 0: a score is 0." in text
+    assert f"| permuted | {ARMS['permuted'].question} |" in text and "| inverse |" not in text
+
+
+def test_the_margin_of_every_task_is_named():
+    one, other = example(), {**example(), "task": "other"}
+    other["best_rate"] = {**other["best_rate"], "smallest_of_interest": 0.0125}
+    assert "over head-only, at the low" in report.report([one])
+    assert "over head-only (other 0.013), at the low" in report.report([one, other])
 
 
 def test_a_task_s_own_machine_and_length_are_named():
@@ -113,7 +122,8 @@ def test_what_was_tried_and_confirmed_stands_below_with_its_mean_over_tasks():
     text = report.report([example()], [example(), other], [other])
     head, tried, confirmed = text.partition(report.TRIED)
     tried, _, confirmed = confirmed.partition(report.CONFIRMED)
-    assert "| test loss of | tiny | other | mean |" in tried and "mean" not in head.split("|", 1)[1]
+    assert "| permuted |" not in tried  # which is no variant
+    assert "| test loss of | tiny | other | mean |" in tried and "| mean |" not in head
     assert "| adarank − uniform | **+0.100 ± 0.010** | **−0.300 ± 0.010** | −0.100 |" in tried
     assert "| permuted − uniform | +0.000 ± 0.010 |  | +0.000 |" in tried
     assert "| adarank − uniform | **−0.300 ± 0.010** |" in confirmed and "tiny" not in confirmed

@@ -302,6 +302,8 @@ def test_a_grid_of_learning_rates_ends_in_one_for_each_arm(
     assert json.loads(run(*arguments, *grid, "--resume", "--json", "-")) == verdict
     said = run(*arguments, *grid, "--resume")
     assert "uniform's best learning rate is at the end of those tried" in " ".join(said.split())
+    chosen = verdict["arms"]["uniform"]["learning_rate"]
+    assert re.search(rf"learning rate.*\n.*\n\s*uniform\s+{chosen:g} ", said)
     longer = ["--learning-rates", "1e-3,0.02,0.03"]
     assert len(json.loads(run(*arguments, *longer, "--resume", "--json", "-"))["arms"]) == 1
     assert read_json(home / "run" / "config.json")["learning_rates"] == [1e-3, 0.02, 0.03]

@@ -82,6 +82,7 @@ def test_what_older_versions_kept_is_understood():
         ({"learning_rates": (0.0,)}, "holds 0.0"),
         ({"learning_rates": (0.1,), "seeds": (0, 1_000_000_002)}, "the seed 1000000002 is one"),
         ({"alpha": "twice"}, "alpha_policy is 'twice'"),
+        ({"alpha": "constant", "arms": ("uniform", "scale-only")}, "'scale-only' is 'uniform'"),
         ({"side_by_side": 0}, "side_by_side is 0; it must be at least 1"),
         ({"side_by_side": -1}, "side_by_side is -1"),
         ({"metric": "zork"}, "the metric is 'zork'; it must be one of test_loss, test_accuracy"),

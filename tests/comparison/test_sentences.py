@@ -76,7 +76,8 @@ UNKNOWN = {"ci_low": None, "ci_high": None, "smallest_detectable": None}
         (
             {**NONE, "p_value": 0.02},
             "adarank's test loss is lower than uniform's by 0.034 (95% interval 0.012 to 0.056 "
-            "lower, 5 seeds): no detectable difference once corrected for the number of arms",
+            "lower, 5 seeds): no detectable difference once corrected for the number of "
+            "comparisons",
         ),
         (
             {**NONE, **UNKNOWN},
