@@ -34,7 +34,9 @@ __all__ = ["score"]
 
 def score(
     model: Model = "embedded",
-    generic: Annotated[bool, typer.Option("--generic", help="Score on generic sentences, as without any texts.")] = False,
+    generic: Annotated[
+        bool, typer.Option("--generic", help="Score on generic sentences, as without any texts.")
+    ] = False,
     task: Annotated[str | None, typer.Option(help="Score on 16 texts of this task.")] = None,
     sentence: Annotated[str | None, typer.Option(help="Score on this sentence.")] = None,
     texts: Annotated[Path | None, typer.Option(help="Score on a file, one text a line.")] = None,
