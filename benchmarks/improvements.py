@@ -86,7 +86,8 @@ def variants(bundle: ModelBundle, task: Task) -> dict[str, Callable[[], RankPlan
     uniform = uniform_plan(plain, RANK)
     parameters = uniform.budget["lora_parameters"]
     give = partial(allocate, parameters=parameters)
-    scores = score(bundle, texts, seed=SEED)
+    longest = settings_of(task).max_length
+    scores = score(bundle, texts, seed=SEED, max_length=longest)
     values = {module.name: module.score for module in scores.modules}
     ramp = {module.name: module.score for module in depth_ramp(plain).modules}
 
@@ -99,7 +100,7 @@ def variants(bundle: ModelBundle, task: Task) -> dict[str, Callable[[], RankPlan
     weights = [bundle.model.get_submodule(module.name).weight for module in scores.modules]
     usual = np.mean([deviation(weight) for weight in weights])
     unit = float(usual / np.mean([weight.shape[1] ** -0.5 for weight in weights]))
-    noisy = partial(_scores_with, bundle, texts)
+    noisy = partial(_scores_with, bundle, texts, longest)
     return {
         PLAIN: lambda: give(scores),
         "temperature-2": lambda: give(scores, temperature=2),
@@ -122,7 +123,11 @@ def _with_alpha(uniform: RankPlan, values: dict[str, float]) -> RankPlan:
 
 
 def _scores_with(
-    bundle: ModelBundle, texts, kind: type[ModuleNoise], unit: float | None = None
+    bundle: ModelBundle,
+    texts,
+    longest: int,
+    kind: type[ModuleNoise],
+    unit: float | None = None,
 ) -> Scores:
     """Score with noise of another kind; with a unit its size goes by the width of the input."""
 
@@ -133,7 +138,7 @@ def _scores_with(
     # Noise in activation space is drawn for independent entries only.
     plain = {} if kind is ModuleNoise else {"estimator": "paired", "trials": TRIALS}
     with mock.patch.object(estimators, "module_noise", law):
-        return score(bundle, texts, seed=SEED, **plain)
+        return score(bundle, texts, seed=SEED, max_length=longest, **plain)
 
 
 def held_out(task: Task) -> Task:

@@ -7,6 +7,7 @@ page with the search of every arm's learning rate and the intervals. No number i
 
 import argparse
 import html
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ CONFIRMED = (
     "`restaurant_prices` and `sciences` are of `benchmarks/unseen_tasks.py`), with uniform ranks "
     "and AdaRank's own trained beside it on the same machine:"
 )
+GUESSING = 0.95  # of the loss of giving all classes the same probability
 NOTHING = "No results yet: `python benchmarks/evidence.py --output DIR` makes them."
 
 
@@ -221,7 +223,7 @@ def _difference(compared: dict) -> str:
 
 
 def _notes(results: Sequence[dict]) -> list[str]:
-    """Say what is not finished and what failed."""
+    """Say what is not finished, what failed, and which trainings have learned nothing."""
     notes = []
     for result in results:
         for block, where in (("best_rate", ""), ("low_rate", " at the low rate")):
@@ -231,6 +233,20 @@ def _notes(results: Sequence[dict]) -> list[str]:
             notes += [
                 f"{arm} failed on {result['task']}{where}: {why}." for arm, why in failed.items()
             ]
+            nothing = {
+                arm: sum(
+                    run["test_loss"] > GUESSING * math.log(result["labels"])
+                    for run in found["runs"]
+                )
+                for arm, found in result[block]["arms"].items()
+            }
+            if any(nothing.values()):
+                each = ", ".join(
+                    f"{count} of {len(result[block]['arms'][arm]['runs'])} of {arm}"
+                    for arm, count in nothing.items()
+                    if count
+                )
+                notes.append(f"Trainings that end at guessing on {result['task']}{where}: {each}.")
     return notes
 
 

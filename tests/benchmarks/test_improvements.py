@@ -5,6 +5,7 @@ import pytest
 from adarank_core.ranks.plan_files import read_plan
 from adarank_core.ranks.plans import RankPlan
 from benchmarks import improvements
+from benchmarks.evidence import TOKENS
 
 
 def test_what_is_measured_is_of_the_training_rows_alone(tiny_task, monkeypatch):
@@ -34,3 +35,17 @@ def test_every_variant_has_a_plan_at_the_parameters_of_uniform_ranks(
     assert len({(*plan.ranks.values(), *plan.alpha.values()) for plan in plans.values()}) > 5
     again = improvements.plan_files(tiny_task, tmp_path, ["alpha"], "no model is loaded")
     assert again == [str(tmp_path / "tiny" / "plans" / "alpha.json")]
+
+
+def test_as_much_of_a_text_is_scored_as_is_trained_on(tiny_bert, tiny_task, tmp_path, monkeypatch):
+    read = []
+
+    def score(*given, max_length, **options):
+        read.append(max_length)
+        return real(*given, max_length=max_length, **options)
+
+    real = improvements.score
+    monkeypatch.setattr(improvements, "score", score)
+    monkeypatch.setitem(TOKENS, tiny_task.name, 5)
+    improvements.plan_files(tiny_task, tmp_path, ["lora-noise"], tiny_bert)
+    assert read == [5, 5]  # of plain noise, which every variant's parameters are taken from

@@ -96,6 +96,13 @@ def test_losses_ties_and_what_is_missing_stand_there():
     assert f"| permuted | {ARMS['permuted'].question} |" in text and "| inverse |" not in text
 
 
+def test_trainings_that_end_at_guessing_are_counted():
+    one = example()
+    one["best_rate"]["arms"]["permuted"] = arm(0.01, 0.5, 0.69)  # ln 2 is 0.693
+    text = report.report([one])
+    assert "Trainings that end at guessing on tiny: 1 of 2 of adarank, 1 of 2 of permuted." in text
+
+
 def test_the_margin_of_every_task_is_named():
     one, other = example(), {**example(), "task": "other"}
     other["best_rate"] = {**other["best_rate"], "smallest_of_interest": 0.0125}
