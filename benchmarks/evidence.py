@@ -6,7 +6,7 @@ Run it from the repository's root, as long and as often as you like::
     torchrun --nproc-per-node 2 benchmarks/evidence.py --output DIR --tasks docstrings,PATH
 
 A task is a name or a path for `load_task`. Of its rows at most `ROWS` are taken, drawn once, and of
-AG News' texts the beginnings (`TOKENS`), so that all tasks together take ten hours of one core.
+AG News' texts the beginnings (`TOKENS`), so that it takes no longer than the others.
 
 It ends when all is done, or at the end of the training in which its time is over; a process that is
 killed loses half a minute. The same line goes on. Any number of processes may work in one folder,

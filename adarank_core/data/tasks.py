@@ -126,9 +126,14 @@ def _finished(name: str, names: Iterable[str], tables: dict, source: str | Path)
         tables[split] = tables[split][~keys.isin(seen)].reset_index(drop=True)
         seen.update(keys)
     for split in SPLITS[1:]:
+        if tables[split].empty and split not in missing:
+            raise AdaRankError(
+                f"the {split} split of {str(source)!r} has no text that is not in its test split "
+                "too; give it others"
+            )
         if tables[split].empty:
             raise AdaRankError(
-                f"{str(source)!r} has {rows} rows with {len(seen)} different texts, which leaves "
+                f"{str(source)!r} has {rows} rows and of different texts {len(seen)}, which leaves "
                 f"none for the {split} split; give at least {max(MANY_ROWS, 2 * len(seen))} rows "
                 "with different texts"
             )

@@ -106,8 +106,17 @@ def test_trainings_that_end_at_guessing_are_counted():
 def test_the_margin_of_every_task_is_named():
     one, other = example(), {**example(), "task": "other"}
     other["best_rate"] = {**other["best_rate"], "smallest_of_interest": 0.0125}
-    assert "over head-only, at the low" in report.report([one])
-    assert "over head-only (other 0.013), at the low" in report.report([one, other])
+    assert "Margins" not in report.report([one])
+    assert "Margins: other 0.013." in report.report([one, other])
+    _, _, confirmed = report.report([one], [], [other]).partition(report.CONFIRMED)
+    assert "Margins: other 0.013." in confirmed
+
+
+def test_the_time_of_all_trainings_is_summed_up():
+    one = example()
+    uniform = one["best_rate"]["arms"]["uniform"]
+    uniform["search_seconds"], uniform["runs"][0]["train_seconds"] = 1800.0, 3600.0
+    assert "one after the other, would take 1.5 hours." in report.report([one])
 
 
 def test_a_task_s_own_machine_and_length_are_named():

@@ -137,6 +137,13 @@ def test_too_few_rows_are_refused_with_how_many_are_needed(tmp_path):
     assert "4 rows" in message and "at least 50" in message
 
 
+def test_a_split_that_is_tested_whole_is_named(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(90))
+    for split in ("validation", "test"):
+        write_csv(tmp_path / f"{split}.csv", rows(8, start=200))
+    assert "has no text that is not in its test split too" in refusal(tmp_path)
+
+
 def test_a_class_that_cannot_be_trained_on_is_refused(tmp_path):
     write_csv(tmp_path / "train.csv", rows(90))
     write_csv(tmp_path / "test.csv", [*rows(4, start=200), ("something else", "maybe")])
