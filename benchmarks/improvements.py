@@ -66,6 +66,7 @@ class LowRankNoise(ModuleNoise):
 
     Examples
     --------
+    >>> import torch
     >>> noise = LowRankNoise(1.0).standard((64, 32), torch.Generator(), torch.float32)
     >>> int(torch.linalg.matrix_rank(noise)) == RANK
     True
