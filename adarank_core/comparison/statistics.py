@@ -194,7 +194,8 @@ def texts_interval(differences: np.ndarray, level: float = SIGNIFICANCE) -> tupl
     in ``A`` already, the mean's variance is ``A + B``. ``B`` is what resampling the texts comes to,
     in closed form; resampling five seeds makes an interval far too narrow, so their share keeps
     the t-distribution: the quantile is the mean of the seeds' and the texts', weighted with ``A``
-    and ``B`` (Cochran and Cox, 1950). The interval always holds the other one.
+    and ``B`` (Cochran and Cox, 1950). Of two or three seeds that mean can fall faster than the
+    deviation grows; the interval always holds the other one.
 
     Parameters
     ----------
@@ -228,5 +229,5 @@ def texts_interval(differences: np.ndarray, level: float = SIGNIFICANCE) -> tupl
         return float(mean), float(mean)
     of_seeds, of_texts = stats.t.ppf(1 - level / 2, [seeds - 1, texts - 1])
     quantile = (for_seeds * of_seeds + for_texts * of_texts) / variance
-    reach = quantile * math.sqrt(variance)
+    reach = max(quantile * math.sqrt(variance), of_seeds * math.sqrt(for_seeds))
     return float(mean - reach), float(mean + reach)

@@ -134,6 +134,17 @@ def test_the_interval_over_texts_holds_the_truth_as_often_as_it_says(seeds, text
     assert 0.92 <= held / 1000 <= 0.97
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_over_texts_holds_that_over_seeds(seeds):
+    draw = np.random.default_rng(0)
+    for of_text in (0.0, 0.3, 1.0, 3.0):
+        differences = draw.normal(size=(seeds, 1)) * 0.2 + draw.normal(size=(seeds, 40))
+        differences = differences + of_text * draw.normal(size=(1, 40))
+        first = paired_comparison(differences.mean(axis=1).tolist(), [0.0] * seeds)
+        low, high = texts_interval(differences)
+        assert low <= first["ci_low"] + 1e-12 and first["ci_high"] - 1e-12 <= high
+
+
 def test_the_interval_over_texts_is_the_first_where_every_text_is_alike():
     """Then nothing but the seeds varies."""
     of_seeds = np.array([0.1, 0.3, 0.15, 0.2])
