@@ -348,6 +348,7 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
         "task": task.name,
         "labels": len(task.label_names),
         "rows": {split: len(getattr(task, split)) for split in SPLITS},
+        "guessing": objective_for(task).guessing(),
         "task_sha256": objective_for(task).sha256(),
         **study.to_dict(),
         "command": f"python benchmarks/{study.script} --output DIR --tasks {place}",

@@ -7,10 +7,9 @@ page with the search of every arm's learning rate and the intervals. No number i
 
 import argparse
 import html
-import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -55,7 +54,7 @@ CONFIRMED = (
     "`restaurant_prices` and `sciences` are of `benchmarks/unseen_tasks.py`), with uniform ranks "
     "and AdaRank's own trained beside it:"
 )
-GUESSING = 0.95  # of the loss of giving all classes the same probability
+GUESSING = 0.95  # of the loss of guessing from the classes' frequencies
 NOTHING = "No results yet: `python benchmarks/evidence.py --output DIR` makes them."
 
 
@@ -79,10 +78,8 @@ def report(
     """
     if not results:
         return NOTHING
-    arms = dict.fromkeys(arm for result in results for arm in result["best_rate"]["arms"])
-    questions = [(arm, ARMS[arm].question) for arm in arms if arm in ARMS]
-    parts = [_about(results), _table(("arm", "what it is"), questions)]
-    parts += [GLANCE, _glance(results, "best_rate")]
+    questions = {name: arm.question for name, arm in ARMS.items()}
+    parts = [_about(results), _words(results, questions), GLANCE, _glance(results, "best_rate")]
     low = any(result["low_rate"]["arms"] for result in results)
     if low:
         parts += [LOW, _glance(results, "low_rate")]
@@ -93,14 +90,18 @@ def report(
         parts += [LOW, *_rows(results, "low_rate")]
     parts += ["</details>"]
     if tried:
-        arms = dict.fromkeys(arm for result in tried for arm in result["best_rate"]["arms"])
-        words = [(arm, VARIANTS[arm]) for arm in arms if arm in VARIANTS]
-        parts += [TRIED, _table(("variant", "what it is"), words)]
-        parts += [_glance(tried, "best_rate", mean=True), *_notes(tried)]
+        parts += [TRIED, _words(tried, VARIANTS), _glance(tried, "best_rate", mean=True)]
+        parts += _notes(tried)
     if confirmed:
         parts += [CONFIRMED, _glance(confirmed, "best_rate"), _of_tasks(confirmed)]
         parts += _notes(confirmed)
     return "\n\n".join(parts)
+
+
+def _words(results: Sequence[dict], words: Mapping[str, str]) -> str:
+    """Return a table of what the arms are, of those that there are words for."""
+    arms = dict.fromkeys(arm for result in results for arm in result["best_rate"]["arms"])
+    return _table(("arm", "what it is"), [(arm, words[arm]) for arm in arms if arm in words])
 
 
 def _rows(results: Sequence[dict], block: str) -> list[str]:
@@ -254,7 +255,7 @@ def _notes(results: Sequence[dict]) -> list[str]:
             ]
             nothing = {
                 arm: sum(
-                    run["test_loss"] > GUESSING * math.log(result["labels"])
+                    run["test_loss"] > GUESSING * result["guessing"]["loss"]
                     for run in found["runs"]
                 )
                 for arm, found in result[block]["arms"].items()

@@ -133,9 +133,9 @@ def _finished(name: str, names: Iterable[str], tables: dict, source: str | Path)
             )
         if tables[split].empty:
             raise AdaRankError(
-                f"{str(source)!r} has {rows} rows and of different texts {len(seen)}, which leaves "
-                f"none for the {split} split; give at least {max(MANY_ROWS, 2 * len(seen))} rows "
-                "with different texts"
+                f"{str(source)!r} has {rows} rows ({len(seen)} different), which leaves none for "
+                f"the {split} split; give at least {max(MANY_ROWS, 2 * len(seen))} rows with "
+                "different texts"
             )
     names = tuple(names)
     for label in sorted(set(range(len(names))) - set(tables["train"]["label"])):
