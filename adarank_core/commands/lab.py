@@ -1,6 +1,7 @@
 """The command that does a study: ``lab``."""
 
 import json
+import re
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Annotated
@@ -41,13 +42,15 @@ AT_ONCE = 2
 
 def lab(
     name: Annotated[str | None, typer.Argument(help="Of the study; --list names them.")] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Name all studies.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Name all studies, or NAME's settings.")
+    ] = False,
     model: Model = "embedded",
     task: TaskName = "docstrings",
     seed: Seed = 0,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="One of the study's own settings, such as repeats=3."),
+        typer.Option("--set", help="One of the settings that NAME --list shows, as repeats=3."),
     ] = None,
     output: Output = None,
     resume: Resume = False,
@@ -59,7 +62,7 @@ def lab(
 ) -> None:
     """Do a study of the method itself: one sentence of answer, and with --json its rows."""
     if listed or name is None:
-        _list(json_path)
+        _list(json_path, name)
         return
     refuse_inputs(json_path, task, model)
     own = _own_settings(changes or [])
@@ -78,16 +81,23 @@ def lab(
             print(printable(" ".join(filter(None, (result.answer, result.details)))))
 
 
-def _list(json_path: str | None) -> None:
-    """Show all studies with their questions, or write them as JSON."""
+def _list(json_path: str | None, name: str | None) -> None:
+    """Show all studies with their questions, or one's settings, or write either as JSON."""
+    studies = STUDIES.values() if name is None else [study_named(name)]
     if json_path is not None:
         about = {
-            name: {"question": study.question, "settings": dict(study.defaults)}
-            for name, study in STUDIES.items()
+            study.name: {"question": study.question, "settings": dict(study.defaults)}
+            for study in studies
         }
         write({"studies": about}, json_path)
-    if json_path != "-":
-        table("studies", ("name", "question"), [(s.name, s.question) for s in STUDIES.values()])
+    if json_path == "-":
+        return
+    if name is None:
+        table("studies", ("name", "question"), [(s.name, s.question) for s in studies])
+    else:
+        print(study_named(name).question)
+        defaults = study_named(name).defaults.items()
+        table(f"settings of {name}", ("name", "default"), [(n, _written(v)) for n, v in defaults])
 
 
 def _own_settings(changes: list[str]) -> dict:
@@ -102,6 +112,11 @@ def _own_settings(changes: list[str]) -> dict:
     return own
 
 
+def _written(value) -> str:
+    """Write a setting as ``--set`` reads it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _value(word: str):
     try:
         found = json.loads(word)
@@ -110,10 +125,13 @@ def _value(word: str):
     return found if isinstance(found, int | float) else word
 
 
-def _measure_part(request: StudyRequest, folder: Path, part: str) -> None:
+def _measure_part(request: StudyRequest, folder: Path | None, part: str) -> None:
     """Measure a share of another process's study, which says what is wrong with it."""
+    match = re.fullmatch(r"([0-9]{1,4})/([1-9][0-9]{0,3})", part)
+    if match is None or folder is None:
+        raise AdaRankError(f"--part is {part!r}; give a share such as 0/2, and the run's --output")
+    at, of = map(int, match.groups())
     on_event, should_stop = connect_to_parent()
-    at, of = map(int, part.split("/"))
     with suppress(AdaRankError, OSError):
         task = keep_input(folder, request.task)
         measure_share(

@@ -28,7 +28,7 @@ from adarank_core.commands.options import (
     write,
 )
 from adarank_core.comparison import parallel_seeds
-from adarank_core.comparison.arms import has_lora, is_matched
+from adarank_core.comparison.arms import ARMS, has_lora, is_matched
 from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
 from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import METRIC_NAMES
@@ -181,9 +181,9 @@ def _same_rank(model: str, rank: int) -> RankPlan:
 def compare(
     task: TaskName,
     model: Model = "embedded",
-    arms: Annotated[str, typer.Option(help="Names or ranks.json files, with commas.")] = (
-        "uniform,adarank"
-    ),
+    arms: Annotated[
+        str, typer.Option(help=f"With commas: ranks.json files, and of {', '.join(ARMS)}.")
+    ] = ("uniform,adarank"),
     average_rank: Annotated[float, typer.Option(help="Sets every arm's LoRA parameters.")] = 8,
     seeds: Annotated[str, typer.Option(help="Whole numbers, with commas.")] = "0",
     steps: Steps = Settings.steps,

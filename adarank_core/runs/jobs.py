@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -64,6 +65,7 @@ __all__ = [
 ALIVE = ("starting", "queued", "running")
 ENDINGS = ("finished", "cancelled", "failed")
 RUN_FILES = ("config.json", "command.json", "events.jsonl")  # a run has one of them
+ASKED = ("config.json", "events.jsonl", "lock")  # all that a run has before it makes anything
 BEFORE_WORK = ("started", "queued", "turn")
 CONFIG_MEGABYTES = 50
 LOG_TAIL = 2048  # bytes
@@ -204,7 +206,9 @@ def start(arguments: Sequence[str], folder: Path) -> None:
 def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
     """Hold a run's folder: lock it, write what was asked, record events and how it ended.
 
-    A finished run that is to go on, but comes to nothing new, is finished as before.
+    A finished run that is to go on, but comes to nothing new, is finished as before. Of one in an
+    empty folder that is refused before it made anything, such as for a task that is not there,
+    nothing stays.
 
     Parameters
     ----------
@@ -237,6 +241,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         ) from None
     except OSError as error:
         raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
+    was_empty = _holds_only(folder, "lock")
     try:
         recorder = _Recorder(folder)
     except (OSError, AdaRankError) as error:
@@ -251,6 +256,9 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         # A cancel that nobody asked about any more came after the last step.
         recorder.end(recorder.how_it_stopped(), finished)
     except BaseException as error:
+        if isinstance(error, AdaRankError) and was_empty and _holds_only(folder, *ASKED):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         ending = _ending(error, folder)
         with suppress(OSError):  # what ended the run is told, not that this cannot be written
             recorder.end(ending, finished)
@@ -259,6 +267,10 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         raise
     finally:
         lock.release()
+
+
+def _holds_only(folder: Path, *names: str) -> bool:
+    return {path.name for path in folder.iterdir()} <= {*names}
 
 
 def _finished_config(folder: Path) -> bytes | None:

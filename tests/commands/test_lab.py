@@ -73,13 +73,18 @@ def test_a_cancelled_study_keeps_its_rows_and_goes_on(run, refusal, ask, countin
     assert counting == [0, 1, 2]
 
 
-def test_the_studies_are_listed_with_their_questions(run):
+def test_studies_are_listed_with_their_questions_and_each_with_its_settings(run, refusal):
     out = run("lab", "--list")
     assert run("lab") == out
     listed = json.loads(run("lab", "--list", "--json", "-"))["studies"]
     for name, study in STUDIES.items():
         assert name in out and listed[name]["question"] == study.question
         assert listed[name]["settings"] == study.defaults
+    out = run("lab", "counting", "--list")
+    assert "How far?" in out and ["rates", "0.5"] in [line.split() for line in out.splitlines()]
+    (one,) = json.loads(run("lab", "counting", "--list", "--json", "-"))["studies"].values()
+    assert one["settings"] == {"most": 3, "word": "go", "rates": [0.5]}
+    assert "the study 'count' is unknown" in refusal("lab", "count", "--list")
 
 
 def test_a_list_of_settings_is_read(run, ask):
@@ -100,6 +105,7 @@ def test_what_is_wrong_is_one_sentence(refusal, ask, tmp_path):
         ([*ask, "--set", "most=a"], "most is 'a'; it must be a whole number"),
         ([*ask, "--set", "most=NaN"], "most is nan"),
         ([*ask, "--seed", "-1"], "the seed is -1"),
+        ([*ask, "--part", "x"], "--part is 'x'"),
         ([*ask, "--resume"], "--resume needs --output"),
         ([*ask, "--task", few], "8 rows"),
         ([*ask, "--task", same], "one class only"),

@@ -70,7 +70,27 @@ def test_a_run_records_what_was_asked_and_what_happened(tmp_path):
     assert times == sorted(times) and abs(times[0] - time.time()) < 60
 
 
+def test_a_run_that_is_refused_before_it_made_anything_leaves_nothing(tmp_path):
+    def fail(made: str | None, error: Exception, name: str):
+        with pytest.raises(type(error)), open_run(tmp_path / name, {}):
+            if made:
+                (tmp_path / name / made).write_text("{}")
+            raise error
+
+    refused = AdaRankError("there is no task 'trecc'")
+    fail(None, refused, "new")
+    assert not (tmp_path / "new").exists()
+    fail("ranks.json", refused, "made")
+    fail(None, ZeroDivisionError(), "bug")
+    (tmp_path / "started").mkdir()
+    (tmp_path / "started" / "log.txt").touch()  # as the app does
+    fail(None, refused, "started")
+    for kept in ("made", "bug", "started"):
+        assert run_folder(tmp_path / kept).state == "failed"
+
+
 def test_a_run_that_fails_says_why(tmp_path):
+    (tmp_path / "log.txt").touch()
     with pytest.raises(AdaRankError), open_run(tmp_path, {}):
         raise AdaRankError("the rank is 0")
     run = run_folder(tmp_path)
