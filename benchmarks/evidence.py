@@ -96,6 +96,8 @@ class Study:
         What is compared; plans by the name of their file.
     script : str
         Which one asks for it.
+    smallest_of_interest : float, optional
+        By default a tenth of what uniform gains over head-only.
     """
 
     settings: Settings
@@ -114,6 +116,7 @@ class Study:
     average_rank: float = 2
     pairs: Sequence[tuple[str, str]] = PAIRS
     script: str = "evidence.py"
+    smallest_of_interest: float | None = None
 
     def to_dict(self) -> dict:
         """Return what all trainings have in common, for JSON."""
@@ -331,7 +334,7 @@ def results_of(jobs: Sequence[Job]) -> dict | None:
         machine = result.pop("machine")
         if machine not in machines:
             machines.append(machine)
-    blocks, smallest = {}, None
+    blocks, smallest = {}, study.smallest_of_interest
     place = task.name if task.name in task_names() else f"PATH/{task.name}"
     for name, low in (("best_rate", False), ("low_rate", True)):
         arms = {arm: result for (at, arm), result in done.items() if at == low}

@@ -3,7 +3,9 @@
 The tables in ``adarank_core/comparison/verdicts.py``, of 2,000 comparisons each, and 20,000 for
 the second: what every candidate for the test finds at 5% in pure normal noise, which runs none of
 the project's code and is why the verdict is the paired t-test's; what somebody finds who looks five
-times and adds seeds; and how often the intervals hold the truth where other texts count too.
+times and adds seeds; and how often the intervals hold the truth where other texts count too. The
+last, of 20,000, is what the study in ``adarank_core/lab/learning_rate.py`` finds, which chooses
+every arm's rate on the seeds that it compares.
 
     python benchmarks/false_positives.py
 """
@@ -22,6 +24,8 @@ LEVEL = 0.05
 RESAMPLED = 999
 #: Seeds at each of five looks.
 LOOKS = ((3, 5, 8, 12, 16), (5, 8, 10, 12, 16), (5, 6, 7, 8, 9), (3, 4, 5, 6, 7))
+#: How many of the study's rates are equally good, the best, for one arm and for the other.
+GOOD_RATES, STUDY_SEEDS = ((4, 4), (1, 1), (1, 4)), 5
 #: Deviations of the seeds' own differences, the texts', and those of a text with a seed, in nats.
 EFFECTS = ((0.02, 0.3, 0.7), (0.1, 0.3, 0.7), (0.0, 0.0, 0.7), (0.05, 0.5, 1.0), (0.02, 0.5, 0.1))
 
@@ -110,6 +114,23 @@ def texts_table(comparisons: int) -> Table:
     return table
 
 
+def rates_table(comparisons: int) -> Table:
+    """Choose each arm's rate by the seeds that are compared, or for each seed by the others."""
+    table = Table("good rates", "chosen on all seeds", "on the others", title="where none differs")
+    for counts in GOOD_RATES:
+        draw, shares = np.random.default_rng(counts), []
+        arms = [draw.normal(size=(comparisons, rates, STUDY_SEEDS)) for rates in counts]
+        for own in (0, 1):  # of a seed, what is left out of its choice
+            rates = [(losses.sum(2, keepdims=True) - own * losses).argmin(1) for losses in arms]
+            first, second = (
+                np.take_along_axis(losses, rate[:, None], 1)[:, 0]
+                for losses, rate in zip(arms, rates, strict=True)
+            )
+            shares.append(f"{t_test(second - first).mean():.1%}")
+        table.add_row(", ".join(map(str, counts)), *shares)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--comparisons", type=int, default=2000)
@@ -122,6 +143,7 @@ def main() -> None:
         table.add_row(str(seeds), *(f"{share:.1%}" for share in shares))
     console = Console()
     console.print(table, looks_table(10 * given.comparisons), texts_table(given.comparisons))
+    console.print(rates_table(10 * given.comparisons))
 
 
 if __name__ == "__main__":

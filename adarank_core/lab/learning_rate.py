@@ -4,7 +4,7 @@ An arm's rate is chosen on the seeds that are then compared, which spares half o
 Where nothing differs, five seeds and four rates then find a difference between two arms in 2 of a
 hundred cases if all rates are equally good, in 5 if one is for both, and in 7 if one is for one arm
 and all are for the other. (To choose for each seed on the others would be worse: 13, where all are
-good, as these choices hang together.)
+good, as these choices hang together.) The figures are of ``benchmarks/false_positives.py``.
 """
 
 from collections.abc import Iterator

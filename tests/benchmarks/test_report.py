@@ -109,7 +109,7 @@ def test_the_margin_of_every_task_is_named():
     other["best_rate"] = {**other["best_rate"], "smallest_of_interest": 0.0125}
     assert "Margins" not in report.report([one])
     assert "Margins: other 0.013." in report.report([one, other])
-    _, _, confirmed = report.report([one], [], [other]).partition(report.CONFIRMED)
+    _, _, confirmed = report.report([one], confirmed=[other]).partition(report.CONFIRMED)
     assert "Margins: other 0.013." in confirmed
 
 
@@ -136,7 +136,7 @@ def test_what_was_tried_and_confirmed_stands_below_with_its_mean_over_tasks():
     other = {**example(), "task": "other"}
     best = other["best_rate"] = {**other["best_rate"]}
     best["comparisons"] = [compared("adarank", "uniform", -0.3, "better")]
-    text = report.report([example()], [example(), other], [other])
+    text = report.report([example()], [], [example(), other], [other])
     head, tried, confirmed = text.partition(report.TRIED)
     tried, _, confirmed = confirmed.partition(report.CONFIRMED)
     assert "| permuted |" not in tried  # which is no variant
@@ -144,6 +144,13 @@ def test_what_was_tried_and_confirmed_stands_below_with_its_mean_over_tasks():
     assert "| adarank − uniform | **+0.100 ± 0.010** | **−0.300 ± 0.010** | −0.100 |" in tried
     assert "| permuted − uniform | +0.000 ± 0.010 |  | +0.000 |" in tried
     assert "| adarank − uniform | **−0.300 ± 0.010** |" in confirmed and "tiny" not in confirmed
+
+
+def test_what_was_asked_at_one_rate_stands_apart():
+    asked, plain = {**example(), "task": "asked"}, report.report([example()])
+    head, mark, table = report.report([example()], [asked]).partition(report.ONE_RATE)
+    assert mark and "asked" not in head and plain.startswith(head)
+    assert "| test loss of | asked |" in table.partition("<details>")[0]
 
 
 def test_plots_are_one_page_with_their_script(tmp_path, monkeypatch):
