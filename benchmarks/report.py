@@ -42,9 +42,9 @@ LOW = (
     "uniform's best:"
 )
 ONE_RATE = (
-    "Asked after the tables above had been read (`benchmarks/one_rate.py`), so that it confirms "
-    "nothing: where the search chose unlike rates, the arms of ten seeds all at uniform's best "
-    "rate, with the margin of above:"
+    "Asked after the tables above had been read (`benchmarks/one_rate.py`), at uniform's best "
+    "rate, with the margin of above: does twice the rank help at all (`uniform-double`), and what "
+    "stays where the search had chosen unlike rates for the arms of ten seeds?"
 )
 TRIED = (
     "What was tried to improve on AdaRank (`benchmarks/improvements.py`): each variant is one plan "

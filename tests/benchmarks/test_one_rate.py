@@ -5,20 +5,45 @@ import pytest
 from adarank_core.files import write_json
 from benchmarks import evidence, one_rate
 
+MADE = {"learning_rate": 0.01, "lora_parameters": 8, "machine": {}}
 
-def test_all_arms_have_uniform_s_rate_and_the_evidence_s_margin(tiny_task, tmp_path, monkeypatch):
-    arms = {"uniform": {"learning_rate": 0.01}, "permuted": {"learning_rate": 0.005}}
-    best = {"arms": arms, "smallest_of_interest": 0.02}
-    write_json(tmp_path / "tiny.json", {"best_rate": best})
+
+@pytest.fixture
+def study_of(tiny_task, tmp_path, monkeypatch):
+    """Return what is trained where the evidence found these rates of its arms of ten seeds."""
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
-    study = one_rate.study_of(tiny_task, tmp_path)
+
+    def found(*rates: float) -> evidence.Study:
+        arms = {arm: {"learning_rate": r} for arm, r in zip(one_rate.ARMS, rates, strict=True)}
+        best = {"arms": arms, "smallest_of_interest": 0.02}
+        write_json(tmp_path / "tiny.json", {"best_rate": best})
+        return one_rate.study_of(tiny_task, tmp_path)
+
+    return found
+
+
+def test_arms_of_unlike_rates_are_trained_at_uniform_s(study_of):
+    study = study_of(0.01, 0.01, 0.005, 0.005, 0.01)
     assert study.settings.learning_rate == 0.01 and not study.learning_rates and not study.low
-    assert {*study.pairs} < {*evidence.PAIRS} and ("adarank", "permuted") in study.pairs
+    assert {*study.seeds} == {*one_rate.ARMS, "uniform-double"}
+    assert ("adarank", "permuted") in study.pairs and ("uniform-double", "uniform") in study.pairs
     assert ("head-only", "uniform") not in study.pairs  # which is not trained here
-    job = evidence.Job(study, tiny_task, "uniform", False, tmp_path)
+
+
+def test_where_all_have_one_rate_only_twice_the_rank_is_asked_for(study_of):
+    study = study_of(*[0.01] * 5)
+    assert list(study.seeds) == ["uniform", "uniform-double"]
+    assert study.pairs == (("uniform-double", "uniform"),)
+
+
+def test_the_margin_is_the_evidence_s(study_of, tiny_task, tmp_path, monkeypatch):
+    study = study_of(*[0.01] * 5)
+    jobs = evidence.jobs_of(study, tiny_task, tmp_path)
     runs = [{"seed": seed, "test_loss": 0.1 * seed} for seed in range(3)]
-    others = [{**run, "test_loss": run["test_loss"] + 0.001} for run in runs]
-    monkeypatch.setattr(evidence.Job, "texts", lambda self, runs: [{} for _ in runs])
-    found = {"uniform": {"runs": runs}, "adarank": {"runs": others}}
-    judged = evidence.judged([job], found, study.smallest_of_interest)
-    assert judged["smallest_of_interest"] == pytest.approx(0.02)
+    others = [{**run, "test_loss": 1.01 * run["test_loss"]} for run in runs]
+    monkeypatch.setattr(evidence.Job, "texts", lambda job, runs: [{} for _ in runs])
+    kept = {"uniform": {**MADE, "runs": runs}, "uniform-double": {**MADE, "runs": others}}
+    monkeypatch.setattr(evidence.Job, "result", lambda job: dict(kept[job.name]))
+    found = evidence.results_of(jobs)["best_rate"]
+    assert found["smallest_of_interest"] == 0.02
+    assert found["comparisons"][0]["verdict"] == "no practical difference"
