@@ -93,7 +93,7 @@ def report(
         parts += [LOW, _glance(results, "low_rate")]
     parts += _notes(results)
     if one_rate:
-        parts += [ONE_RATE, _glance(one_rate, "best_rate"), *_notes(one_rate)]
+        parts += [ONE_RATE, _glance(one_rate, "best_rate"), _of_tasks(one_rate), *_notes(one_rate)]
     parts += ["<details><summary>All rows</summary>", ROWS]
     parts += _rows(results, "best_rate")
     if low:
