@@ -30,7 +30,7 @@ from adarank_core.commands.options import (
 from adarank_core.comparison import parallel_seeds
 from adarank_core.comparison.arms import ARMS, has_lora, is_matched
 from adarank_core.comparison.learning_rates import AUTO, at_edge, edge_notice, extends
-from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
+from adarank_core.comparison.sentences import describe, of_interest, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import METRIC_NAMES
 from adarank_core.errors import AdaRankError, printable
 from adarank_core.files import read_json, runs_folder, write_json
@@ -328,6 +328,8 @@ def _print_verdict(verdict) -> None:
         _print_comparisons(verdict)
     for compared in verdict.primary:
         print(printable(describe(compared, verdict)))
+    if interest := of_interest(verdict):
+        print(printable(f"{interest[0].upper()}{interest[1:]}"))
     for name, why in verdict.failed.items():
         print(printable(f"{name} is not compared: {why}"))
     for name in at_edge(verdict.arms):

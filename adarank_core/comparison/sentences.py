@@ -5,6 +5,7 @@ from collections.abc import Callable
 from adarank_core.comparison.statistics import SIGNIFICANCE
 from adarank_core.comparison.verdicts import (
     FEWEST_SEEDS,
+    FROM_HEAD_ONLY,
     METRIC_NAMES,
     NO_DIFFERENCE,
     NO_PRACTICAL,
@@ -14,7 +15,7 @@ from adarank_core.comparison.verdicts import (
     Verdict,
 )
 
-__all__ = ["NOBODY", "describe", "size", "why_no_verdict", "word_of"]
+__all__ = ["NOBODY", "describe", "of_interest", "size", "why_no_verdict", "word_of"]
 
 NOBODY = "nobody has learned yet"
 
@@ -117,6 +118,30 @@ def _because(compared: dict, verdict: Verdict) -> str:
     if (needed := compared.get("seeds_needed")) is not None and smallest is not None:
         could.append(f"{needed:,} would show {smallest:.3g}, the smallest of interest")
     return "; " + ", and ".join(could) if could else ""
+
+
+def of_interest(verdict: Verdict) -> str:
+    """Say below what a difference is of no interest, and why; empty where that is not known.
+
+    At LoRA's learning rates the head alone learns too little (its best rate is 16 to 32 times as
+    high in all tasks of the evidence), so that a margin from arms of one rate is too large.
+
+    Examples
+    --------
+    >>> of_interest(Verdict("t", "m", {}, (), smallest_of_interest=0.02))
+    'a difference below 0.02 is of no interest, as was given'
+    """
+    if verdict.smallest_of_interest is None:
+        return ""
+    source = "as was given"
+    if verdict.smallest_of_interest_from == FROM_HEAD_ONLY:
+        source = "a tenth of what uniform gains over the head alone"
+        if not any("learning_rate" in arm for arm in verdict.arms.values()):
+            source += (
+                "; that is too much where the head alone would learn more at a higher learning "
+                "rate: search every arm's own"
+            )
+    return f"a difference below {verdict.smallest_of_interest:.3g} is of no interest, {source}"
 
 
 def why_no_verdict(verdict: Verdict) -> str:

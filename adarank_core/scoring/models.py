@@ -28,6 +28,7 @@ __all__ = [
     "embedded_folder",
     "load_model",
     "model_sha256",
+    "without_bars",
 ]
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -274,13 +275,16 @@ def _check_all_used(name: str, model: nn.Module, unused: Collection[str]) -> Non
 
 
 @contextmanager
-def _quiet_and_seeded() -> Iterator[None]:
-    """Load without reports and bars, and with seed 0; all of it is as it was afterwards.
+def without_bars() -> Iterator[None]:
+    """Let transformers and the Hub draw no bars beside our own; they are as they were afterwards.
 
-    Transformers reports every fresh head as a fault, but here a fresh head is meant. A pooler that
-    the checkpoint lacks is drawn from torch's global generator, and is the same every time.
+    Examples
+    --------
+    >>> from transformers.utils import logging
+    >>> with without_bars():
+    ...     logging.is_progress_bar_enabled()
+    False
     """
-    import torch
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -288,19 +292,34 @@ def _quiet_and_seeded() -> Iterator[None]:
     )
     from transformers.utils import logging
 
-    with LOADING, torch.random.fork_rng(devices=[]):
-        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        hub_bars = not are_progress_bars_disabled()
+    bars, hub_bars = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()  # and the Hub's, whatever they were
+        (enable_progress_bars if hub_bars else disable_progress_bars)()
+
+
+@contextmanager
+def _quiet_and_seeded() -> Iterator[None]:
+    """Load without reports and bars, and with seed 0; all of it is as it was afterwards.
+
+    Transformers reports every fresh head as a fault, but here a fresh head is meant. A pooler that
+    the checkpoint lacks is drawn from torch's global generator, and is the same every time.
+    """
+    import torch
+    from transformers.utils import logging
+
+    with LOADING, torch.random.fork_rng(devices=[]), without_bars():
+        verbosity = logging.get_verbosity()
         torch.default_generator.manual_seed(0)  # not those of other devices, which nothing restores
         logging.set_verbosity_error()
-        logging.disable_progress_bar()
         try:
             yield
         finally:
             logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()  # and the Hub's, whatever they were
-            (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def _is_folder(source: str) -> bool:

@@ -25,7 +25,7 @@ from adarank_core.hardware import bf16_is_native, is_out_of_memory
 from adarank_core.ranks.plans import RankPlan
 from adarank_core.scoring.encoding import longest_text
 from adarank_core.scoring.labels import public_name
-from adarank_core.scoring.models import ModelBundle, model_sha256
+from adarank_core.scoring.models import ModelBundle, model_sha256, without_bars
 from adarank_core.scoring.token_use import first_token_modules
 from adarank_core.training import checkpoints
 from adarank_core.training.adapters import AdaLoraSteps, adapted, final_ranks, lora_size
@@ -239,7 +239,7 @@ def _trained(
     )
     trainer.remove_callback(PrinterCallback)
     live.start(seconds)
-    with _cannot_go_on(checkpoint, live), _resources_run_out(settings):
+    with _cannot_go_on(checkpoint, live), _resources_run_out(settings), without_bars():
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         seconds = live.seconds()
         if live.stopped:

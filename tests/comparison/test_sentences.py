@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from adarank_core import Verdict
 from adarank_core.comparison.judging import Declared, verdict_of
-from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
+from adarank_core.comparison.sentences import describe, of_interest, why_no_verdict, word_of
 
 values = st.lists(st.floats(-10, 10), min_size=2, max_size=9)
 LOOK = {"arms": ["uniform"], "seeds": [0]}
@@ -191,3 +191,15 @@ def test_below_three_seeds_and_where_nobody_learned_there_is_no_word():
         assert said.endswith(f"{seeds} seeds)") if not word else f"seeds): {word}" in said
         assert ("nobody has learned yet" in why_no_verdict(verdict)) == (not word)
         assert word_of(PAIR, verdict) == (word or "nobody has learned yet")
+
+
+def test_a_margin_from_the_head_at_lora_s_learning_rate_is_said_to_be_large():
+    arms = {arm: {"runs": []} for arm in ("uniform", "head-only")}
+    margin = {"smallest_of_interest": 0.07, "smallest_of_interest_from": "head-only"}
+    said = of_interest(Verdict("t", "m", arms, (), **margin))
+    assert "below 0.07 is of no interest, a tenth of what uniform gains" in said
+    assert "at a higher learning rate" in said
+    searched = {arm: {**about, "learning_rate": 0.1} for arm, about in arms.items()}
+    assert "higher" not in of_interest(Verdict("t", "m", searched, (), **margin))
+    assert "higher" not in of_interest(Verdict("t", "m", arms, (), smallest_of_interest=0.07))
+    assert of_interest(Verdict("t", "m", arms, ())) == ""

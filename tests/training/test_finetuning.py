@@ -14,6 +14,7 @@ from adarank_core import AdaRankError, RankPlan, adaptable_modules, allocate, fi
 from adarank_core.comparison.planner import plain_scores, same_rank
 from adarank_core.ranks.allocation import lora_parameters
 from adarank_core.scoring.baselines import depth_ramp
+from adarank_core.training import checkpoints
 from adarank_core.training import finetuning as finetuning_file
 from adarank_core.training.adapters import adapted
 from adarank_core.training.batches import PartsTrainer
@@ -339,9 +340,12 @@ def test_one_process_uses_one_device(monkeypatch, seen):
     assert arguments.parallel_mode.value == "not_parallel"
 
 
-def test_trainer_prints_nothing(tiny_bert, tiny_task, plans, capsys):
+def test_trainer_prints_nothing(tiny_bert, tiny_task, plans, capsys, tmp_path, monkeypatch):
     finetune(tiny_bert, tiny_task, plans["uniform"], QUICK)
     assert capsys.readouterr().out == ""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)  # a bar for each
+    finetune(tiny_bert, tiny_task, None, QUICK, method="head-only", output=tmp_path)
+    assert "Writing" not in capsys.readouterr().err
 
 
 def test_the_result_is_a_plain_dictionary_for_other_programs(run):

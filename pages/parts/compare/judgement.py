@@ -3,10 +3,9 @@
 import streamlit as st
 
 from adarank_core.comparison.arms import arm_label
-from adarank_core.comparison.sentences import describe, why_no_verdict, word_of
+from adarank_core.comparison.sentences import describe, of_interest, why_no_verdict, word_of
 from adarank_core.comparison.verdicts import (
     FEWEST_SEEDS,
-    FROM_HEAD_ONLY,
     METRIC_NAMES,
     ONE_SEED,
     Verdict,
@@ -64,11 +63,7 @@ def _terms(verdict: Verdict) -> str:
     said = f"Judged by {METRIC_NAMES[verdict.primary_metric]}, the primary metric"
     if verdict.smallest_of_interest is None:
         return f"{said}.{_how_to_know(verdict) if verdict.seeds >= FEWEST_SEEDS else ''}"
-    source = "as was given"
-    if verdict.smallest_of_interest_from == FROM_HEAD_ONLY:
-        source = "a tenth of what uniform gains over the head alone"
-    smallest = f"{verdict.smallest_of_interest:.3g}"
-    return f"{said}; a difference below {smallest} is of no interest, {source}."
+    return f"{said}; {of_interest(verdict)}."
 
 
 def _how_to_know(verdict: Verdict) -> str:
