@@ -24,7 +24,7 @@ LEVEL = 0.05
 RESAMPLED = 999
 #: Seeds at each of five looks.
 LOOKS = ((3, 5, 8, 12, 16), (5, 8, 10, 12, 16), (5, 6, 7, 8, 9), (3, 4, 5, 6, 7))
-#: How many of the study's rates are equally good, the best, for one arm and for the other.
+#: How many of four rates are equally good, and the best, for one arm and for the other.
 GOOD_RATES, STUDY_SEEDS = ((4, 4), (1, 1), (1, 4)), 5
 #: Deviations of the seeds' own differences, the texts', and those of a text with a seed, in nats.
 EFFECTS = ((0.02, 0.3, 0.7), (0.1, 0.3, 0.7), (0.0, 0.0, 0.7), (0.05, 0.5, 1.0), (0.02, 0.5, 0.1))

@@ -43,8 +43,9 @@ LOW = (
 )
 ONE_RATE = (
     "Asked after the tables above had been read (`benchmarks/one_rate.py`), at uniform's best "
-    "rate, with the margin of above: does twice the rank help at all (`uniform-double`), and what "
-    "stays where the search had chosen unlike rates for the arms of ten seeds?"
+    "rate, with the margin of above: what stays where the search had chosen unlike rates for arms "
+    "that were told apart, and does twice the rank help (`uniform-double`, whose steps are larger, "
+    "too, and whose own rate was not searched)?"
 )
 TRIED = (
     "What was tried to improve on AdaRank (`benchmarks/improvements.py`): each variant is one plan "

@@ -114,7 +114,10 @@ def _own_settings(changes: list[str]) -> dict:
 
 def _written(value) -> str:
     """Write a setting as ``--set`` reads it."""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    words = ",".join(map(str, value))
+    return words if len(value) > 1 else f"[{words}]"
 
 
 def _value(word: str):
@@ -127,10 +130,10 @@ def _value(word: str):
 
 def _measure_part(request: StudyRequest, folder: Path | None, part: str) -> None:
     """Measure a share of another process's study, which says what is wrong with it."""
-    match = re.fullmatch(r"([0-9]{1,4})/([1-9][0-9]{0,3})", part)
-    if match is None or folder is None:
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", part)
+    at, of = map(int, match.groups()) if match else (0, 0)
+    if at >= of or folder is None:
         raise AdaRankError(f"--part is {part!r}; give a share such as 0/2, and the run's --output")
-    at, of = map(int, match.groups())
     on_event, should_stop = connect_to_parent()
     with suppress(AdaRankError, OSError):
         task = keep_input(folder, request.task)

@@ -258,11 +258,15 @@ def compare(
             _print_verdict(verdict)
 
 
-def _train_part(task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path) -> None:
+def _train_part(
+    task: str, arms: tuple[str, ...], seeds: tuple[int, ...], output: Path | None
+) -> None:
     """Train a share of the seeds of another process, which judges."""
     from adarank_core.comparison.compare import Comparison, read_request
     from adarank_core.data.tasks import load_task
 
+    if output is None:
+        raise AdaRankError("--part is given to processes that compare starts, with its --output")
     on_event, should_stop = connect_to_parent()
     callbacks = {"on_event": on_event, "should_stop": should_stop}
     request = read_request(output, arms, seeds)

@@ -124,7 +124,7 @@ def of_interest(verdict: Verdict) -> str:
     """Say below what a difference is of no interest, and why; empty where that is not known.
 
     At LoRA's learning rates the head alone learns too little (its best rate is 16 to 32 times as
-    high in all tasks of the evidence), so that a margin from arms of one rate is too large.
+    high in all tasks of the evidence), so that a margin is too large where its own was not found.
 
     Examples
     --------
@@ -136,7 +136,8 @@ def of_interest(verdict: Verdict) -> str:
     source = "as was given"
     if verdict.smallest_of_interest_from == FROM_HEAD_ONLY:
         source = "a tenth of what uniform gains over the head alone"
-        if not any("learning_rate" in arm for arm in verdict.arms.values()):
+        head = verdict.arms.get("head-only", {})
+        if "learning_rate" not in head or head.get("learning_rate_at_edge"):
             source += (
                 "; that is too much where the head alone would learn more at a higher learning "
                 "rate: search every arm's own"

@@ -9,7 +9,6 @@ import errno
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -208,7 +207,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
 
     A finished run that is to go on, but comes to nothing new, is finished as before. Of one in an
     empty folder that is refused before it made anything, such as for a task that is not there,
-    nothing stays.
+    nothing stays; a folder that somebody gave stays, empty.
 
     Parameters
     ----------
@@ -232,6 +231,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
     'finished'
     """
     try:
+        is_ours = not folder.exists() or folder.resolve().parent == runs_folder().resolve()
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         lock.acquire(timeout=1)  # who looks whether a run is alive holds its lock for a moment
@@ -241,8 +241,8 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         ) from None
     except OSError as error:
         raise AdaRankError(f"{str(folder)!r} cannot be written ({error.strerror})") from None
-    was_empty = _holds_only(folder, "lock")
     try:
+        was_empty = _holds_only(folder, "lock")
         recorder = _Recorder(folder)
     except (OSError, AdaRankError) as error:
         lock.release()
@@ -256,12 +256,11 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         # A cancel that nobody asked about any more came after the last step.
         recorder.end(recorder.how_it_stopped(), finished)
     except BaseException as error:
-        if isinstance(error, AdaRankError) and was_empty and _holds_only(folder, *ASKED):
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         ending = _ending(error, folder)
         with suppress(OSError):  # what ended the run is told, not that this cannot be written
             recorder.end(ending, finished)
+            if isinstance(error, AdaRankError) and was_empty and _holds_only(folder, *ASKED):
+                _clear(folder, is_ours)
         if _is_no_room(error):
             raise AdaRankError(ending["message"]) from None
         raise
@@ -271,6 +270,14 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
 
 def _holds_only(folder: Path, *names: str) -> bool:
     return {path.name for path in folder.iterdir()} <= {*names}
+
+
+def _clear(folder: Path, is_ours: bool) -> None:
+    """Take away what a run has before it makes anything, and its folder where it made that."""
+    for name in ASKED:
+        (folder / name).unlink(missing_ok=True)
+    if is_ours:
+        folder.rmdir()
 
 
 def _finished_config(folder: Path) -> bytes | None:

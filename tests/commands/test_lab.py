@@ -81,7 +81,7 @@ def test_studies_are_listed_with_their_questions_and_each_with_its_settings(run,
         assert name in out and listed[name]["question"] == study.question
         assert listed[name]["settings"] == study.defaults
     out = run("lab", "counting", "--list")
-    assert "How far?" in out and ["rates", "0.5"] in [line.split() for line in out.splitlines()]
+    assert "How far?" in out and ["rates", "[0.5]"] in [line.split() for line in out.splitlines()]
     (one,) = json.loads(run("lab", "counting", "--list", "--json", "-"))["studies"].values()
     assert one["settings"] == {"most": 3, "word": "go", "rates": [0.5]}
     assert "the study 'count' is unknown" in refusal("lab", "count", "--list")
@@ -105,7 +105,9 @@ def test_what_is_wrong_is_one_sentence(refusal, ask, tmp_path):
         ([*ask, "--set", "most=a"], "most is 'a'; it must be a whole number"),
         ([*ask, "--set", "most=NaN"], "most is nan"),
         ([*ask, "--seed", "-1"], "the seed is -1"),
-        ([*ask, "--part", "x"], "--part is 'x'"),
+        ([*ask, "--part", "x", "--output", tmp_path], "--part is 'x'"),
+        ([*ask, "--part", "2/2", "--output", tmp_path], "--part is '2/2'"),
+        ([*ask, "--part", "0/2"], "--part is '0/2'"),
         ([*ask, "--resume"], "--resume needs --output"),
         ([*ask, "--task", few], "8 rows"),
         ([*ask, "--task", same], "one class only"),

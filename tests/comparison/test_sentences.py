@@ -200,6 +200,8 @@ def test_a_margin_from_the_head_at_lora_s_learning_rate_is_said_to_be_large():
     assert "below 0.07 is of no interest, a tenth of what uniform gains" in said
     assert "at a higher learning rate" in said
     searched = {arm: {**about, "learning_rate": 0.1} for arm, about in arms.items()}
+    ended = {**searched, "head-only": {**searched["head-only"], "learning_rate_at_edge": True}}
+    assert "higher" in of_interest(Verdict("t", "m", ended, (), **margin))
     assert "higher" not in of_interest(Verdict("t", "m", searched, (), **margin))
     assert "higher" not in of_interest(Verdict("t", "m", arms, (), smallest_of_interest=0.07))
     assert of_interest(Verdict("t", "m", arms, ())) == ""

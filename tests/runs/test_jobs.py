@@ -70,23 +70,34 @@ def test_a_run_records_what_was_asked_and_what_happened(tmp_path):
     assert times == sorted(times) and abs(times[0] - time.time()) < 60
 
 
-def test_a_run_that_is_refused_before_it_made_anything_leaves_nothing(tmp_path):
-    def fail(made: str | None, error: Exception, name: str):
-        with pytest.raises(type(error)), open_run(tmp_path / name, {}):
+def test_a_run_that_is_refused_before_it_made_anything_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADARANK_MAX_RUN_MINUTES", "1")
+    clocks = []
+
+    def fail(name: str, error: Exception, made: str | None = None):
+        with pytest.raises(type(error)), open_run(tmp_path / name, {}) as recorder:
+            recorder.start_clock()
+            clocks.append(recorder.clock)
             if made:
                 (tmp_path / name / made).write_text("{}")
             raise error
 
     refused = AdaRankError("there is no task 'trecc'")
-    fail(None, refused, "new")
+    fail("new", refused)
     assert not (tmp_path / "new").exists()
-    fail("ranks.json", refused, "made")
-    fail(None, ZeroDivisionError(), "bug")
-    (tmp_path / "started").mkdir()
+    for name in ("given", "started"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "given")
+    for name in ("given", "link"):
+        fail(name, refused)
+        assert not list((tmp_path / "given").iterdir()) and (tmp_path / "link").is_symlink()
     (tmp_path / "started" / "log.txt").touch()  # as the app does
-    fail(None, refused, "started")
+    fail("started", refused)
+    fail("made", refused, made="ranks.json")
+    fail("bug", ZeroDivisionError())
     for kept in ("made", "bug", "started"):
         assert run_folder(tmp_path / kept).state == "failed"
+    assert len(clocks) == 6 and all(clock.finished.is_set() for clock in clocks)
 
 
 def test_a_run_that_fails_says_why(tmp_path):
