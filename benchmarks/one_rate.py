@@ -9,8 +9,8 @@ Both were asked after the evidence had been read. On AG News the search chose un
 arms of ten seeds, and such arms were told apart, so all are trained at one there (on SST-2 it did,
 too, and told nothing apart; that was not trained). And everywhere ``uniform-double``, of twice the
 parameters, is held against uniform. Its rate is not searched and its steps are larger, so that this
-alone does not tell rank from step size. The rate and the margin are those of the evidence. Results go
-to ``benchmarks/results/one_rate``.
+alone does not tell rank from step size. The rate and the margin are those of the evidence. Results
+go to ``benchmarks/results/one_rate``.
 """
 
 import sys
