@@ -18,6 +18,7 @@ from adarank_core.comparison.arms import ARMS
 from adarank_core.errors import AdaRankError
 from adarank_core.files import read_json, read_text, write_text
 from adarank_core.numerals import signed
+from adarank_core.training.settings import Settings
 from benchmarks.improvements import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,13 +170,13 @@ def _about(results: Sequence[dict]) -> str:
 
 def _of_tasks(results: Sequence[dict]) -> str:
     """Say what is each task's own: rows, how much of a text is read, margin, machine, time."""
-    rows, longest = [], max(result["settings"]["max_length"] for result in results)
+    rows, usual = [], Settings().max_length
     for result in results:
         rows.append(
             f"{result['task']} {result['rows']['train']:,}, {result['rows']['validation']:,} and "
             f"{result['rows']['test']:,} in {result['labels']} classes"
         )
-        if result["settings"]["max_length"] < longest:
+        if result["settings"]["max_length"] != usual:
             rows[-1] += f", of each text {result['settings']['max_length']} tokens"
     margins = [
         f"{result['task']} {margin:.3f}"

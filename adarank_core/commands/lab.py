@@ -94,10 +94,11 @@ def _list(json_path: str | None, name: str | None) -> None:
         return
     if name is None:
         table("studies", ("name", "question"), [(s.name, s.question) for s in studies])
-    else:
-        print(study_named(name).question)
-        defaults = study_named(name).defaults.items()
-        table(f"settings of {name}", ("name", "default"), [(n, _written(v)) for n, v in defaults])
+        return
+    (study,) = studies
+    print(study.question)
+    rows = [(setting, _written(value)) for setting, value in study.defaults.items()]
+    table(f"settings of {name}", ("name", "default"), rows)
 
 
 def _own_settings(changes: list[str]) -> dict:

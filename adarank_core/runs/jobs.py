@@ -259,8 +259,7 @@ def open_run(folder: Path, config: dict) -> Iterator["_Recorder"]:
         ending = _ending(error, folder)
         with suppress(OSError):  # what ended the run is told, not that this cannot be written
             recorder.end(ending, finished)
-            refused = isinstance(error, AdaRankError) and was_empty and not recorder.begun
-            if refused and _holds_only(folder, *ASKED):
+            if isinstance(error, AdaRankError) and was_empty and _holds_only(folder, *ASKED):
                 _clear(folder, is_ours)
         if _is_no_room(error):
             raise AdaRankError(ending["message"]) from None
@@ -343,9 +342,7 @@ class _Recorder:
         self.record(ending)
 
     def record(self, event: dict) -> None:
-        # A study says that it loads before it knows of how many units it is.
-        loads = event["event"] == "study" and not event["total"]
-        self.begun |= not loads and event["event"] not in (*BEFORE_WORK, *ENDINGS)
+        self.begun = self.begun or event["event"] not in (*BEFORE_WORK, *ENDINGS)
         line = json.dumps({**event, "time": round(time.time(), 3)})
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -130,6 +130,8 @@ def test_a_task_s_own_machine_and_length_are_named():
     assert "tiny 2,000, 500 and 1,000 in 2 classes;" in text
     assert "torch 2.13.0 (tiny); Linux, x86_64, cpu without native" in text
     assert "torch 2.13.0 (long)." in text
+    alone = report.report([example()], [{**example(), **own}]).partition(report.ONE_RATE)[2]
+    assert "in 2 classes, of each text 32 tokens." in alone
 
 
 def test_what_was_tried_and_confirmed_stands_below_with_its_mean_over_tasks():

@@ -224,6 +224,10 @@ def test_a_cancel_is_heard_before_the_model_is_loaded(run, tiny_bert, tiny_file,
     assert run_folder(home / "run").state == "cancelled"
 
 
+def test_a_share_without_its_folder_is_refused(refusal, tiny_file):
+    assert "--part is given to processes" in refusal("compare", "--task", tiny_file, "--part")
+
+
 def test_an_arm_that_failed_is_named_after_the_verdict(
     run, tiny_bert, tiny_file, tmp_path, monkeypatch
 ):

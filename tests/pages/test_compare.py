@@ -60,6 +60,7 @@ def opened(run=None):
 def recorded(**changes):
     """Record the beginning of a run; it is alive inside the block."""
     folder = jobs.new_run_folder("compare")
+    (folder / "log.txt").touch()  # as those have that the app starts
     with jobs.open_run(folder, {**CONFIG, **changes}) as recorder:
         pair = {"arm": "uniform", "seed": 0}
         budget = {"lora_parameters": 82944}

@@ -74,20 +74,17 @@ def test_a_run_that_is_refused_before_it_made_anything_leaves_nothing(tmp_path, 
     monkeypatch.setenv("ADARANK_MAX_RUN_MINUTES", "1")
     clocks = []
 
-    def fail(name: str, error: Exception, made: str | None = None, done: int | None = None):
+    def fail(name: str, error: Exception, made: str | None = None):
         with pytest.raises(type(error)), open_run(tmp_path / name, {}) as recorder:
             recorder.start_clock()
             clocks.append(recorder.clock)
-            if done is not None:
-                recorder.record({"event": "study", "done": 0, "total": done, "now": "loading"})
             if made:
                 (tmp_path / name / made).write_text("{}")
             raise error
 
     refused = AdaRankError("there is no task 'trecc'")
-    for loading in (None, 0):
-        fail("new", refused, done=loading)
-        assert not (tmp_path / "new").exists()
+    fail("new", refused)
+    assert not (tmp_path / "new").exists()
     for name in ("given", "started"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "given")
@@ -98,10 +95,9 @@ def test_a_run_that_is_refused_before_it_made_anything_leaves_nothing(tmp_path, 
     fail("started", refused)
     fail("made", refused, made="ranks.json")
     fail("bug", ZeroDivisionError())
-    fail("begun", refused, done=4)
-    for kept in ("made", "bug", "started", "begun"):
+    for kept in ("made", "bug", "started"):
         assert run_folder(tmp_path / kept).state == "failed"
-    assert len(clocks) == 8 and all(clock.finished.is_set() for clock in clocks)
+    assert len(clocks) == 6 and all(clock.finished.is_set() for clock in clocks)
 
 
 def test_a_run_that_fails_says_why(tmp_path):
